@@ -1,0 +1,91 @@
+// Package lease is the arithmetic of permissions to run: how long a renewal is
+// worth, when it ends, and how long a master must wait before it may believe
+// that it has ended everywhere. It is pure: no clock, no I/O; every moment is an
+// argument, read from the boot clock of the host that asks.
+//
+// The rules are those of docs/safety.md. This package knows the network path
+// (N) only; a heartbeat volume adds two more ways to renew, not another
+// arithmetic.
+package lease
+
+import "time"
+
+// Lease is one host's permission to run protected VMs, as that host sees it.
+// The zero Lease permits nothing. All moments are readings of the holder's own
+// boot clock.
+//
+// A lease that ended is over for good (R4): Renew refuses to revive it, and the
+// host must ask for a new incarnation.
+type Lease struct {
+	// Incarnation is the life of the host that the lease belongs to; 0 is none.
+	Incarnation uint64
+	// End is the soft end: from here on no protected VM may run.
+	End time.Duration
+}
+
+// Held reports whether the lease permits anything at now.
+func (l Lease) Held(now time.Duration) bool { return l.Incarnation != 0 && now < l.End }
+
+// Over reports whether the lease was held once and has ended.
+func (l Lease) Over(now time.Duration) bool { return l.Incarnation != 0 && now >= l.End }
+
+// Left is the time until the soft end, never negative.
+func (l Lease) Left(now time.Duration) time.Duration {
+	if !l.Held(now) {
+		return 0
+	}
+	return l.End - now
+}
+
+// Begin is the first renewal of a new incarnation. sent is when the exchange
+// that proved it was started.
+func Begin(incarnation uint64, sent time.Duration, t Timing) Lease {
+	return Lease{Incarnation: incarnation, End: sent + t.Lease}
+}
+
+// Renew returns the lease after an exchange that was started at sent and whose
+// proof arrived at now. Its worth counts from sent, never from the answer. A
+// renewal of another incarnation, or of a lease that has ended by now, changes
+// nothing; nor can an old proof shorten a newer one.
+func (l Lease) Renew(incarnation uint64, sent, now time.Duration, t Timing) Lease {
+	if incarnation != l.Incarnation || !l.Held(now) {
+		return l
+	}
+	if end := sent + t.Lease; end > l.End {
+		l.End = end
+	}
+	return l
+}
+
+// MayStart reports whether a VM may be started at now (O2): the lease must leave
+// at least the margin, so that a start that hangs is still undone in time.
+func (l Lease) MayStart(now time.Duration, t Timing) bool { return l.Left(now) >= t.StartMargin() }
+
+// Watch is what a master knows about one incarnation of one host, for deciding
+// when it may be declared dead. All moments are readings of the master's own
+// boot clock; a zero moment has not happened.
+type Watch struct {
+	// Heard is when a heartbeat last arrived (or when this master took office, if none has).
+	Heard time.Duration
+	// Acknowledged is when this master last answered a heartbeat with an acknowledgement.
+	Acknowledged time.Duration
+	// Elected is when this master's own election was confirmed by a committed entry.
+	Elected time.Duration
+	// Suspected is when it stopped acknowledging; 0 while it has not.
+	Suspected time.Duration
+}
+
+// Silent reports whether the host has been unheard for so long that the master
+// should stop acknowledging it (one and a half heartbeat intervals).
+func (w Watch) Silent(now time.Duration, t Timing) bool { return now-w.Heard > t.SuspectAfter() }
+
+// DeadAt is the moment from which the incarnation may be declared dead if it is
+// not heard again: D after the latest of the last acknowledgement and the
+// master's own election (what a predecessor may have granted). ok is false while
+// the host is not suspected, since an acknowledgement could still be given.
+func (w Watch) DeadAt(t Timing) (at time.Duration, ok bool) {
+	if w.Suspected == 0 {
+		return 0, false
+	}
+	return max(w.Acknowledged, w.Elected) + t.Wait(), true
+}

@@ -1,0 +1,140 @@
+// Package vmm is what Holdfast asks of a hypervisor: one interface, with the
+// real libvirt behind it (vmm/libvirt) or one that lives in this process
+// (vmm/embedded, for the demo and the simulation). It decides nothing and knows
+// nothing of leases, owners or generations.
+package vmm
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+var (
+	// ErrUnavailable: the hypervisor does not answer (libvirtd is not there yet,
+	// restarts, or hangs past its deadline). Its VMs may go on running.
+	ErrUnavailable = errors.New("hypervisor does not answer")
+	// ErrNoDomain: no domain of that UUID is known here.
+	ErrNoDomain = errors.New("no such domain")
+	// ErrNotProven: the VM was told to end, but it could not be shown that its
+	// process is gone. It counts as running.
+	ErrNotProven = errors.New("cannot prove that the VM's process is gone")
+	// ErrBadXML: the hypervisor refuses the domain's definition.
+	ErrBadXML = errors.New("invalid domain definition")
+	// ErrRunning: the domain runs already.
+	ErrRunning = errors.New("domain is already running")
+)
+
+// State is what a domain does at this moment.
+type State string
+
+const (
+	Running State = "running" // virtual CPUs run
+	Paused  State = "paused"  // a process exists, virtual CPUs do not run
+	Stopped State = "stopped" // no process
+)
+
+// Reason says why a stopped domain is stopped, or a paused one paused.
+type Reason string
+
+const (
+	ReasonUnknown   Reason = "unknown"   // the hypervisor does not know (it was restarted since, or the domain never ran)
+	ReasonShutdown  Reason = "shutdown"  // the guest shut itself down, or was asked to by a person: respected
+	ReasonDestroyed Reason = "destroyed" // somebody pulled the VM's plug through the hypervisor
+	ReasonCrashed   Reason = "crashed"   // the process died or the guest panicked
+	ReasonFailed    Reason = "failed"    // the hypervisor could not start it
+	ReasonSaved     Reason = "saved"     // its state was saved to a file
+	ReasonMigrated  Reason = "migrated"  // it left for another host
+	ReasonIOError   Reason = "io_error"  // paused on a storage error
+	ReasonUser      Reason = "user"      // paused by a person or by us
+)
+
+// Domain is one VM as the hypervisor of this host knows it.
+type Domain struct {
+	UUID string // lower case, with hyphens
+	Name string
+	State
+	Reason     Reason
+	Persistent bool // a definition stays when it stops
+	Autostart  bool // the hypervisor would start it by itself at boot
+	PID        int  // of its process; 0 when stopped
+	VCPUs      int
+	Memory     uint64 // bytes that the guest may use at most
+	// XMLHash changes when the definition changes (of the inactive, migratable XML).
+	XMLHash string
+}
+
+// Capacity is what the host has and what its running VMs take.
+type Capacity struct {
+	CPUs       int    // logical processors
+	MHz        int    // of one processor
+	Memory     uint64 // bytes installed
+	MemoryFree uint64 // bytes that a new VM could take now
+	Hypervisor string // for people: "QEMU 7.2.17, libvirt 9.0.0"
+}
+
+// EventKind is what happened to a domain.
+type EventKind string
+
+const (
+	EventStarted EventKind = "started"
+	EventResumed EventKind = "resumed"
+	EventPaused  EventKind = "paused"
+	EventStopped EventKind = "stopped"
+	EventDefined EventKind = "defined"   // defined anew or changed
+	EventGone    EventKind = "undefined" // its definition is gone
+)
+
+// Event is one lifecycle event. Events are hints to look again at once: they can
+// be lost when the connection breaks, so a reader always lists Domains too.
+type Event struct {
+	UUID   string
+	Name   string
+	Kind   EventKind
+	Reason Reason
+}
+
+// Process names one process of a VM beyond reuse of its number.
+type Process struct {
+	PID int
+	// StartTime is field 22 of /proc/PID/stat, in clock ticks since boot.
+	StartTime uint64
+}
+
+// Hypervisor is one host's hypervisor. Every call has a deadline by its context
+// and returns an error that wraps ErrUnavailable when the hypervisor does not
+// answer. Implementations are safe for concurrent use; a call that hangs never
+// holds up another.
+type Hypervisor interface {
+	// Capacity reads the host's size and what is free.
+	Capacity(ctx context.Context) (Capacity, error)
+	// Domains lists every domain, running or not, ordered by name.
+	Domains(ctx context.Context) ([]Domain, error)
+	// XML returns the definition from which the domain can be defined elsewhere
+	// (inactive, migratable, with secrets such as VNC passwords).
+	XML(ctx context.Context, uuid string) (string, error)
+	// StartPaused defines the domain from xml (replacing an older definition of
+	// the same UUID), switches its autostart off, and creates its process with virtual CPUs
+	// stopped. Nothing of the guest runs until Resume. When it fails no process is left, or
+	// the error wraps ErrNotProven. ErrRunning when it runs already, ErrBadXML when refused.
+	StartPaused(ctx context.Context, xml string) (Process, error)
+	// Resume lets the virtual CPUs of a paused domain run.
+	Resume(ctx context.Context, uuid string) error
+	// Shutdown asks the guest to shut down and returns at once.
+	Shutdown(ctx context.Context, uuid string) error
+	// Kill ends the domain's process without asking the guest, and returns nil
+	// only when the process is proven gone (or there was none). It works, by way of
+	// the process itself, even when the hypervisor's daemon does not answer.
+	Kill(ctx context.Context, uuid string) error
+	// SetAutostart sets whether the hypervisor starts the domain at boot.
+	SetAutostart(ctx context.Context, uuid string, on bool) error
+	// Subscribe delivers lifecycle events until ctx ends. The channel is closed
+	// when the connection is lost or ctx ends; the caller subscribes again, and lists.
+	Subscribe(ctx context.Context) (<-chan Event, error)
+	// Close lets go of the connection. VMs go on.
+	Close() error
+}
+
+// ReconnectDelay is how long a caller waits before it asks an unavailable
+// hypervisor again.
+const ReconnectDelay = time.Second
