@@ -44,7 +44,7 @@ func Profile(name string) (t Timing, ok bool) {
 	switch name {
 	case "fast":
 		t = Timing{Heartbeat: 250 * time.Millisecond, Lease: 1200 * time.Millisecond, Watchdog: time.Second,
-			Reset: 300 * time.Millisecond, Drain: 500 * time.Millisecond, Grain: 200 * time.Millisecond, Election: 150 * time.Millisecond}
+			Reset: 300 * time.Millisecond, Drain: 500 * time.Millisecond, Grain: 200 * time.Millisecond, Election: 250 * time.Millisecond}
 	case "standard":
 		t = Timing{Heartbeat: time.Second, Lease: 4 * time.Second, Watchdog: 3 * time.Second,
 			Reset: 500 * time.Millisecond, Drain: 2 * time.Second, Grain: 500 * time.Millisecond, Election: 500 * time.Millisecond}
@@ -86,9 +86,8 @@ func (t Timing) StartMargin() time.Duration { return t.Lease / 4 }
 func (t Timing) LeaderLease() time.Duration { return t.Election / 2 }
 
 // MemberBound is the published bound from a member's death to the order to
-// start its VMs elsewhere: 1.5 intervals to notice, D, and the grain once more
-// for committing and for the order to arrive.
-func (t Timing) MemberBound() time.Duration { return t.SuspectAfter() + t.Wait() + t.Grain }
+// start its VMs elsewhere: one and a half intervals to notice, then D.
+func (t Timing) MemberBound() time.Duration { return t.SuspectAfter() + t.Wait() }
 
 // MasterBound is MemberBound for the master itself: the wait starts with the
 // election of its successor, which takes at most three election timeouts.
