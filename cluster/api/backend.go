@@ -1,0 +1,114 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/holdfast-ha/holdfast/fsm"
+	"github.com/holdfast-ha/holdfast/vmm"
+)
+
+var (
+	// ErrNotMember: this agent belongs to no cluster yet (bootstrap or join first).
+	ErrNotMember = errors.New("this host is not a member of a cluster")
+	// ErrNoMaster: there is no master, or no quorum, at the moment.
+	ErrNoMaster = errors.New("the cluster has no master at the moment")
+	// ErrNotMaster: this host is not the master; ask the one that Self names.
+	ErrNotMaster = errors.New("this host is not the master")
+	// ErrUnknownOutcome: the change was proposed but its fate is not known; look before trying again.
+	ErrUnknownOutcome = errors.New("the outcome of the change is unknown")
+	// ErrRefused wraps every refusal by a rule, with its reason.
+	ErrRefused = errors.New("refused")
+)
+
+// Self is what an agent says of itself without asking anybody.
+type Self struct {
+	Name        string        `json:"name"`
+	Version     string        `json:"version"`
+	Member      bool          `json:"member"` // of a cluster
+	ClusterID   string        `json:"cluster_id,omitempty"`
+	ClusterName string        `json:"cluster_name,omitempty"`
+	Master      string        `json:"master,omitempty"` // empty: none known
+	IsMaster    bool          `json:"is_master"`        // this host holds the office
+	Epoch       uint64        `json:"epoch"`
+	Applied     uint64        `json:"applied"` // log index
+	Contact     time.Duration `json:"contact"` // since the master was last heard; 0 on the master
+	Incarnation uint64        `json:"incarnation"`
+	// LeaseLeft is how long this host may go on running protected VMs without another renewal.
+	LeaseLeft time.Duration `json:"lease_left"`
+	Guard     string        `json:"guard"`
+	// Problems are this host's own, in words: hypervisor unavailable, data directory full, …
+	Problems []string `json:"problems,omitempty"`
+}
+
+// HostObservation is what the master sees of a host at the moment; nothing of it is replicated.
+type HostObservation struct {
+	// Verdict is the present one, which may not be committed (docs/architecture.md lists them).
+	Verdict  string         `json:"verdict"`
+	Evidence []fsm.Evidence `json:"evidence"`
+	// Networks is the age of the last heartbeat on each HA network, by name; negative: never heard.
+	Networks map[string]time.Duration `json:"networks"`
+	Capacity vmm.Capacity             `json:"capacity"`
+	// HypervisorError is why the host's hypervisor cannot be asked.
+	HypervisorError string         `json:"hypervisor_error,omitempty"`
+	Domains         []DomainReport `json:"domains,omitempty"`
+	Guard           string         `json:"guard,omitempty"`
+	Version         string         `json:"version,omitempty"`
+	Applied         uint64         `json:"applied"` // log index the host has applied
+	// DeadIn is how long until a suspected host may be declared dead; 0 when it is not suspected.
+	DeadIn time.Duration `json:"dead_in,omitempty"`
+}
+
+// Member is one raft server.
+type Member struct {
+	Name      string        `json:"name"`
+	Addresses []Address     `json:"addresses"`
+	Voter     bool          `json:"voter"`
+	Master    bool          `json:"master"`
+	Contact   time.Duration `json:"contact"` // since the master last heard it; negative: not known
+	Applied   uint64        `json:"applied"`
+	Healthy   bool          `json:"healthy"`
+}
+
+// BootstrapRequest makes a new cluster of this host.
+type BootstrapRequest struct {
+	Name string `json:"name"`
+	// Policy is the first policy's HCL by file name; empty: the default policy.
+	Policy map[string][]byte `json:"policy,omitempty"`
+}
+
+// Backend is the agent behind the API. Calls marked *master* return ErrNotMaster
+// or ErrNoMaster elsewhere, and the server then forwards the request.
+type Backend interface {
+	Self() Self
+	// State is this host's copy of the replicated state; read only. Nil when not a member.
+	State() *fsm.State
+	// Changed is closed at the next change of State.
+	Changed() <-chan struct{}
+	// Observations are the master's, by host. *master*
+	Observations() (map[string]HostObservation, error)
+	// Members lists the raft servers as this host knows them.
+	Members() ([]Member, error)
+	// Apply commits one command and returns what the state machine answered;
+	// a refusal is a *fsm.Refusal. *master*
+	Apply(ctx context.Context, c fsm.Command) (any, error)
+	// Protect protects the VM of that name or UUID, wherever it is, and returns
+	// it as committed. *master*
+	Protect(ctx context.Context, vm, by string) (*fsm.VM, error)
+	// CreateToken commits an invitation and returns the string to hand out, which is kept nowhere. *master*
+	CreateToken(ctx context.Context, host string, ttl time.Duration, by string) (token string, t *fsm.Token, err error)
+	// ApplyPolicy parses, validates and commits a policy on top of revision previous. *master*
+	ApplyPolicy(ctx context.Context, files map[string][]byte, previous uint64, by string) (revision uint64, err error)
+	// Leave removes a host from the cluster in an orderly way. *master*
+	Leave(ctx context.Context, host, by string) error
+	// TransferMaster hands the office to a voter (any when empty). *master*
+	TransferMaster(ctx context.Context, to string) error
+	// Bootstrap makes a new cluster of this host; Join makes it a member of an existing one. Local socket only.
+	Bootstrap(ctx context.Context, r BootstrapRequest) (Self, error)
+	Join(ctx context.Context, token string) (Self, error)
+	// Heartbeat, Begin and Admit serve other agents. *master*
+	Heartbeat(ctx context.Context, hb Heartbeat) (HeartbeatReply, error)
+	Begin(ctx context.Context, r BeginRequest) (BeginReply, error)
+	Admit(ctx context.Context, r JoinRequest) (JoinReply, error)
+}

@@ -1,0 +1,136 @@
+package api
+
+import (
+	"time"
+
+	"github.com/holdfast-ha/holdfast/vmm"
+)
+
+// Heartbeat is what a host sends to the master each interval over every HA
+// network. Its acknowledgement renews the host's lease (safety.md, rule N).
+type Heartbeat struct {
+	Host        string `json:"host"`
+	Incarnation uint64 `json:"incarnation"` // 0: the host has none and holds no lease
+	// Run tells one life of the agent process from the next; random.
+	Run uint64 `json:"run"`
+	// Seq numbers the exchanges of a run; the copies sent over several networks share one.
+	Seq uint64 `json:"seq"`
+	// Network is the HA network that this copy travels on.
+	Network string `json:"network"`
+	// Applied is the index of the last log entry that the host has applied.
+	Applied uint64 `json:"applied"`
+	// Report is what the host knows of itself. It is left out while ReportSeen of
+	// the last reply says that the master has it.
+	Report *HostReport `json:"report,omitempty"`
+	// ReportRev numbers reports within a run; it grows when anything in them changes.
+	ReportRev uint64 `json:"report_rev"`
+	// Definitions are domain definitions the master asked for, by UUID.
+	Definitions map[string]string `json:"definitions,omitempty"`
+}
+
+// HostReport is the slow-changing part of what a host says about itself.
+type HostReport struct {
+	Capacity vmm.Capacity `json:"capacity"`
+	// HypervisorError is why the hypervisor could not be asked; empty when it answers.
+	HypervisorError string         `json:"hypervisor_error,omitempty"`
+	Domains         []DomainReport `json:"domains"` // all, ordered by name
+	// Outcomes are what became of the VMs that the host owns or owned, by UUID.
+	Outcomes []OutcomeReport `json:"outcomes,omitempty"`
+	// Reserve is what the host keeps for itself, bytes.
+	Reserve uint64 `json:"reserve"`
+	// Guard says whether the guard process answers, for people.
+	Guard   string `json:"guard"`
+	Version string `json:"version"`
+}
+
+// DomainReport is one domain of a host.
+type DomainReport struct {
+	UUID    string     `json:"uuid"`
+	Name    string     `json:"name"`
+	State   vmm.State  `json:"state"`
+	Reason  vmm.Reason `json:"reason"`
+	VCPUs   int        `json:"vcpus"`
+	Memory  uint64     `json:"memory"`
+	XMLHash string     `json:"xml_hash"`
+	// Persistent is false for a domain that is gone once it stops.
+	Persistent bool `json:"persistent"`
+}
+
+// OutcomeReport is what became of one generation of a VM, repeated until the
+// state machine has it.
+type OutcomeReport struct {
+	UUID       string `json:"uuid"`
+	Generation uint64 `json:"generation"`
+	Outcome    string `json:"outcome"` // an fsm.Outcome
+	Detail     string `json:"detail,omitempty"`
+}
+
+// HeartbeatReply is the master's answer.
+type HeartbeatReply struct {
+	// Acknowledged renews the lease of (Incarnation, Run, Seq), worth the moment
+	// at which that heartbeat was sent. False while the host is suspected, or its
+	// incarnation is not the live one.
+	Acknowledged bool   `json:"acknowledged"`
+	Epoch        uint64 `json:"epoch"`
+	Incarnation  uint64 `json:"incarnation"`
+	Run          uint64 `json:"run"`
+	Seq          uint64 `json:"seq"`
+	// Over says that this incarnation is dead or superseded: stop every protected
+	// VM, prove it, and begin a new one.
+	Over bool `json:"over,omitempty"`
+	// Commit is an index that had been applied by the master when it answered: a
+	// host that has restarted acts on its copy of the state only from there on.
+	Commit uint64 `json:"commit"`
+	// ReportSeen is the newest report of this run that the master has.
+	ReportSeen uint64 `json:"report_seen"`
+	// Wanted are the domains whose definition the master asks for, by UUID.
+	Wanted []string `json:"wanted,omitempty"`
+}
+
+// BeginRequest asks for a new incarnation. By sending it the host states that it
+// has proven that none of its protected VMs runs.
+type BeginRequest struct {
+	Host     string `json:"host"`
+	Previous uint64 `json:"previous"` // the incarnation the host knew last
+	BootID   string `json:"boot_id"`
+	Run      uint64 `json:"run"`
+	Why      string `json:"why"`
+}
+
+// BeginReply is the granted incarnation; its lease begins with the first
+// acknowledged heartbeat.
+type BeginReply struct {
+	Incarnation uint64 `json:"incarnation"`
+	Commit      uint64 `json:"commit"`
+}
+
+// JoinRequest is what a new host sends with its token; it has no certificate yet.
+type JoinRequest struct {
+	TokenID string `json:"token_id"`
+	Secret  string `json:"secret"`
+	Name    string `json:"name"`
+	// ID is the new machine's UUID, made by itself.
+	ID        string    `json:"id"`
+	CSR       []byte    `json:"csr"` // PEM
+	Addresses []Address `json:"addresses"`
+	Version   string    `json:"version"`
+	// Clock is the new host's wall clock, to tell people about a large difference.
+	Clock time.Time `json:"clock"`
+}
+
+// Address is where a host listens on one HA network.
+type Address struct {
+	Network string `json:"network"`
+	Addr    string `json:"addr"` // IP:port
+}
+
+// JoinReply is what an admitted host needs to become a member.
+type JoinReply struct {
+	ClusterID   string `json:"cluster_id"`
+	ClusterName string `json:"cluster_name"`
+	CACert      []byte `json:"ca_cert"`  // PEM
+	Cert        []byte `json:"cert"`     // PEM, for the CSR
+	SealKey     []byte `json:"seal_key"` // opens what the state keeps sealed
+	// Peers are the addresses of all members, by name.
+	Peers map[string][]Address `json:"peers"`
+}

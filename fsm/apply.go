@@ -1,0 +1,457 @@
+package fsm
+
+import (
+	"crypto/subtle"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+func (c *CreateCluster) apply(s *State) (any, *Refusal) {
+	if s.Cluster.ID != "" {
+		return refuse(CodeConflict, "this log already belongs to cluster %q (%s)", s.Cluster.Name, s.Cluster.ID)
+	}
+	s.Cluster = c.Cluster
+	s.Policy = Policy{Files: c.Policy, By: c.By, At: c.At}
+	h := c.Host
+	s.Slots = 1
+	h.Slot, h.Status, h.Joined, h.Since = s.Slots, HostJoining, c.At, c.At
+	s.writeHosts()[h.Name] = &h
+	s.emit(c.Meta, Event{Type: EventClusterCreated, Host: h.Name, Text: fmt.Sprintf("cluster %s created on %s", c.Cluster.Name, h.Name)})
+	return nil, nil
+}
+
+func (c *TakeOffice) apply(s *State) (any, *Refusal) {
+	if s.Hosts[c.Master] == nil {
+		return refuse(CodeNotFound, "host %s is not a member and cannot be master", c.Master)
+	}
+	if c.Epoch != s.Office.Epoch+1 {
+		return refuse(CodeStale, "epoch %d cannot begin: the last one is %d", c.Epoch, s.Office.Epoch)
+	}
+	s.Office = Office{Epoch: c.Epoch, Master: c.Master, Since: c.At}
+	s.emit(c.Meta, Event{Type: EventMasterElected, Host: c.Master, Text: fmt.Sprintf("%s is master, epoch %d", c.Master, c.Epoch)})
+	return nil, nil
+}
+
+func (s *State) inEpoch(epoch uint64) *Refusal {
+	if epoch != s.Office.Epoch {
+		return &Refusal{CodeStale, fmt.Sprintf("decided in epoch %d, but epoch %d (%s) has begun", epoch, s.Office.Epoch, s.Office.Master)}
+	}
+	return nil
+}
+
+func (c *CreateToken) apply(s *State) (any, *Refusal) {
+	if s.Tokens[c.Token.ID] != nil {
+		return refuse(CodeConflict, "a token %s exists already", c.Token.ID)
+	}
+	tokens := s.writeTokens()
+	for id, t := range tokens { // used and long expired ones have served
+		if c.At.Sub(t.Expires) > tokenKept {
+			delete(tokens, id)
+		}
+	}
+	t := c.Token
+	tokens[t.ID] = &t
+	s.emit(c.Meta, Event{Type: EventTokenCreated, Host: t.Host, Text: fmt.Sprintf("join token %s created, expires %s", t.ID, t.Expires.UTC().Format("2006-01-02 15:04:05 MST"))})
+	return nil, nil
+}
+
+func (c *RevokeToken) apply(s *State) (any, *Refusal) {
+	t := s.Tokens[c.ID]
+	if t == nil {
+		return refuse(CodeNotFound, "there is no token %s", c.ID)
+	}
+	if t.UsedBy != "" {
+		return refuse(CodeConflict, "token %s was used by %s: remove that host with `haadm cluster leave %s` if it should not be a member", c.ID, t.UsedBy, t.UsedBy)
+	}
+	delete(s.writeTokens(), c.ID)
+	s.emit(c.Meta, Event{Type: EventTokenRevoked, Text: fmt.Sprintf("join token %s revoked", c.ID)})
+	return nil, nil
+}
+
+func (c *AddHost) apply(s *State) (any, *Refusal) {
+	t := s.Tokens[c.TokenID]
+	switch {
+	case t == nil:
+		return refuse(CodeDenied, "token %s is not known: it was revoked, or belongs to another cluster", c.TokenID)
+	case subtle.ConstantTimeCompare(t.Hash, c.SecretHash) != 1:
+		return refuse(CodeDenied, "token %s: wrong secret", c.TokenID)
+	case t.UsedBy != "":
+		return refuse(CodeDenied, "token %s was already used by %s: a token is good for one host; create another with `haadm cluster token create`", c.TokenID, t.UsedBy)
+	case c.At.After(t.Expires):
+		return refuse(CodeDenied, "token %s expired at %s: create another with `haadm cluster token create`", c.TokenID, t.Expires.UTC().Format("2006-01-02 15:04:05 MST"))
+	case t.Host != "" && t.Host != c.Host.Name:
+		return refuse(CodeDenied, "token %s is for host %s, not for %s", c.TokenID, t.Host, c.Host.Name)
+	}
+	if h := s.Hosts[c.Host.Name]; h != nil {
+		return refuse(CodeConflict, "a host named %s is a member already (machine %s, joined %s): give this one another node_name, or remove the old one with `haadm cluster leave %s`",
+			h.Name, h.ID, h.Joined.UTC().Format("2006-01-02"), h.Name)
+	}
+	if r := s.addressesFree(c.Host.Name, c.Host.Addresses); r != nil {
+		return nil, r
+	}
+	h := c.Host
+	s.Slots++
+	h.Slot, h.Status, h.Joined, h.Since, h.Incarnation = s.Slots, HostJoining, c.At, c.At, s.RetiredIncarnation
+	s.writeHosts()[h.Name] = &h
+	used := *t
+	used.UsedBy = h.Name
+	s.writeTokens()[t.ID] = &used
+	s.emit(c.Meta, Event{Type: EventHostJoined, Host: h.Name, Text: fmt.Sprintf("%s joined with token %s", h.Name, t.ID)})
+	return &h, nil
+}
+
+func (s *State) addressesFree(host string, addrs []Address) *Refusal {
+	for _, h := range s.SortedHosts() {
+		if h.Name == host {
+			continue
+		}
+		for _, a := range h.Addresses {
+			if slices.Contains(addrs, a) {
+				return &Refusal{CodeConflict, fmt.Sprintf("address %s on network %s is already %s's", a.Addr, a.Network, h.Name)}
+			}
+		}
+	}
+	return nil
+}
+
+func (c *RemoveHost) apply(s *State) (any, *Refusal) {
+	h := s.Hosts[c.Host]
+	if h == nil {
+		return refuse(CodeNotFound, "host %s is not a member", c.Host)
+	}
+	if s.Office.Master == c.Host {
+		return refuse(CodeInvalid, "%s is the master: hand the office over first with `haadm cluster transfer-master`", c.Host)
+	}
+	if owned := s.Owned(h.Name, h.Incarnation); len(owned) > 0 {
+		return refuse(CodeInvalid, "%s still owns %d protected VMs (%s): stop or unprotect them first", c.Host, len(owned), names(owned))
+	}
+	s.RetiredIncarnation = max(s.RetiredIncarnation, h.Incarnation)
+	delete(s.writeHosts(), c.Host)
+	s.emit(c.Meta, Event{Type: EventHostLeft, Host: c.Host, Text: c.Host + " left the cluster"})
+	return nil, nil
+}
+
+// names lists VMs for people, at most five.
+func names(vms []*VM) string {
+	var n []string
+	for _, vm := range vms {
+		n = append(n, vm.Name)
+	}
+	if len(n) > 5 {
+		n = append(n[:5], "…")
+	}
+	return strings.Join(n, ", ")
+}
+
+func (c *UpdateHost) apply(s *State) (any, *Refusal) {
+	if s.Hosts[c.Host] == nil {
+		return refuse(CodeNotFound, "host %s is not a member", c.Host)
+	}
+	if r := s.addressesFree(c.Host, c.Addresses); r != nil {
+		return nil, r
+	}
+	s.editHost(c.Host).Addresses = c.Addresses
+	return nil, nil
+}
+
+// apply numbers the host's next life. The host stated that none of its VMs runs,
+// so no wait is due: what the last life owned is free at once.
+func (c *BeginIncarnation) apply(s *State) (any, *Refusal) {
+	if r := s.inEpoch(c.Epoch); r != nil {
+		return nil, r
+	}
+	h := s.editHost(c.Host)
+	if h == nil {
+		return refuse(CodeNotFound, "host %s is not a member", c.Host)
+	}
+	if c.Previous != h.Incarnation {
+		return refuse(CodeStale, "%s asks for the life after incarnation %d, but its last one is %d", c.Host, c.Previous, h.Incarnation)
+	}
+	for _, vm := range s.Owned(h.Name, h.Incarnation) {
+		s.release(s.editVM(vm.UUID), c.Meta, fmt.Sprintf("%s stopped it (%s)", h.Name, c.Why))
+	}
+	h.Incarnation++
+	h.Status, h.BootID, h.Since, h.Verdict, h.Evidence = HostLive, c.BootID, c.At, "live", nil
+	s.emit(c.Meta, Event{Type: EventHostAvailable, Host: h.Name, Text: fmt.Sprintf("%s begins incarnation %d: %s", h.Name, h.Incarnation, c.Why)})
+	return h.Incarnation, nil
+}
+
+func (s *State) liveHost(name string, incarnation uint64) *Refusal {
+	h := s.Hosts[name]
+	switch {
+	case h == nil:
+		return &Refusal{CodeNotFound, fmt.Sprintf("host %s is not a member", name)}
+	case h.Incarnation != incarnation:
+		return &Refusal{CodeStale, fmt.Sprintf("%s is in incarnation %d, not %d", name, h.Incarnation, incarnation)}
+	case h.Status != HostLive:
+		return &Refusal{CodeStale, fmt.Sprintf("%s in incarnation %d is %s", name, incarnation, h.Status)}
+	}
+	return nil
+}
+
+func (c *SetVerdict) apply(s *State) (any, *Refusal) {
+	if r := s.inEpoch(c.Epoch); r != nil {
+		return nil, r
+	}
+	if r := s.liveHost(c.Host, c.Incarnation); r != nil {
+		return nil, r
+	}
+	h := s.editHost(c.Host)
+	if h.Verdict == c.Verdict {
+		return nil, nil
+	}
+	h.Verdict, h.Evidence = c.Verdict, c.Evidence
+	e := Event{Type: EventHostSuspected, Severity: Warning, Host: c.Host, Text: c.Text, Evidence: c.Evidence}
+	if c.Verdict == "live" {
+		e.Type, e.Severity = EventHostHeardAgain, Info
+		e.Cause = s.cause(func(e *Event) bool { return e.Type == EventHostSuspected && e.Host == c.Host })
+	}
+	s.emit(c.Meta, e)
+	return nil, nil
+}
+
+func (c *DeclareDead) apply(s *State) (any, *Refusal) {
+	if r := s.inEpoch(c.Epoch); r != nil {
+		return nil, r
+	}
+	if r := s.liveHost(c.Host, c.Incarnation); r != nil {
+		return nil, r
+	}
+	h := s.editHost(c.Host)
+	h.Status, h.Since, h.Verdict, h.Evidence = HostDead, c.At, "dead", c.Evidence
+	owned := s.Owned(h.Name, h.Incarnation)
+	for _, vm := range owned {
+		s.release(s.editVM(vm.UUID), c.Meta, fmt.Sprintf("%s was declared dead", h.Name))
+	}
+	s.emit(c.Meta, Event{Type: EventHostDead, Severity: Critical, Host: c.Host, Text: c.Text, Evidence: c.Evidence,
+		Cause: s.cause(func(e *Event) bool { return e.Type == EventHostSuspected && e.Host == c.Host })})
+	return len(owned), nil
+}
+
+func (c *Protect) apply(s *State) (any, *Refusal) {
+	if r := s.inEpoch(c.Epoch); r != nil {
+		return nil, r
+	}
+	if vm := s.VMs[c.VM.UUID]; vm != nil {
+		return refuse(CodeConflict, "VM %s is protected already, by %s", vm.Name, vm.By)
+	}
+	for _, vm := range s.SortedVMs() {
+		if vm.Name == c.VM.Name {
+			return refuse(CodeConflict, "another VM named %s (%s) is protected already: two definitions of one name cannot run on one host; rename one", vm.Name, vm.UUID)
+		}
+	}
+	if s.Hosts[c.Host] == nil {
+		return refuse(CodeNotFound, "host %s is not a member", c.Host)
+	}
+	if c.Running {
+		if r := s.liveHost(c.Host, c.Incarnation); r != nil {
+			return nil, r
+		}
+	}
+	vm := c.VM
+	vm.Generation, vm.Owner, vm.Failures, vm.Waiting, vm.Home, vm.By, vm.Since = s.RetiredGeneration, nil, nil, "", c.Host, c.By, c.At
+	if c.Running {
+		vm.Generation++
+		vm.Intent = IntentRun
+		vm.Owner = &Placement{Host: c.Host, Incarnation: c.Incarnation, Generation: vm.Generation, Phase: PhaseRunning, At: c.At, Why: "it ran there when it was protected"}
+	} else {
+		vm.WaitingSince = c.At
+	}
+	s.writeVMs()[vm.UUID] = &vm
+	s.emit(c.Meta, Event{Type: EventVMProtected, VM: vm.Name, Host: c.Host, Text: fmt.Sprintf("%s is protected, by %s", vm.Name, c.By)})
+	return &vm, nil
+}
+
+func (c *Unprotect) apply(s *State) (any, *Refusal) {
+	vm := s.VMs[c.UUID]
+	if vm == nil {
+		return refuse(CodeNotFound, "VM %s is not protected", c.UUID)
+	}
+	s.RetiredGeneration = max(s.RetiredGeneration, vm.Generation)
+	delete(s.writeVMs(), c.UUID)
+	s.emit(c.Meta, Event{Type: EventVMUnprotected, VM: vm.Name, Host: vm.Home, Text: fmt.Sprintf("%s is no longer protected; it is left as it is", vm.Name)})
+	return nil, nil
+}
+
+func (c *Redefine) apply(s *State) (any, *Refusal) {
+	if r := s.inEpoch(c.Epoch); r != nil {
+		return nil, r
+	}
+	vm := s.editVM(c.UUID)
+	if vm == nil {
+		return refuse(CodeNotFound, "VM %s is not protected", c.UUID)
+	}
+	if vm.XMLHash == c.XMLHash {
+		return nil, nil
+	}
+	for _, other := range s.SortedVMs() {
+		if other.Name == c.Name && other.UUID != c.UUID {
+			return refuse(CodeConflict, "%s was renamed to %s, but another protected VM (%s) has that name", vm.Name, c.Name, other.UUID)
+		}
+	}
+	vm.Name, vm.XML, vm.XMLHash, vm.VCPUs, vm.Memory = c.Name, c.XML, c.XMLHash, c.VCPUs, c.Memory
+	s.emit(c.Meta, Event{Type: EventVMRedefined, VM: vm.Name, Host: vm.Home, Text: fmt.Sprintf("the definition of %s changed", vm.Name)})
+	return nil, nil
+}
+
+// apply places a VM. Nobody owns it here, because only the death of its owner,
+// its owner's next life or its owner's own release clears Owner (O1).
+func (c *Assign) apply(s *State) (any, *Refusal) {
+	if r := s.inEpoch(c.Epoch); r != nil {
+		return nil, r
+	}
+	if r := s.placeable(c.UUID, c.Previous, c.Host, c.Incarnation); r != nil {
+		return nil, r
+	}
+	vm := s.editVM(c.UUID)
+	if vm.Intent != IntentRun {
+		return refuse(CodeConflict, "%s was stopped by a person: it is not started", vm.Name)
+	}
+	vm.Generation++
+	vm.Owner = &Placement{Host: c.Host, Incarnation: c.Incarnation, Generation: vm.Generation, Phase: PhaseOrdered, At: c.At, Why: c.Why}
+	vm.Waiting = ""
+	cause := s.cause(func(e *Event) bool {
+		switch e.Type {
+		case EventVMCrashed, EventVMStartFailed, EventVMIntentChanged, EventVMProtected:
+			return e.VM == vm.Name
+		case EventHostDead, EventHostAvailable:
+			return e.Host == vm.Home
+		}
+		return false
+	})
+	s.emit(c.Meta, Event{Type: EventVMAssigned, VM: vm.Name, From: vm.Home, To: c.Host, Host: c.Host, Cause: cause,
+		Text: fmt.Sprintf("start of %s ordered on %s, generation %d: %s", vm.Name, c.Host, vm.Generation, c.Why)})
+	return vm.Generation, nil
+}
+
+func (s *State) placeable(uuid string, previous uint64, host string, incarnation uint64) *Refusal {
+	vm := s.VMs[uuid]
+	switch {
+	case vm == nil:
+		return &Refusal{CodeNotFound, fmt.Sprintf("VM %s is not protected", uuid)}
+	case vm.Generation != previous:
+		return &Refusal{CodeStale, fmt.Sprintf("%s is at generation %d, not %d", vm.Name, vm.Generation, previous)}
+	case vm.Owner != nil:
+		return &Refusal{CodeConflict, fmt.Sprintf("%s is owned by %s (incarnation %d, generation %d), which has neither died nor released it",
+			vm.Name, vm.Owner.Host, vm.Owner.Incarnation, vm.Owner.Generation)}
+	}
+	return s.liveHost(host, incarnation)
+}
+
+func (c *Adopt) apply(s *State) (any, *Refusal) {
+	if r := s.inEpoch(c.Epoch); r != nil {
+		return nil, r
+	}
+	if r := s.placeable(c.UUID, c.Previous, c.Host, c.Incarnation); r != nil {
+		return nil, r
+	}
+	vm := s.editVM(c.UUID)
+	vm.Generation++
+	vm.Intent, vm.Waiting, vm.Failures, vm.Home = IntentRun, "", nil, c.Host
+	vm.Owner = &Placement{Host: c.Host, Incarnation: c.Incarnation, Generation: vm.Generation, Phase: PhaseRunning, At: c.At, Why: "it was started there by hand"}
+	s.emit(c.Meta, Event{Type: EventVMStarted, VM: vm.Name, Host: c.Host, Text: fmt.Sprintf("%s was started on %s by hand; it is protected there", vm.Name, c.Host)})
+	return vm.Generation, nil
+}
+
+func (c *Report) apply(s *State) (any, *Refusal) {
+	if r := s.inEpoch(c.Epoch); r != nil {
+		return nil, r
+	}
+	vm := s.VMs[c.UUID]
+	if vm == nil {
+		return refuse(CodeNotFound, "VM %s is not protected", c.UUID)
+	}
+	o := vm.Owner
+	if o == nil || o.Host != c.Host || o.Incarnation != c.Incarnation || o.Generation != c.Generation {
+		return refuse(CodeStale, "%s reports generation %d of %s, which is not its own any more", c.Host, c.Generation, vm.Name)
+	}
+	if c.Outcome == OutcomeRunning && o.Phase == PhaseRunning {
+		return nil, nil
+	}
+	vm = s.editVM(c.UUID)
+	ordered := s.cause(func(e *Event) bool { return e.Type == EventVMAssigned && e.VM == vm.Name && e.To == c.Host })
+	e := Event{VM: vm.Name, Host: c.Host, Text: c.Detail}
+	switch c.Outcome {
+	case OutcomeRunning:
+		vm.Owner.Phase, vm.Home, vm.Failures = PhaseRunning, c.Host, nil
+		e.Type, e.Cause = EventVMStarted, ordered
+		e.Text = fmt.Sprintf("%s runs on %s, generation %d", vm.Name, c.Host, c.Generation)
+		if !vm.WaitingSince.IsZero() {
+			e.Text += fmt.Sprintf(", %.1f s after it lost its owner", c.At.Sub(vm.WaitingSince).Seconds())
+			vm.WaitingSince = time.Time{}
+		}
+	case OutcomeStopped:
+		s.release(vm, c.Meta, "")
+		vm.Intent = IntentStop
+		e.Type = EventVMStopped
+	case OutcomeCrashed:
+		s.release(vm, c.Meta, fmt.Sprintf("it crashed on %s", c.Host))
+		e.Type, e.Severity = EventVMCrashed, Warning
+	case OutcomeStartFailed:
+		s.release(vm, c.Meta, fmt.Sprintf("its start on %s failed: %s", c.Host, c.Detail))
+		vm.Failures = append(vm.Failures, Failure{Host: c.Host, Generation: c.Generation, At: c.At, Detail: c.Detail})
+		if len(vm.Failures) > failuresKept {
+			vm.Failures = vm.Failures[len(vm.Failures)-failuresKept:]
+		}
+		e.Type, e.Severity, e.Cause = EventVMStartFailed, Warning, ordered
+	case OutcomeReleased:
+		s.release(vm, c.Meta, fmt.Sprintf("%s gave it back: %s", c.Host, c.Detail))
+		e.Type, e.Severity = EventVMStopped, Warning
+	}
+	s.emit(c.Meta, e)
+	return nil, nil
+}
+
+func (c *SetIntent) apply(s *State) (any, *Refusal) {
+	vm := s.editVM(c.UUID)
+	if vm == nil {
+		return refuse(CodeNotFound, "VM %s is not protected", c.UUID)
+	}
+	if vm.Intent == c.Intent {
+		return nil, nil
+	}
+	vm.Intent = c.Intent
+	vm.Failures = nil
+	if c.Intent == IntentRun && vm.Owner == nil {
+		vm.WaitingSince, vm.Waiting = c.At, "a person wants it running"
+	}
+	s.emit(c.Meta, Event{Type: EventVMIntentChanged, VM: vm.Name, Host: vm.Home, Text: fmt.Sprintf("%s shall %s: %s", vm.Name, c.Intent, c.Why)})
+	return nil, nil
+}
+
+func (c *ApplyPolicy) apply(s *State) (any, *Refusal) {
+	if c.Previous != s.Policy.Revision {
+		return refuse(CodeConflict, "the policy is at revision %d, changed by %s since you looked at revision %d: plan again", s.Policy.Revision, s.Policy.By, c.Previous)
+	}
+	s.Policy = Policy{Revision: c.Previous + 1, Files: c.Files, By: c.By, At: c.At}
+	s.emit(c.Meta, Event{Type: EventPolicyApplied, Text: fmt.Sprintf("policy revision %d applied", s.Policy.Revision)})
+	return s.Policy.Revision, nil
+}
+
+func (c *Record) apply(s *State) (any, *Refusal) {
+	if r := s.inEpoch(c.Epoch); r != nil {
+		return nil, r
+	}
+	for _, e := range c.Events {
+		s.emit(c.Meta, e)
+	}
+	return nil, nil
+}
+
+func (c *SetWaiting) apply(s *State) (any, *Refusal) {
+	if r := s.inEpoch(c.Epoch); r != nil {
+		return nil, r
+	}
+	vm := s.editVM(c.UUID)
+	if vm == nil {
+		return refuse(CodeNotFound, "VM %s is not protected", c.UUID)
+	}
+	if vm.Owner != nil || vm.Waiting == c.Why {
+		return nil, nil
+	}
+	vm.Waiting = c.Why
+	s.emit(c.Meta, Event{Type: EventVMNoHost, Severity: Critical, VM: vm.Name, From: vm.Home, Text: fmt.Sprintf("%s cannot be started: %s", vm.Name, c.Why)})
+	return nil, nil
+}

@@ -1,0 +1,162 @@
+package fsm
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+)
+
+// Machine holds the State of one member and applies the log to it. State values
+// that View returned stay as they were.
+type Machine struct {
+	mu      sync.Mutex // guards what follows
+	state   *State
+	index   uint64
+	changed chan struct{} // closed, and replaced, at each change
+}
+
+// New returns a Machine with an empty State.
+func New() *Machine {
+	return &Machine{state: &State{}, changed: make(chan struct{})}
+}
+
+// Result is what Apply answers.
+type Result struct {
+	Value   any
+	Refusal *Refusal
+}
+
+// View returns the present State, to be read only, the index of the last entry
+// in it, and a channel that is closed at the next change.
+func (m *Machine) View() (s *State, index uint64, changed <-chan struct{}) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.state, m.index, m.changed
+}
+
+// Apply carries out one committed command and returns a Result. It never fails
+// and never panics on what a command holds: one that is bad or not lawful in the
+// present state is refused, the same way on every member, and changes nothing.
+func (m *Machine) Apply(index uint64, data []byte) any {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	next, res := m.state.step(data)
+	m.index = index
+	if next != nil {
+		m.state = next
+	}
+	close(m.changed)
+	m.changed = make(chan struct{})
+	return res
+}
+
+func (s *State) step(data []byte) (*State, Result) {
+	c, err := Decode(data)
+	if err != nil {
+		var r *Refusal
+		if !errors.As(err, &r) {
+			r = &Refusal{Code: CodeBadCommand, Message: err.Error()}
+		}
+		return nil, Result{Refusal: r}
+	}
+	if _, first := c.(*CreateCluster); !first && s.Cluster.ID == "" {
+		return nil, Result{Refusal: &Refusal{Code: CodeConflict, Message: "no cluster has been created in this log"}}
+	}
+	d := s.draft()
+	v, r := c.apply(d)
+	if r != nil {
+		return nil, Result{Refusal: r}
+	}
+	return d, Result{Value: v}
+}
+
+// snapshotMagic begins every snapshot; the format number follows as text.
+const snapshotMagic = "holdfast-state"
+
+// Snapshot returns a function that writes the present State.
+func (m *Machine) Snapshot() (func(io.Writer) error, error) {
+	s, index, _ := m.View()
+	return func(w io.Writer) error { return writeSnapshot(w, s, index) }, nil
+}
+
+func writeSnapshot(w io.Writer, s *State, index uint64) error {
+	if _, err := fmt.Fprintf(w, "%s %d %d\n", snapshotMagic, Format, index); err != nil {
+		return fmt.Errorf("write snapshot header: %w", err)
+	}
+	if err := json.NewEncoder(w).Encode(s); err != nil {
+		return fmt.Errorf("write snapshot: %w", err)
+	}
+	return nil
+}
+
+// Restore replaces the State by a snapshot's. On any error the old State stays.
+func (m *Machine) Restore(r io.Reader) error {
+	s, index, err := readSnapshot(r)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.state, m.index = s, index
+	close(m.changed)
+	m.changed = make(chan struct{})
+	return nil
+}
+
+func readSnapshot(r io.Reader) (*State, uint64, error) {
+	var magic string
+	var format int
+	var index uint64
+	if _, err := fmt.Fscanf(r, "%s %d %d\n", &magic, &format, &index); err != nil || magic != snapshotMagic {
+		return nil, 0, fmt.Errorf("not a snapshot of a Holdfast cluster (it begins %.20q)", magic)
+	}
+	if format > Format {
+		return nil, 0, fmt.Errorf("snapshot has format %d, this member knows up to %d: upgrade it before it joins members that wrote this", format, Format)
+	}
+	dec := json.NewDecoder(r)
+	dec.DisallowUnknownFields()
+	s := &State{}
+	if err := dec.Decode(s); err != nil {
+		return nil, 0, fmt.Errorf("read snapshot: %w", err)
+	}
+	return s, index, nil
+}
+
+// maxXML bounds a domain definition, bytes.
+const maxXML = 1 << 20
+
+// PackXML compresses a domain's definition for the state.
+func PackXML(xml string) ([]byte, error) {
+	if len(xml) > maxXML {
+		return nil, invalid("domain definition of %d bytes is larger than %d", len(xml), maxXML)
+	}
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	if _, err := io.WriteString(w, xml); err != nil {
+		return nil, fmt.Errorf("pack domain definition: %w", err)
+	}
+	if err := w.Close(); err != nil {
+		return nil, fmt.Errorf("pack domain definition: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+// UnpackXML is the inverse of PackXML.
+func UnpackXML(packed []byte) (string, error) {
+	r, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return "", fmt.Errorf("unpack domain definition: %w", err)
+	}
+	xml, err := io.ReadAll(io.LimitReader(r, maxXML+1))
+	if err != nil {
+		return "", fmt.Errorf("unpack domain definition: %w", err)
+	}
+	if len(xml) > maxXML {
+		return "", fmt.Errorf("unpack domain definition: larger than %d bytes", maxXML)
+	}
+	return string(xml), nil
+}

@@ -1,0 +1,312 @@
+// Package fsm is the replicated state machine: what the cluster has agreed on,
+// and the commands that change it. State is plain values; Apply is a total,
+// deterministic function of (state, command). There is no I/O here, no clock and
+// no goroutine: the proposer puts every moment, name and number into the
+// command, and Apply checks it against the state it meets.
+//
+// What the rest of the cluster may rely on (docs/safety.md, I6 and O1):
+// incarnations and generations only grow; a placement names a live incarnation;
+// a VM gets a new placement only when the last one's incarnation is dead or has
+// released it; what was acknowledged is in the log of a majority.
+package fsm
+
+import (
+	"slices"
+	"time"
+)
+
+// Format is the version of State as written to snapshots. A member refuses a
+// snapshot of a newer one.
+const Format = 1
+
+// State is everything the members agree on. It is only changed by Apply; readers
+// get it by way of Machine.View and must not modify it.
+type State struct {
+	Cluster Cluster           `json:"cluster"`
+	Office  Office            `json:"office"`
+	Policy  Policy            `json:"policy"`
+	Hosts   map[string]*Host  `json:"hosts"`  // by name
+	VMs     map[string]*VM    `json:"vms"`    // by UUID
+	Tokens  map[string]*Token `json:"tokens"` // by id
+	Events  []Event           `json:"events"` // the last EventsKept, oldest first
+	// LastEvent is the number of the newest event ever recorded.
+	LastEvent uint64 `json:"last_event"`
+	// Slots counts host slots ever given out (heartbeat volumes; a slot is never reused).
+	Slots uint16 `json:"slots"`
+	// RetiredIncarnation and RetiredGeneration are the highest of hosts that left
+	// and VMs that were unprotected: one that comes back under the same name goes on above them.
+	RetiredIncarnation uint64 `json:"retired_incarnation"`
+	RetiredGeneration  uint64 `json:"retired_generation"`
+
+	// which maps this value may write to; the others are shared with older States.
+	ownHosts, ownVMs, ownTokens bool
+}
+
+// EventsKept bounds the events in the state; older ones are dropped.
+const EventsKept = 4096
+
+// Cluster is what was decided once, at bootstrap.
+type Cluster struct {
+	ID      string    `json:"id"`   // UUID
+	Name    string    `json:"name"` // for people
+	Created time.Time `json:"created"`
+	// CACert is the cluster's certificate authority, PEM.
+	CACert []byte `json:"ca_cert"`
+	// CAKey is its private key, sealed with the key that every host got when it joined.
+	CAKey []byte `json:"ca_key"`
+}
+
+// Office is the master's: who holds it, and the epoch that numbers it.
+type Office struct {
+	Epoch  uint64    `json:"epoch"` // 0: nobody ever took office
+	Master string    `json:"master"`
+	Since  time.Time `json:"since"`
+}
+
+// Policy is the cluster policy as its author wrote it. The state machine does
+// not look inside: members of different versions must not differ in what they accept.
+type Policy struct {
+	Revision uint64            `json:"revision"` // grows by one with each apply; 0 is the default policy
+	Files    map[string][]byte `json:"files"`    // HCL text by file name
+	By       string            `json:"by"`
+	At       time.Time         `json:"at"`
+}
+
+// HostStatus is the committed standing of a host.
+type HostStatus string
+
+const (
+	// HostJoining: known, but has no incarnation yet; it owns nothing.
+	HostJoining HostStatus = "joining"
+	// HostLive: its incarnation may hold a lease.
+	HostLive HostStatus = "live"
+	// HostDead: its incarnation was declared dead; it owns nothing until it begins a new one.
+	HostDead HostStatus = "dead"
+)
+
+// Host is one member, voter or not.
+type Host struct {
+	Name string `json:"name"`
+	// ID tells this machine from an earlier member of the same name; it is in its certificate.
+	ID        string     `json:"id"`
+	Slot      uint16     `json:"slot"`
+	Addresses []Address  `json:"addresses"` // one per HA network, preferred first
+	Joined    time.Time  `json:"joined"`
+	Status    HostStatus `json:"status"`
+	// Incarnation numbers the host's lives; it only grows. 0 before the first.
+	Incarnation uint64    `json:"incarnation"`
+	BootID      string    `json:"boot_id"` // of the boot this incarnation began in
+	Since       time.Time `json:"since"`   // when Status last changed
+	// Verdict is the last committed verdict that matters, with its evidence.
+	Verdict  string     `json:"verdict"`
+	Evidence []Evidence `json:"evidence,omitempty"`
+}
+
+// Address is where a host listens on one HA network.
+type Address struct {
+	Network string `json:"network"` // the network's name, such as "mgmt"
+	Addr    string `json:"addr"`    // IP:port
+}
+
+// Evidence is one signal behind a verdict.
+type Evidence struct {
+	Signal string        `json:"signal"` // such as "heartbeat over mgmt"
+	Value  string        `json:"value"`  // what was seen, in words and figures
+	Age    time.Duration `json:"age"`    // how old it was when judged
+	By     string        `json:"by"`     // the host that read it
+}
+
+// Intent is what people want of a protected VM.
+type Intent string
+
+const (
+	IntentRun  Intent = "run"  // it shall run: restart it when it does not
+	IntentStop Intent = "stop" // a person stopped it: leave it
+)
+
+// VM is one protected VM.
+type VM struct {
+	UUID string `json:"uuid"`
+	Name string `json:"name"`
+	// XML is the domain's definition, packed by PackXML; a dead host cannot be asked for it.
+	XML     []byte `json:"xml"`
+	XMLHash string `json:"xml_hash"` // as the hypervisor computes it
+	VCPUs   int    `json:"vcpus"`
+	Memory  uint64 `json:"memory"` // bytes
+	Intent  Intent `json:"intent"`
+	// By is who protects it: "policy" or a person's name.
+	By    string    `json:"by"`
+	Since time.Time `json:"since"`
+	// Generation counts the VM's placements; it only grows.
+	Generation uint64 `json:"generation"`
+	// Owner may run the VM now; nil when nobody may.
+	Owner *Placement `json:"owner,omitempty"`
+	// Home is the host that last ran it (or where it was defined).
+	Home string `json:"home"`
+	// Failures are the starts that failed since it last ran, newest last (at most failuresKept).
+	Failures []Failure `json:"failures,omitempty"`
+	// Waiting says why nobody owns it, while it shall run and nobody does.
+	Waiting string `json:"waiting,omitempty"`
+	// WaitingSince is when it lost its owner; for reports of how long it was down.
+	WaitingSince time.Time `json:"waiting_since,omitzero"`
+}
+
+// Phase is how far a placement has come.
+type Phase string
+
+const (
+	PhaseOrdered Phase = "ordered" // committed; the host has not reported it running yet
+	PhaseRunning Phase = "running" // the host reported it running
+)
+
+// Placement is the permission of one incarnation to run one generation of a VM.
+type Placement struct {
+	Host        string    `json:"host"`
+	Incarnation uint64    `json:"incarnation"`
+	Generation  uint64    `json:"generation"`
+	Phase       Phase     `json:"phase"`
+	At          time.Time `json:"at"`
+	// Why is the placement's reason, for people: cause and the figures that ranked the host.
+	Why string `json:"why"`
+}
+
+// Failure is one start that failed.
+type Failure struct {
+	Host       string    `json:"host"`
+	Generation uint64    `json:"generation"`
+	At         time.Time `json:"at"`
+	Detail     string    `json:"detail"`
+}
+
+const failuresKept = 16
+
+// Token is an invitation to join, good for one use.
+type Token struct {
+	ID      string    `json:"id"`
+	Hash    []byte    `json:"hash"` // SHA-256 of the secret
+	Host    string    `json:"host"` // only a host of this name may use it; empty: any
+	Created time.Time `json:"created"`
+	Expires time.Time `json:"expires"`
+	By      string    `json:"by"`
+	UsedBy  string    `json:"used_by,omitempty"`
+}
+
+// Severity ranks events for people.
+type Severity string
+
+const (
+	Info     Severity = "info"
+	Warning  Severity = "warning"
+	Critical Severity = "critical"
+)
+
+// Event is one line of the cluster's history. Type is a name in the style
+// noun_verb_in_past_tense, one of the Event... constants or a host's own.
+type Event struct {
+	ID       uint64    `json:"id"`
+	At       time.Time `json:"at"` // wall clock of the proposer, for people only
+	Type     string    `json:"type"`
+	Severity Severity  `json:"severity"`
+	Host     string    `json:"host,omitempty"`
+	VM       string    `json:"vm,omitempty"` // name
+	From     string    `json:"from,omitempty"`
+	To       string    `json:"to,omitempty"`
+	Text     string    `json:"text"`
+	// Cause is the id of the event that led to this one; 0 when there is none.
+	Cause    uint64     `json:"cause,omitempty"`
+	Evidence []Evidence `json:"evidence,omitempty"`
+	By       string     `json:"by,omitempty"` // a person, where one asked for it
+}
+
+// The event types recorded by Apply.
+const (
+	EventClusterCreated  = "cluster_created"
+	EventMasterElected   = "leader_elected"
+	EventHostJoined      = "host_joined"
+	EventHostLeft        = "host_left"
+	EventHostAvailable   = "host_available"
+	EventHostSuspected   = "host_unreachable"
+	EventHostHeardAgain  = "host_heard_again"
+	EventHostDead        = "host_confirmed_fenced"
+	EventVMProtected     = "vm_protection_added"
+	EventVMUnprotected   = "vm_protection_removed"
+	EventVMRedefined     = "vm_redefined"
+	EventVMAssigned      = "vm_recovery_assigned"
+	EventVMStarted       = "vm_started"
+	EventVMStopped       = "vm_stopped"
+	EventVMCrashed       = "vm_crashed"
+	EventVMStartFailed   = "vm_start_failed"
+	EventVMNoHost        = "vm_no_eligible_host"
+	EventVMIntentChanged = "vm_intent_changed"
+	EventTokenCreated    = "token_created"
+	EventTokenRevoked    = "token_revoked"
+	EventPolicyApplied   = "policy_applied"
+)
+
+// Owned lists the VMs that the incarnation owns, ordered by name.
+func (s *State) Owned(host string, incarnation uint64) []*VM {
+	var vms []*VM
+	for _, vm := range s.VMs {
+		if vm.Owner != nil && vm.Owner.Host == host && vm.Owner.Incarnation == incarnation {
+			vms = append(vms, vm)
+		}
+	}
+	slices.SortFunc(vms, byName)
+	return vms
+}
+
+// SortedVMs lists the protected VMs by name.
+func (s *State) SortedVMs() []*VM {
+	vms := make([]*VM, 0, len(s.VMs))
+	for _, vm := range s.VMs {
+		vms = append(vms, vm)
+	}
+	slices.SortFunc(vms, byName)
+	return vms
+}
+
+// SortedHosts lists the hosts by name.
+func (s *State) SortedHosts() []*Host {
+	hosts := make([]*Host, 0, len(s.Hosts))
+	for _, h := range s.Hosts {
+		hosts = append(hosts, h)
+	}
+	slices.SortFunc(hosts, func(a, b *Host) int { return compare(a.Name, b.Name) })
+	return hosts
+}
+
+// FindVM returns the protected VM of that name or UUID, or nil.
+func (s *State) FindVM(nameOrUUID string) *VM {
+	if vm := s.VMs[nameOrUUID]; vm != nil {
+		return vm
+	}
+	for _, vm := range s.VMs {
+		if vm.Name == nameOrUUID {
+			return vm
+		}
+	}
+	return nil
+}
+
+// Live reports whether (host, incarnation) may own VMs.
+func (s *State) Live(host string, incarnation uint64) bool {
+	h := s.Hosts[host]
+	return h != nil && h.Status == HostLive && h.Incarnation == incarnation && incarnation != 0
+}
+
+func byName(a, b *VM) int {
+	if a.Name != b.Name {
+		return compare(a.Name, b.Name)
+	}
+	return compare(a.UUID, b.UUID)
+}
+
+func compare(a, b string) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
