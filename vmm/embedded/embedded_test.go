@@ -33,7 +33,7 @@ func newHost(t *testing.T, w *World, name string, domains ...DomainConfig) *Host
 
 func vm(n int) string { return MinimalXML(fmt.Sprintf("vm%d", n), id(n), 1<<30, 1) }
 
-func start(t *testing.T, h *Host, n int) {
+func start(t *testing.T, h vmm.Hypervisor, n int) {
 	t.Helper()
 	if _, err := h.StartPaused(t.Context(), vm(n)); err != nil {
 		t.Fatal(err)
@@ -43,7 +43,7 @@ func start(t *testing.T, h *Host, n int) {
 	}
 }
 
-func wantDomain(t *testing.T, h *Host, n int, state vmm.State, reason vmm.Reason) {
+func wantDomain(t *testing.T, h vmm.Hypervisor, n int, state vmm.State, reason vmm.Reason) {
 	t.Helper()
 	list, err := h.Domains(t.Context())
 	if err != nil {
@@ -52,12 +52,12 @@ func wantDomain(t *testing.T, h *Host, n int, state vmm.State, reason vmm.Reason
 	for _, d := range list {
 		if d.UUID == id(n) {
 			if d.State != state || d.Reason != reason {
-				t.Errorf("vm%d on %s is %s (%s), want %s (%s)", n, h.Name(), d.State, d.Reason, state, reason)
+				t.Errorf("vm%d is %s (%s), want %s (%s)", n, d.State, d.Reason, state, reason)
 			}
 			return
 		}
 	}
-	t.Errorf("vm%d is not known on %s, want %s", n, h.Name(), state)
+	t.Errorf("vm%d is not known, want it %s", n, state)
 }
 
 func TestTwoWritersAreAViolation(t *testing.T) {

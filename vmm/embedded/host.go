@@ -69,7 +69,6 @@ type Host struct {
 	subs     []*subscription
 	ticks    uint64 // last start time that a process got
 	pid      int    // last number that a process got
-	onDefine func(domainxml.Definition, string)
 }
 
 // daemon is what the hypervisor's daemon does with a call.
@@ -175,9 +174,6 @@ func (h *Host) define(text string) (*domain, error) {
 		h.domains[def.UUID] = d
 	}
 	d.Definition, d.xml, d.hash = def, text, hash
-	if h.onDefine != nil {
-		h.onDefine(def, text)
-	}
 	h.emit(d, vmm.EventDefined)
 	return d, nil
 }
