@@ -1,0 +1,87 @@
+# Everything that is done to this tree is done by a target here; `make` alone lists them.
+# A target without a `##` sentence fails the structure test, so the list is complete.
+
+SHELL         := /bin/bash
+.DEFAULT_GOAL := help
+MAKEFLAGS     += --no-builtin-rules
+
+VERSION = $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+
+# Packages with a target of their own: they need root, many minutes, or a world of their own.
+APART = /integration/(sim(/|$$)|(lab|machine|bench)$$)
+UNIT  = $$(go list -e ./... | grep -vE '$(APART)')
+
+.PHONY: help
+help: ## list the targets (this)
+	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## bin/haagent and bin/haadm, static, stamped with the commit
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/haagent ./cmd/haadm
+
+.PHONY: demo
+demo: build ## a cluster of three hosts on this machine, one of them dies; DEMO=embedded|libvirt chooses the hypervisor
+	@if [ "$$(id -u)" = 0 ] && [ "$$DEMO" != embedded ]; then \
+		.ci/install lab || { [ "$$DEMO" != libvirt ] && echo "going on with the embedded hypervisor"; }; fi
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/demo ./integration/demo
+	bin/demo
+
+.PHONY: test
+test: ## everything: installs what the tests need, then unit, sim, lint and (as root) lab; at most 25 minutes
+	@.ci/test
+
+.PHONY: unit
+unit: ## tests of every package, with the race detector; no root, no libvirt
+	CGO_ENABLED=1 .ci/gotest unit -race -timeout 5m $(UNIT)
+
+.PHONY: sim
+sim: ## whole clusters in virtual time: the scenarios and random runs
+	.ci/gotest sim -timeout 4m30s ./integration/sim/...
+
+.PHONY: lab
+lab: ## (root) hosts in namespaces with their own libvirtd and real guests
+	@[ "$$(id -u)" = 0 ] || { echo "make lab needs root: it makes namespaces and starts libvirtd" >&2; exit 1; }
+	@.ci/install lab
+	HOLDFAST_LAB=1 TEST_FORMAT=standard-verbose .ci/gotest lab -count=1 -p 1 -timeout 6m30s ./integration/lab ./vmm/libvirt/...
+
+.PHONY: lint
+lint: ## gofmt, go vet, golangci-lint (.golangci.yml), go mod tidy; the linter's first build takes minutes
+	@.ci/lint
+
+.PHONY: race
+race: ## the race detector over everything that needs no root, sim included
+	CGO_ENABLED=1 .ci/gotest race -race -timeout 20m $(UNIT) ./integration/sim/...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (20s) each
+	@.ci/fuzz
+
+.PHONY: fmt
+fmt: ## gofmt every Go file of the tree
+	@find . -name '*.go' -not -path './.*' -print0 | xargs -0 gofmt -l -w
+
+.PHONY: packages
+packages: ## (root) install the Debian packages that test and demo need (.ci/packages)
+	@.ci/install test lab
+
+.PHONY: clean
+clean: ## remove what was built and the outputs of the tests; Go's own caches stay
+	rm -rf bin dist .cache
+
+# What follows has a name already, so that it will be found where it is looked for.
+
+.PHONY: machine
+machine: ## (not there yet) machines in QEMU with a real watchdog
+	@echo "make machine: there is no integration/machine in this tree yet; hosts in namespaces are in make lab" >&2; exit 1
+
+.PHONY: bench
+bench: ## (not there yet) measurements with their figures kept in the tree
+	@echo "make bench: there is no integration/bench in this tree yet" >&2; exit 1
+
+.PHONY: model
+model: ## (not there yet) the Spin models of the lease and takeover protocol
+	@echo "make model: there are no models in this repository yet (docs/model)" >&2; exit 1
+
+.PHONY: package
+package: ## (not there yet) deb and rpm
+	@echo "make package: no deb or rpm is built yet; the systemd units are in packaging/systemd" >&2; exit 1
