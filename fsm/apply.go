@@ -127,6 +127,11 @@ func (c *RemoveHost) apply(s *State) (any, *Refusal) {
 	if owned := s.Owned(h.Name, h.Incarnation); len(owned) > 0 {
 		return refuse(CodeInvalid, "%s still owns %d protected VMs (%s): stop or unprotect them first", c.Host, len(owned), names(owned))
 	}
+	for _, vm := range s.SortedVMs() {
+		if vm.Sighting != nil && vm.Sighting.Host == c.Host {
+			return refuse(CodeInvalid, "%s was seen running protected VM %s and has not said what became of it: stop or unprotect it first", c.Host, vm.Name)
+		}
+	}
 	s.RetiredIncarnation = max(s.RetiredIncarnation, h.Incarnation)
 	delete(s.writeHosts(), c.Host)
 	s.emit(c.Meta, Event{Type: EventHostLeft, Host: c.Host, Text: c.Host + " left the cluster"})
@@ -251,13 +256,10 @@ func (c *Protect) apply(s *State) (any, *Refusal) {
 		}
 	}
 	vm := c.VM
-	vm.Generation, vm.Owner, vm.Failures, vm.Waiting, vm.Home, vm.By, vm.Since = s.RetiredGeneration, nil, nil, "", c.Host, c.By, c.At
+	vm.Generation, vm.Owner, vm.Sighting, vm.Failures, vm.Waiting, vm.Home, vm.By, vm.Since = s.RetiredGeneration, nil, nil, nil, "", c.Host, c.By, c.At
 	if c.Running {
-		vm.Generation++
 		vm.Intent = IntentRun
-		vm.Owner = &Placement{Host: c.Host, Incarnation: c.Incarnation, Generation: vm.Generation, Phase: PhaseRunning, At: c.At, Why: "it ran there when it was protected"}
-	} else {
-		vm.WaitingSince = c.At
+		vm.see(c.Host, c.Meta)
 	}
 	s.writeVMs()[vm.UUID] = &vm
 	s.emit(c.Meta, Event{Type: EventVMProtected, VM: vm.Name, Host: c.Host, Text: fmt.Sprintf("%s is protected, by %s", vm.Name, c.By)})
@@ -336,8 +338,15 @@ func (s *State) placeable(uuid string, previous uint64, host string, incarnation
 	case vm.Owner != nil:
 		return &Refusal{CodeConflict, fmt.Sprintf("%s is owned by %s (incarnation %d, generation %d), which has neither died nor released it",
 			vm.Name, vm.Owner.Host, vm.Owner.Incarnation, vm.Owner.Generation)}
+	case vm.Sighting != nil:
+		return &Refusal{CodeConflict, fmt.Sprintf("%s was seen running on %s, which has not confirmed yet that it guards it", vm.Name, vm.Sighting.Host)}
 	}
 	return s.liveHost(host, incarnation)
+}
+
+func (vm *VM) see(host string, m Meta) {
+	vm.Generation++
+	vm.Sighting = &Sighting{Host: host, Generation: vm.Generation, At: m.At}
 }
 
 func (c *Adopt) apply(s *State) (any, *Refusal) {
@@ -348,11 +357,31 @@ func (c *Adopt) apply(s *State) (any, *Refusal) {
 		return nil, r
 	}
 	vm := s.editVM(c.UUID)
-	vm.Generation++
-	vm.Intent, vm.Waiting, vm.Failures, vm.Home = IntentRun, "", nil, c.Host
-	vm.Owner = &Placement{Host: c.Host, Incarnation: c.Incarnation, Generation: vm.Generation, Phase: PhaseRunning, At: c.At, Why: "it was started there by hand"}
-	s.emit(c.Meta, Event{Type: EventVMStarted, VM: vm.Name, Host: c.Host, Text: fmt.Sprintf("%s was started on %s by hand; it is protected there", vm.Name, c.Host)})
+	vm.see(c.Host, c.Meta)
+	s.emit(c.Meta, Event{Type: EventVMSeenRunning, VM: vm.Name, Host: c.Host, Text: fmt.Sprintf("%s runs on %s, started by hand", vm.Name, c.Host)})
 	return vm.Generation, nil
+}
+
+// confirm answers a sighting: the host knows now that it guards the VM, or it does not run it.
+func (c *Report) confirm(s *State, vm *VM) (any, *Refusal) {
+	if r := s.liveHost(c.Host, c.Incarnation); r != nil {
+		return nil, r
+	}
+	vm = s.editVM(vm.UUID)
+	vm.Sighting = nil
+	if c.Outcome != OutcomeRunning {
+		vm.Waiting = fmt.Sprintf("%s does not run it any more: %s", c.Host, c.Detail)
+		vm.WaitingSince = c.At
+		if c.Outcome == OutcomeStopped {
+			vm.Intent, vm.Waiting = IntentStop, ""
+		}
+		s.emit(c.Meta, Event{Type: EventVMStopped, VM: vm.Name, Host: c.Host, Text: fmt.Sprintf("%s stopped on %s before it was guarded there: %s", vm.Name, c.Host, c.Detail)})
+		return nil, nil
+	}
+	vm.Intent, vm.Waiting, vm.WaitingSince, vm.Home = IntentRun, "", time.Time{}, c.Host
+	vm.Owner = &Placement{Host: c.Host, Incarnation: c.Incarnation, Generation: vm.Generation, Phase: PhaseRunning, At: c.At, Why: "it was seen running there"}
+	s.emit(c.Meta, Event{Type: EventVMStarted, VM: vm.Name, Host: c.Host, Text: fmt.Sprintf("%s runs on %s and is guarded there, generation %d", vm.Name, c.Host, c.Generation)})
+	return nil, nil
 }
 
 func (c *Report) apply(s *State) (any, *Refusal) {
@@ -362,6 +391,9 @@ func (c *Report) apply(s *State) (any, *Refusal) {
 	vm := s.VMs[c.UUID]
 	if vm == nil {
 		return refuse(CodeNotFound, "VM %s is not protected", c.UUID)
+	}
+	if g := vm.Sighting; g != nil && g.Host == c.Host && g.Generation == c.Generation {
+		return c.confirm(s, vm)
 	}
 	o := vm.Owner
 	if o == nil || o.Host != c.Host || o.Incarnation != c.Incarnation || o.Generation != c.Generation {
@@ -375,7 +407,10 @@ func (c *Report) apply(s *State) (any, *Refusal) {
 	e := Event{VM: vm.Name, Host: c.Host, Text: c.Detail}
 	switch c.Outcome {
 	case OutcomeRunning:
-		vm.Owner.Phase, vm.Home, vm.Failures = PhaseRunning, c.Host, nil
+		vm.Owner.Phase, vm.Home = PhaseRunning, c.Host
+		if n := len(vm.Failures); n > 0 && c.At.Sub(vm.Failures[n-1].At) > failureMemory {
+			vm.Failures = nil
+		}
 		e.Type, e.Cause = EventVMStarted, ordered
 		e.Text = fmt.Sprintf("%s runs on %s, generation %d", vm.Name, c.Host, c.Generation)
 		if !vm.WaitingSince.IsZero() {
@@ -388,13 +423,11 @@ func (c *Report) apply(s *State) (any, *Refusal) {
 		e.Type = EventVMStopped
 	case OutcomeCrashed:
 		s.release(vm, c.Meta, fmt.Sprintf("it crashed on %s", c.Host))
+		vm.fail(c, o.Phase == PhaseRunning)
 		e.Type, e.Severity = EventVMCrashed, Warning
 	case OutcomeStartFailed:
 		s.release(vm, c.Meta, fmt.Sprintf("its start on %s failed: %s", c.Host, c.Detail))
-		vm.Failures = append(vm.Failures, Failure{Host: c.Host, Generation: c.Generation, At: c.At, Detail: c.Detail})
-		if len(vm.Failures) > failuresKept {
-			vm.Failures = vm.Failures[len(vm.Failures)-failuresKept:]
-		}
+		vm.fail(c, false)
 		e.Type, e.Severity, e.Cause = EventVMStartFailed, Warning, ordered
 	case OutcomeReleased:
 		s.release(vm, c.Meta, fmt.Sprintf("%s gave it back: %s", c.Host, c.Detail))
@@ -402,6 +435,13 @@ func (c *Report) apply(s *State) (any, *Refusal) {
 	}
 	s.emit(c.Meta, e)
 	return nil, nil
+}
+
+func (vm *VM) fail(c *Report, crash bool) {
+	vm.Failures = append(vm.Failures, Failure{Host: c.Host, Generation: c.Generation, At: c.At, Detail: c.Detail, Crash: crash})
+	if len(vm.Failures) > failuresKept {
+		vm.Failures = vm.Failures[len(vm.Failures)-failuresKept:]
+	}
 }
 
 func (c *SetIntent) apply(s *State) (any, *Refusal) {
@@ -414,7 +454,7 @@ func (c *SetIntent) apply(s *State) (any, *Refusal) {
 	}
 	vm.Intent = c.Intent
 	vm.Failures = nil
-	if c.Intent == IntentRun && vm.Owner == nil {
+	if c.Intent == IntentRun && vm.Owner == nil && vm.Sighting == nil {
 		vm.WaitingSince, vm.Waiting = c.At, "a person wants it running"
 	}
 	s.emit(c.Meta, Event{Type: EventVMIntentChanged, VM: vm.Name, Host: vm.Home, Text: fmt.Sprintf("%s shall %s: %s", vm.Name, c.Intent, c.Why)})
@@ -448,7 +488,7 @@ func (c *SetWaiting) apply(s *State) (any, *Refusal) {
 	if vm == nil {
 		return refuse(CodeNotFound, "VM %s is not protected", c.UUID)
 	}
-	if vm.Owner != nil || vm.Waiting == c.Why {
+	if vm.Owner != nil || vm.Sighting != nil || vm.Waiting == c.Why {
 		return nil, nil
 	}
 	vm.Waiting = c.Why

@@ -248,8 +248,8 @@ type Record struct {
 	Events []Event `json:"events"` // ID and At are set by Apply
 }
 
-// Adopt makes the incarnation that was seen running a VM that nobody owns its
-// owner: a person started it there by hand.
+// Adopt notes that a VM that nobody owns was seen running on a host: a person
+// started it there by hand. The host becomes its owner with its own report.
 type Adopt struct {
 	Meta
 	Epoch       uint64 `json:"epoch"`

@@ -63,6 +63,10 @@ func (s *State) editVM(uuid string) *VM {
 		o := *vm.Owner
 		c.Owner = &o
 	}
+	if vm.Sighting != nil {
+		g := *vm.Sighting
+		c.Sighting = &g
+	}
 	c.Failures = slices.Clone(vm.Failures)
 	s.writeVMs()[uuid] = &c
 	return &c

@@ -141,9 +141,13 @@ type VM struct {
 	Generation uint64 `json:"generation"`
 	// Owner may run the VM now; nil when nobody may.
 	Owner *Placement `json:"owner,omitempty"`
+	// Sighting is set while the VM was seen running on a host that has not yet
+	// confirmed that it guards it. Until then nobody may be given the VM: that
+	// host could lose its lease without knowing that it has to stop it.
+	Sighting *Sighting `json:"sighting,omitempty"`
 	// Home is the host that last ran it (or where it was defined).
 	Home string `json:"home"`
-	// Failures are the starts that failed since it last ran, newest last (at most failuresKept).
+	// Failures are the starts that failed and the crashes since it last ran for long, newest last (at most failuresKept).
 	Failures []Failure `json:"failures,omitempty"`
 	// Waiting says why nobody owns it, while it shall run and nobody does.
 	Waiting string `json:"waiting,omitempty"`
@@ -170,15 +174,27 @@ type Placement struct {
 	Why string `json:"why"`
 }
 
-// Failure is one start that failed.
+// Sighting is an unowned VM running on a host.
+type Sighting struct {
+	Host       string    `json:"host"`
+	Generation uint64    `json:"generation"` // that the host will own once it confirms
+	At         time.Time `json:"at"`
+}
+
+// Failure is one start that failed, or one crash.
 type Failure struct {
 	Host       string    `json:"host"`
 	Generation uint64    `json:"generation"`
 	At         time.Time `json:"at"`
 	Detail     string    `json:"detail"`
+	Crash      bool      `json:"crash,omitempty"` // it had been running
 }
 
-const failuresKept = 16
+const (
+	failuresKept = 16
+	// failureMemory is how long a VM must run for its earlier failures to be forgotten.
+	failureMemory = 10 * time.Minute
+)
 
 // Token is an invitation to join, good for one use.
 type Token struct {
@@ -231,6 +247,7 @@ const (
 	EventVMProtected     = "vm_protection_added"
 	EventVMUnprotected   = "vm_protection_removed"
 	EventVMRedefined     = "vm_redefined"
+	EventVMSeenRunning   = "vm_seen_running"
 	EventVMAssigned      = "vm_recovery_assigned"
 	EventVMStarted       = "vm_started"
 	EventVMStopped       = "vm_stopped"
