@@ -1,0 +1,213 @@
+package scenario
+
+import (
+	"slices"
+)
+
+// Action is one thing that happens. Which arguments it takes depends on Do.
+type Action struct {
+	T  Seconds `json:"t"`
+	Do string  `json:"do"`
+
+	Host    string     `json:"host,omitempty"`
+	VM      string     `json:"vm,omitempty"`
+	From    string     `json:"from,omitempty"`
+	To      string     `json:"to,omitempty"`
+	Hosts   []string   `json:"hosts,omitempty"`
+	Groups  [][]string `json:"groups,omitempty"`
+	Network string     `json:"network,omitempty"` // one HA network; empty: all
+	// Desired is running, stopped, disabled or unmanaged.
+	Desired        string   `json:"desired,omitempty"`
+	AlreadyRunning *bool    `json:"already_running,omitempty"`
+	GraceS         float64  `json:"grace_s,omitempty"`
+	Mode           string   `json:"mode,omitempty"`
+	Lock           string   `json:"lock,omitempty"`
+	CPUs           float64  `json:"cpus,omitempty"`
+	MemMiB         float64  `json:"mem_mib,omitempty"`
+	CPUUsed        *float64 `json:"cpu_used,omitempty"`
+	MemUsedMiB     *float64 `json:"mem_used_mib,omitempty"`
+	MS             float64  `json:"ms,omitempty"`
+	Loss           float64  `json:"loss,omitempty"`
+	Volume         string   `json:"volume,omitempty"`
+	Datastore      string   `json:"datastore,omitempty"`
+	Hang           bool     `json:"hang,omitempty"`
+	Seconds        float64  `json:"seconds,omitempty"`
+	Rate           float64  `json:"rate,omitempty"`
+	Fails          int      `json:"fails,omitempty"`
+}
+
+// signature is what one action takes, and the feature that it waits for.
+type signature struct {
+	need, may []string
+	waits     string // empty: exists
+}
+
+// The features that scenarios wait for, as people read them.
+const (
+	waitsVolumes     = "heartbeat volumes"
+	waitsWatchdog    = "watchdog"
+	waitsFence       = "fence devices"
+	waitsMaintenance = "maintenance"
+	waitsDisarm      = "disarm"
+	waitsMigration   = "migration"
+	waitsRules       = "affinity rules"
+	waitsFailback    = "failback"
+	waitsRebalance   = "rebalance"
+	waitsShutdown    = "host shutdown policy"
+	waitsLoad        = "placement by measured load"
+	waitsRetries     = "start retry and relocation limits"
+	waitsLocks       = "VM locks"
+	waitsIdle        = "idle hosts"
+	waitsSeed        = "seeded start state"
+	waitsFailed      = "failed VMs given up for a person"
+	waitsPriority    = "restart priority"
+	waitsOrder       = "restart order and readiness"
+	waitsDatastores  = "datastores"
+	waitsGuests      = "guest monitoring"
+	waitsStore       = "state store faults"
+	waitsZones       = "failure domains"
+	waitsIsolation   = "isolation addresses"
+	waitsSuspend     = "suspend of hosts"
+	waitsRejection   = "rejected operator requests"
+)
+
+// actions lists every action of the language.
+var actions = map[string]signature{
+	"power_on":        {need: []string{"host"}},
+	"power_off":       {need: []string{"host"}},
+	"isolate_network": {need: []string{"host"}, may: []string{"network"}},
+	"restore_network": {need: []string{"host"}, may: []string{"network"}},
+
+	"host_shutdown_requested": {need: []string{"host"}, waits: waitsShutdown},
+	"host_reboot_requested":   {need: []string{"host"}, waits: waitsShutdown},
+	"maintenance_on":          {need: []string{"host"}, waits: waitsMaintenance},
+	"maintenance_off":         {need: []string{"host"}, waits: waitsMaintenance},
+
+	"set_desired":               {need: []string{"vm", "desired"}},
+	"request_stop":              {need: []string{"vm"}, may: []string{"grace_s"}},
+	"request_live_move":         {need: []string{"vm", "to"}, waits: waitsMigration},
+	"request_cold_move":         {need: []string{"vm", "to"}, waits: waitsMigration},
+	"admin_moved_vm_outside_ha": {need: []string{"vm", "to"}},
+	"protect_vm":                {need: []string{"vm", "host"}, may: []string{"desired", "already_running"}},
+	"unprotect_vm":              {need: []string{"vm"}},
+	"set_vm_lock":               {need: []string{"vm", "lock"}, waits: waitsLocks},
+	"set_vm_size":               {need: []string{"vm"}, may: []string{"cpus", "mem_mib"}, waits: waitsLoad},
+	"set_vm_load":               {need: []string{"vm"}, may: []string{"cpu_used", "mem_used_mib"}, waits: waitsLoad},
+
+	"disarm_cluster":             {may: []string{"mode"}, waits: waitsDisarm},
+	"arm_cluster":                {waits: waitsDisarm},
+	"restart_host_agent":         {need: []string{"host"}},
+	"stop_controller":            {need: []string{"host"}},
+	"state_store_access_fails":   {need: []string{"host"}, waits: waitsStore},
+	"state_store_access_ok":      {need: []string{"host"}, waits: waitsStore},
+	"state_store_refresh_fails":  {need: []string{"host"}, waits: waitsStore},
+	"state_store_refresh_ok":     {need: []string{"host"}, waits: waitsStore},
+	"partition":                  {need: []string{"groups"}},
+	"cut_link":                   {need: []string{"from", "to"}, may: []string{"network"}},
+	"restore_link":               {need: []string{"from", "to"}, may: []string{"network"}},
+	"network_delay":              {need: []string{"hosts"}, may: []string{"ms", "loss"}},
+	"heal":                       {},
+	"gateway_down":               {waits: waitsIsolation},
+	"gateway_up":                 {waits: waitsIsolation},
+	"cut_storage":                {need: []string{"host"}, may: []string{"volume", "hang"}, waits: waitsVolumes},
+	"restore_storage":            {need: []string{"host"}, may: []string{"volume"}, waits: waitsVolumes},
+	"slow_storage":               {need: []string{"host", "ms"}, waits: waitsVolumes},
+	"fail_volume":                {need: []string{"volume"}, waits: waitsVolumes},
+	"restore_volume":             {need: []string{"volume"}, waits: waitsVolumes},
+	"corrupt_slot":               {need: []string{"volume", "host"}, waits: waitsVolumes},
+	"kill_agent":                 {need: []string{"host"}},
+	"start_agent":                {need: []string{"host"}},
+	"freeze_agent":               {need: []string{"host"}},
+	"thaw_agent":                 {need: []string{"host"}},
+	"suspend_host":               {need: []string{"host"}, waits: waitsSuspend},
+	"resume_host":                {need: []string{"host"}, waits: waitsSuspend},
+	"hypervisor_down":            {need: []string{"host"}, may: []string{"hang"}},
+	"hypervisor_up":              {need: []string{"host"}},
+	"clock_step":                 {need: []string{"host", "seconds"}},
+	"clock_rate":                 {need: []string{"host", "rate"}},
+	"crash_vm":                   {need: []string{"vm"}},
+	"hang_guest":                 {need: []string{"vm"}, waits: waitsGuests},
+	"unhang_guest":               {need: []string{"vm"}, waits: waitsGuests},
+	"guest_shutdown":             {need: []string{"vm"}},
+	"suspend_guest":              {need: []string{"vm"}},
+	"fail_starts":                {need: []string{"vm", "host", "fails"}},
+	"datastore_pdl":              {need: []string{"datastore"}, may: []string{"host"}, waits: waitsDatastores},
+	"datastore_apd":              {need: []string{"datastore"}, may: []string{"host"}, waits: waitsDatastores},
+	"datastore_ok":               {need: []string{"datastore"}, may: []string{"host"}, waits: waitsDatastores},
+	"fence_device_fails":         {need: []string{"host"}, waits: waitsFence},
+	"fence_device_ok":            {need: []string{"host"}, waits: waitsFence},
+	"demand_start":               {need: []string{"vm", "host"}},
+	"add_host":                   {need: []string{"host"}},
+	"remove_host":                {need: []string{"host"}},
+	"transfer_master":            {may: []string{"to"}},
+	"state_store_full":           {need: []string{"host"}, waits: waitsStore},
+	"state_store_writable_again": {need: []string{"host"}, waits: waitsStore},
+}
+
+// events lists every event name, with the feature that it waits for.
+var events = map[string]string{
+	"leader_elected":                    "",
+	"leader_lost":                       "",
+	"host_agent_lost_lease":             "",
+	"host_unreachable":                  "",
+	"host_fencing_started":              "",
+	"host_self_fenced":                  waitsWatchdog,
+	"host_confirmed_fenced":             "",
+	"host_available":                    "",
+	"host_in_maintenance":               waitsMaintenance,
+	"vm_started":                        "",
+	"vm_stopped":                        "",
+	"vm_moved":                          waitsMigration,
+	"vm_recovery_assigned":              "",
+	"vm_no_eligible_host":               "",
+	"vm_start_retry_same_host":          waitsRetries,
+	"vm_relocated_after_start_failures": waitsRetries,
+	"vm_move_failed":                    waitsMigration,
+	"vm_failed_needs_admin":             waitsFailed,
+	"vm_failure_cleared":                waitsFailed,
+	"vm_held":                           "",
+	"vm_released":                       "",
+	"vm_unmanaged":                      waitsDisarm,
+	"vm_return_after_maintenance":       waitsMaintenance,
+	"vm_stale_lock_cleared":             waitsLocks,
+	"vm_protection_added":               "",
+	"vm_protection_removed":             "",
+	"rebalance_move_ordered":            waitsRebalance,
+	"command_rejected":                  waitsRejection,
+	"command_ignored":                   waitsDisarm,
+	"cluster_disarmed":                  waitsDisarm,
+	"cluster_armed":                     waitsDisarm,
+	"went_idle":                         waitsIdle,
+
+	// Of Holdfast.
+	"cluster_created":     "",
+	"host_joined":         "",
+	"host_left":           "",
+	"host_heard_again":    "",
+	"host_began_new_life": "",
+	"vm_redefined":        "",
+	"vm_crashed":          "",
+	"vm_start_failed":     "",
+	"vm_intent_changed":   "",
+	"token_created":       "",
+	"token_revoked":       "",
+	"policy_applied":      "",
+}
+
+// The values that enumerated fields take.
+var (
+	desiredStates  = []string{"running", "stopped", "disabled", "ignored", "unmanaged"}
+	finalStates    = []string{"running", "stopped", "not_running", "failed", "unmanaged", "waiting_for_host"}
+	hostStates     = []string{"on", "off", "isolated"}
+	ruleTypes      = []string{"host_affinity", "keep_together", "keep_apart"}
+	watchdogs      = []string{"hardware", "none"}
+	placements     = []string{"configured_size", "measured_load"}
+	shutdownModes  = []string{"conditional", "freeze", "failover", "migrate"}
+	maxSecondsEnds = []string{"start_ordered", "running"}
+	bounds         = []string{"member", "master"}
+)
+
+// takes reports whether the action has this argument.
+func (s signature) takes(arg string) bool {
+	return arg == "t" || arg == "do" || slices.Contains(s.need, arg) || slices.Contains(s.may, arg)
+}

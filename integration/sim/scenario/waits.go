@@ -1,0 +1,100 @@
+package scenario
+
+import (
+	"maps"
+	"slices"
+)
+
+// Waits lists the features that a scenario needs and that do not exist yet, in
+// the order of their names. A scenario that waits for nothing can run.
+//
+// Without a watchdog a host that loses its lease stops its VMs, proves it and
+// stays on; a file that expects such a host to be off, or to have reset itself,
+// waits for the watchdog.
+func Waits(s *Scenario) []string {
+	need := map[string]bool{}
+	add := func(yes bool, feature string) {
+		if yes && feature != "" {
+			need[feature] = true
+		}
+	}
+	add(len(s.Volumes) > 0, waitsVolumes)
+	add(len(s.Datastores) > 0, waitsDatastores)
+	add(s.InitialState != nil, waitsSeed)
+	for _, r := range s.Rules {
+		add(r.Type != "", waitsRules)
+	}
+	for _, h := range s.Hosts {
+		add(h.Zone != "", waitsZones)
+		add(h.Watchdog == "hardware", waitsWatchdog)
+		add(h.FenceDevice != "", waitsFence)
+	}
+	for _, v := range s.VMs {
+		add(v.Datastore != "", waitsDatastores)
+		add(v.Priority != nil, waitsPriority)
+		add(v.Order != nil || v.DependsOn != nil || v.ReadyAfterS != nil, waitsOrder)
+		add(v.MaxRestartsOnHost != nil || v.MaxRelocations != nil, waitsRetries)
+		add(v.Failback != nil, waitsFailback)
+		if f := v.InjectedFaults; f != nil {
+			add(f.StopAlwaysFails, waitsFailed)
+			add(f.MoveFailsFirstN > 0, waitsMigration)
+		}
+	}
+	add(s.Settings.Placement == "measured_load", waitsLoad)
+	add(s.Settings.AutoRebalance, waitsRebalance)
+	add(s.Settings.RebalanceOnStart, waitsRebalance)
+	add(s.Settings.ShutdownPolicy != "", waitsShutdown)
+	for _, a := range s.Actions {
+		add(true, actions[a.Do].waits)
+	}
+	e := s.Expected()
+	for _, ev := range e.Events {
+		add(true, events[ev.Type])
+	}
+	for _, p := range e.FinalPlacement {
+		add(p.State == "failed", waitsFailed)
+	}
+	if s.Better != nil {
+		add(s.Better.AddPriorities != nil, waitsPriority)
+	}
+	off := poweredOff(s)
+	for h, state := range e.FinalHosts {
+		add(state == "off" && !off[h], waitsWatchdog)
+	}
+	return slices.Sorted(maps.Keys(need))
+}
+
+// poweredOff is the hosts that the actions leave without power.
+func poweredOff(s *Scenario) map[string]bool {
+	off := map[string]bool{}
+	for _, h := range s.Hosts {
+		off[h.ID] = true
+	}
+	for _, a := range inOrder(s.Actions) {
+		switch a.Do {
+		case "power_on":
+			off[a.Host] = false
+		case "power_off":
+			off[a.Host] = true
+		}
+	}
+	return off
+}
+
+// inOrder is the actions by time; those of one moment stay in the file's order.
+func inOrder(all []Action) []Action {
+	sorted := slices.Clone(all)
+	slices.SortStableFunc(sorted, func(a, b Action) int {
+		switch {
+		case a.T < b.T:
+			return -1
+		case a.T > b.T:
+			return 1
+		}
+		return 0
+	})
+	return sorted
+}
+
+// InOrder is the scenario's actions by time; those of one moment stay in the file's order.
+func (s *Scenario) InOrder() []Action { return inOrder(s.Actions) }
