@@ -1,0 +1,85 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	agentProgram = "haagent"
+	agentPort    = 7301
+	// killTimeout is how long a program may take to be gone after SIGKILL.
+	killTimeout = 10 * time.Second
+)
+
+// configureAgent writes the host's haagent.hcl.
+func (h *Host) configureAgent() error {
+	var text strings.Builder
+	fmt.Fprintf(&text, "node_name = %q\ndata_dir  = \"/var/lib/haagent\"\nlog_level = \"debug\"\n\n", h.name)
+	fmt.Fprintf(&text, "listen {\n  port   = %d\n  socket = \"/run/haagent/admin.sock\"\n}\n\n", agentPort)
+	for _, n := range h.lab.cfg.Networks {
+		fmt.Fprintf(&text, "network %q {\n  address   = %q\n  interface = %q\n}\n\n", n.Name, n.address(h.number), n.Name)
+	}
+	fmt.Fprintf(&text, "libvirt {\n  socket = %q\n}\n", libvirtSocket)
+	return os.WriteFile(filepath.Join(h.path("/etc/haagent"), "haagent.hcl"), []byte(text.String()), 0o644)
+}
+
+// StartAgent starts haagent and returns when it runs, which may be before it
+// answers.
+func (h *Host) StartAgent(ctx context.Context) error {
+	if h.lab.cfg.AgentBinary == "" {
+		return errors.New("this lab has no agent: Config.AgentBinary is empty")
+	}
+	env := append([]string{"HAAGENT_BOOT_ID_FILE=" + h.bootIDFile()}, h.lab.cfg.AgentEnv...)
+	return h.startProgram(ctx, agentProgram, []string{h.lab.cfg.AgentBinary, "agent", "-config", "/etc/haagent"}, env)
+}
+
+// KillAgent kills haagent (SIGKILL) and waits until it is gone; VMs go on.
+func (h *Host) KillAgent(ctx context.Context) error { return h.killProgram(ctx, agentProgram) }
+
+// FreezeAgent stops every thread of haagent until ThawAgent; VMs go on.
+func (h *Host) FreezeAgent(ctx context.Context) error {
+	return h.signalProgram(ctx, agentProgram, syscall.SIGSTOP)
+}
+
+// ThawAgent lets a frozen haagent go on.
+func (h *Host) ThawAgent(ctx context.Context) error {
+	return h.signalProgram(ctx, agentProgram, syscall.SIGCONT)
+}
+
+// AgentRuns reports whether the haagent that was started has not ended.
+func (h *Host) AgentRuns(ctx context.Context) (bool, error) {
+	return h.programRuns(ctx, agentProgram)
+}
+
+// Adm runs haadm in the host, against the host's own agent, and returns what it prints.
+func (h *Host) Adm(ctx context.Context, args ...string) (string, error) {
+	if h.lab.cfg.AdmBinary == "" {
+		return "", errors.New("this lab has no haadm: Config.AdmBinary is empty")
+	}
+	return h.Exec(ctx, append([]string{h.lab.cfg.AdmBinary}, args...)...)
+}
+
+func (h *Host) killProgram(ctx context.Context, name string) error {
+	if err := h.signalProgram(ctx, name, syscall.SIGKILL); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, killTimeout)
+	defer cancel()
+	return poll(ctx, func() error {
+		runs, err := h.programRuns(ctx, name)
+		if err != nil {
+			return permanent{err}
+		}
+		if runs {
+			return fmt.Errorf("%s on %s is still there", name, h.name)
+		}
+		return nil
+	})
+}
