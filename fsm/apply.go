@@ -3,6 +3,7 @@ package fsm
 import (
 	"crypto/subtle"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -14,10 +15,7 @@ func (c *CreateCluster) apply(s *State) (any, *Refusal) {
 	}
 	s.Cluster = c.Cluster
 	s.Policy = Policy{Files: c.Policy, By: c.By, At: c.At}
-	h := c.Host
-	s.Slots = 1
-	h.Slot, h.Status, h.Joined, h.Since = s.Slots, HostJoining, c.At, c.At
-	s.writeHosts()[h.Name] = &h
+	h := s.admit(c.Host, c.At)
 	s.emit(c.Meta, Event{Type: EventClusterCreated, Host: h.Name, Text: fmt.Sprintf("cluster %s created on %s", c.Cluster.Name, h.Name)})
 	return nil, nil
 }
@@ -91,15 +89,25 @@ func (c *AddHost) apply(s *State) (any, *Refusal) {
 	if r := s.addressesFree(c.Host.Name, c.Host.Addresses); r != nil {
 		return nil, r
 	}
-	h := c.Host
-	s.Slots++
-	h.Slot, h.Status, h.Joined, h.Since, h.Incarnation = s.Slots, HostJoining, c.At, c.At, s.RetiredIncarnation
-	s.writeHosts()[h.Name] = &h
+	if s.Slots == math.MaxUint16 {
+		return refuse(CodeConflict, "all %d host slots were given out, and none is used twice: no further host can join this cluster", s.Slots)
+	}
+	h := s.admit(c.Host, c.At)
 	used := *t
 	used.UsedBy = h.Name
 	s.writeTokens()[t.ID] = &used
 	s.emit(c.Meta, Event{Type: EventHostJoined, Host: h.Name, Text: fmt.Sprintf("%s joined with token %s", h.Name, t.ID)})
-	return &h, nil
+	return h, nil
+}
+
+// admit makes a new member of which only name, machine and addresses are the
+// proposer's to say: its standing begins here.
+func (s *State) admit(is Host, at time.Time) *Host {
+	s.Slots++
+	h := &Host{Name: is.Name, ID: is.ID, Addresses: is.Addresses, Slot: s.Slots, Joined: at, Since: at,
+		Status: HostJoining, Incarnation: s.RetiredIncarnation}
+	s.writeHosts()[h.Name] = h
+	return h
 }
 
 func (s *State) addressesFree(host string, addrs []Address) *Refusal {
@@ -255,8 +263,8 @@ func (c *Protect) apply(s *State) (any, *Refusal) {
 			return nil, r
 		}
 	}
-	vm := c.VM
-	vm.Generation, vm.Owner, vm.Sighting, vm.Failures, vm.Waiting, vm.Home, vm.By, vm.Since = s.RetiredGeneration, nil, nil, nil, "", c.Host, c.By, c.At
+	vm := VM{UUID: c.VM.UUID, Name: c.VM.Name, XML: c.VM.XML, XMLHash: c.VM.XMLHash, VCPUs: c.VM.VCPUs, Memory: c.VM.Memory,
+		Intent: c.VM.Intent, By: c.By, Since: c.At, Generation: s.RetiredGeneration, Home: c.Host}
 	if c.Running {
 		vm.Intent = IntentRun
 		vm.see(c.Host, c.Meta)
