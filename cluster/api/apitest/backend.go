@@ -1,0 +1,215 @@
+// Package apitest is an api.Backend made of values, for tests of what stands in
+// front of one: the API server and the operator's command. It has no cluster
+// behind it and checks no rules but those that a test sets.
+package apitest
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/fsm"
+)
+
+// Backend answers from its fields. Set them before it is used, or through Change.
+type Backend struct {
+	mu      sync.Mutex // guards everything below
+	changed chan struct{}
+
+	Me       api.Self
+	St       *fsm.State
+	Observed map[string]api.HostObservation
+	Servers  []api.Member
+	// Err, when set, is what every change answers.
+	Err error
+	// Applied are the changes asked for, in words.
+	Applied []string
+	// Hang makes every change wait for its context.
+	Hang bool
+	// Panic makes Members panic.
+	Panic bool
+}
+
+// Change runs f while nobody reads, and wakes those who wait for a change. f
+// replaces St instead of changing what it points to: readers keep the old one.
+func (b *Backend) Change(f func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f()
+	if b.changed != nil {
+		close(b.changed)
+		b.changed = nil
+	}
+}
+
+// Emit adds an event to a copy of the state.
+func (b *Backend) Emit(e fsm.Event) {
+	b.Change(func() {
+		st := *b.St
+		st.LastEvent++
+		e.ID = st.LastEvent
+		st.Events = append(append([]fsm.Event{}, st.Events...), e)
+		b.St = &st
+	})
+}
+
+// Did lists the changes asked for so far.
+func (b *Backend) Did() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return append([]string{}, b.Applied...)
+}
+
+func (b *Backend) do(ctx context.Context, format string, args ...any) error {
+	b.mu.Lock()
+	hang, err := b.Hang, b.Err
+	if err == nil && !hang && b.Me.Member && !b.Me.IsMaster {
+		err = api.ErrNotMaster
+	}
+	if err == nil && !hang {
+		b.Applied = append(b.Applied, fmt.Sprintf(format, args...))
+	}
+	b.mu.Unlock()
+	if hang {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return err
+}
+
+// Self implements api.Backend.
+func (b *Backend) Self() api.Self {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Me
+}
+
+// State implements api.Backend.
+func (b *Backend) State() *fsm.State {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.St
+}
+
+// Changed implements api.Backend.
+func (b *Backend) Changed() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.changed == nil {
+		b.changed = make(chan struct{})
+	}
+	return b.changed
+}
+
+// Observations implements api.Backend.
+func (b *Backend) Observations() (map[string]api.HostObservation, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.Me.IsMaster {
+		return nil, api.ErrNotMaster
+	}
+	return maps.Clone(b.Observed), nil
+}
+
+// Members implements api.Backend.
+func (b *Backend) Members() ([]api.Member, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.Panic {
+		panic("a fault that the test asked for")
+	}
+	return b.Servers, nil
+}
+
+// Apply implements api.Backend.
+func (b *Backend) Apply(ctx context.Context, c fsm.Command) (any, error) {
+	switch c := c.(type) {
+	case *fsm.Unprotect:
+		return nil, b.do(ctx, "unprotect %s by %s", c.UUID, c.By)
+	case *fsm.RevokeToken:
+		return nil, b.do(ctx, "revoke %s by %s", c.ID, c.By)
+	}
+	return nil, b.do(ctx, "apply %T", c)
+}
+
+// Protect implements api.Backend.
+func (b *Backend) Protect(ctx context.Context, vm, by string) (*fsm.VM, error) {
+	if err := b.do(ctx, "protect %s by %s", vm, by); err != nil {
+		return nil, err
+	}
+	for _, h := range b.State().SortedHosts() {
+		obs, err := b.Observations()
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range obs[h.Name].Domains {
+			if d.Name == vm || d.UUID == vm {
+				return &fsm.VM{UUID: d.UUID, Name: d.Name, VCPUs: d.VCPUs, Memory: d.Memory, Intent: fsm.IntentRun, By: by, Home: h.Name}, nil
+			}
+		}
+	}
+	return nil, &api.Error{Code: api.CodeNotFound, Message: fmt.Sprintf("no host has a VM called %q", vm)}
+}
+
+// CreateToken implements api.Backend.
+func (b *Backend) CreateToken(ctx context.Context, host string, ttl time.Duration, by string) (string, *fsm.Token, error) {
+	if err := b.do(ctx, "token for %q for %v by %s", host, ttl, by); err != nil {
+		return "", nil, err
+	}
+	return "hf1-example-token", &fsm.Token{ID: "t3", Host: host, Created: Now, Expires: Now.Add(ttl), By: by}, nil
+}
+
+// ApplyPolicy implements api.Backend.
+func (b *Backend) ApplyPolicy(ctx context.Context, files map[string][]byte, previous uint64, by string) (uint64, error) {
+	if rev := b.State().Policy.Revision; rev != previous {
+		return 0, &fsm.Refusal{Code: fsm.CodeConflict, Message: fmt.Sprintf("the policy is at revision %d, not %d: plan again", rev, previous)}
+	}
+	return previous + 1, b.do(ctx, "policy of %d files on %d by %s", len(files), previous, by)
+}
+
+// Leave implements api.Backend.
+func (b *Backend) Leave(ctx context.Context, host, by string) error {
+	return b.do(ctx, "leave %s by %s", host, by)
+}
+
+// TransferMaster implements api.Backend.
+func (b *Backend) TransferMaster(ctx context.Context, to string) error {
+	return b.do(ctx, "transfer to %q", to)
+}
+
+// Bootstrap implements api.Backend.
+func (b *Backend) Bootstrap(ctx context.Context, r api.BootstrapRequest) (api.Self, error) {
+	err := b.do(ctx, "bootstrap %s with %d policy files", r.Name, len(r.Policy))
+	me := b.Self()
+	me.Member, me.ClusterName, me.IsMaster, me.Master = true, r.Name, true, me.Name
+	return me, err
+}
+
+// Join implements api.Backend.
+func (b *Backend) Join(ctx context.Context, token string) (api.Self, error) {
+	err := b.do(ctx, "join with %s", token)
+	me := b.Self()
+	me.Member, me.ClusterName, me.Master = true, "basement", "kvm2"
+	return me, err
+}
+
+// Heartbeat implements api.Backend.
+func (b *Backend) Heartbeat(ctx context.Context, hb api.Heartbeat) (api.HeartbeatReply, error) {
+	if err := b.do(ctx, "heartbeat %d of %s", hb.Seq, hb.Host); err != nil {
+		return api.HeartbeatReply{}, err
+	}
+	return api.HeartbeatReply{Acknowledged: true, Seq: hb.Seq, Run: hb.Run, Incarnation: hb.Incarnation}, nil
+}
+
+// Begin implements api.Backend.
+func (b *Backend) Begin(ctx context.Context, r api.BeginRequest) (api.BeginReply, error) {
+	return api.BeginReply{Incarnation: r.Previous + 1}, b.do(ctx, "begin %s after %d", r.Host, r.Previous)
+}
+
+// Admit implements api.Backend.
+func (b *Backend) Admit(ctx context.Context, r api.JoinRequest) (api.JoinReply, error) {
+	return api.JoinReply{ClusterName: "basement"}, b.do(ctx, "admit %s", r.Name)
+}

@@ -1,0 +1,137 @@
+package apitest
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/fsm"
+	"github.com/holdfast-ha/holdfast/vmm"
+)
+
+// Now is the moment at which the examples are looked at.
+var Now = time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
+
+const gib = 1 << 30
+
+func uuid(n int) string { return fmt.Sprintf("6b0f5a3e-0000-4000-8000-%012d", n) }
+
+func vm(n int, name, host string, mem uint64) *fsm.VM {
+	return &fsm.VM{
+		UUID: uuid(n), Name: name, VCPUs: 2, Memory: mem, Intent: fsm.IntentRun, By: "policy", Since: Now.Add(-72 * time.Hour), Generation: 1, Home: host,
+		Owner: &fsm.Placement{Host: host, Incarnation: 1, Generation: 1, Phase: fsm.PhaseRunning, At: Now.Add(-72 * time.Hour), Why: "it was seen running there"},
+	}
+}
+
+func report(v *fsm.VM) api.DomainReport {
+	return api.DomainReport{UUID: v.UUID, Name: v.Name, State: vmm.Running, Reason: vmm.ReasonUnknown, VCPUs: v.VCPUs, Memory: v.Memory, Persistent: true}
+}
+
+func address(host int) []fsm.Address {
+	return []fsm.Address{
+		{Network: "mgmt", Addr: fmt.Sprintf("10.10.0.1%d:7300", host)},
+		{Network: "storage", Addr: fmt.Sprintf("10.20.0.1%d:7300", host)},
+	}
+}
+
+// Healthy is a cluster of three hosts with four protected VMs, as its master
+// kvm2 knows it, where nothing is wrong.
+func Healthy() *Backend {
+	db1, db2, web, mail := vm(1, "db1", "kvm1", 8*gib), vm(2, "db2", "kvm2", 8*gib), vm(3, "web-1", "kvm3", 2*gib), vm(4, "mail", "kvm1", 4*gib)
+	st := &fsm.State{
+		Cluster: fsm.Cluster{ID: "0b1c", Name: "basement", Created: Now.Add(-30 * 24 * time.Hour)},
+		Office:  fsm.Office{Epoch: 4, Master: "kvm2", Since: Now.Add(-6 * 24 * time.Hour)},
+		Policy: fsm.Policy{Revision: 12, By: "root@kvm1", At: Now.Add(-24 * time.Hour), Files: map[string][]byte{
+			"cluster.hcl": []byte("cluster \"basement\" {\n  schema = 1\n}\n\ntiming {\n  profile = \"fast\"\n}\n\nvm \"db1\" {}\nvm \"db2\" {}\nvm \"web-1\" {}\nvm \"mail\" {}\n"),
+		}},
+		Hosts: map[string]*fsm.Host{}, VMs: map[string]*fsm.VM{}, Tokens: map[string]*fsm.Token{
+			"t1": {ID: "t1", Host: "kvm3", Created: Now.Add(-48 * time.Hour), Expires: Now.Add(-47 * time.Hour), By: "root@kvm1", UsedBy: "kvm3"},
+			"t2": {ID: "t2", Created: Now.Add(-time.Minute), Expires: Now.Add(59 * time.Minute), By: "root@kvm2"},
+		},
+	}
+	b := &Backend{
+		St: st, Observed: map[string]api.HostObservation{},
+		Me: api.Self{Name: "kvm2", Version: "0.1.0", Member: true, ClusterID: "0b1c", ClusterName: "basement", Master: "kvm2", IsMaster: true, Epoch: 4, Applied: 2210, Incarnation: 1, LeaseLeft: time.Second},
+	}
+	free := []uint64{38, 45, 91}
+	for i, name := range []string{"kvm1", "kvm2", "kvm3"} {
+		st.Hosts[name] = &fsm.Host{Name: name, ID: uuid(100 + i), Addresses: address(i + 1), Joined: Now.Add(-30 * 24 * time.Hour), Status: fsm.HostLive, Incarnation: 1, Since: Now.Add(-30 * 24 * time.Hour), Verdict: "live"}
+		o := api.HostObservation{
+			Verdict: "live", Capacity: vmm.Capacity{CPUs: 16, Memory: 100 * gib, MemoryFree: free[i] * gib, Hypervisor: "QEMU 7.2.17, libvirt 9.0.0"},
+			Guard: "none", Version: "0.1.0", Applied: 2210,
+		}
+		if name != "kvm2" {
+			o.Networks = map[string]time.Duration{"mgmt": 120 * time.Millisecond, "storage": 130 * time.Millisecond}
+		}
+		b.Observed[name] = o
+		m := api.Member{Name: name, Voter: true, Master: name == "kvm2", Contact: 40 * time.Millisecond, Applied: 2210, Healthy: true}
+		for _, a := range st.Hosts[name].Addresses {
+			m.Addresses = append(m.Addresses, api.Address{Network: a.Network, Addr: a.Addr})
+		}
+		b.Servers = append(b.Servers, m)
+	}
+	for _, v := range []*fsm.VM{db1, db2, web, mail} {
+		st.VMs[v.UUID] = v
+		o := b.Observed[v.Owner.Host]
+		o.Domains = append(o.Domains, report(v))
+		b.Observed[v.Owner.Host] = o
+		st.Events = append(st.Events, fsm.Event{ID: uint64(len(st.Events) + 101), At: v.Since, Type: fsm.EventVMProtected, Severity: fsm.Info, VM: v.Name, Host: v.Home, Text: v.Name + " is protected, by policy"})
+	}
+	o := b.Observed["kvm3"]
+	o.Domains = append(o.Domains, api.DomainReport{UUID: uuid(50), Name: "build", State: vmm.Running, VCPUs: 8, Memory: 16 * gib, Persistent: true},
+		api.DomainReport{UUID: uuid(51), Name: "old-mail", State: vmm.Stopped, Reason: vmm.ReasonShutdown, VCPUs: 1, Memory: gib, Persistent: true})
+	b.Observed["kvm3"] = o
+	st.LastEvent = st.Events[len(st.Events)-1].ID
+	return b
+}
+
+// HostLost is Healthy after kvm1 died: db1 runs elsewhere, mail waits for room,
+// and kvm3 is not heard over one network.
+func HostLost() *Backend {
+	b := Healthy()
+	died := Now.Add(-40 * time.Second)
+	h := b.St.Hosts["kvm1"]
+	h.Status, h.Verdict, h.Since = fsm.HostDead, "dead", died
+	h.Evidence = []fsm.Evidence{
+		{Signal: "heartbeat over mgmt", Value: "last one 4.7s ago", Age: 4700 * time.Millisecond, By: "kvm2"},
+		{Signal: "heartbeat over storage", Value: "last one 4.7s ago", Age: 4700 * time.Millisecond, By: "kvm2"},
+	}
+	b.Observed["kvm1"] = api.HostObservation{Verdict: "dead", Networks: map[string]time.Duration{"mgmt": 45 * time.Second, "storage": 45 * time.Second}}
+	o := b.Observed["kvm3"]
+	o.Networks = map[string]time.Duration{"mgmt": 150 * time.Millisecond, "storage": 9 * time.Second}
+	b.Observed["kvm3"] = o
+	b.Servers[0].Healthy, b.Servers[0].Contact = false, 45*time.Second
+	db1, mail := b.St.VMs[uuid(1)], b.St.VMs[uuid(4)]
+	db1.Owner = &fsm.Placement{Host: "kvm3", Incarnation: 1, Generation: 2, Phase: fsm.PhaseRunning, At: died.Add(10 * time.Millisecond), Why: "kvm1 is dead; kvm3 has the most free memory (91 GiB of 100)"}
+	db1.Generation, db1.Home = 2, "kvm3"
+	mail.Owner, mail.Waiting, mail.WaitingSince = nil, "no host has room: it needs 4 GiB, kvm3 has 3 GiB left, kvm2 1 GiB", died
+	ev := []fsm.Event{
+		{At: died.Add(-4 * time.Second), Type: fsm.EventHostSuspected, Severity: fsm.Warning, Host: "kvm1", Text: "kvm1 has not been heard for 375ms: suspected"},
+		{At: died, Type: fsm.EventHostDead, Severity: fsm.Critical, Host: "kvm1", Text: "incarnation 1 of kvm1 is dead", Cause: 105, Evidence: h.Evidence},
+		{At: died.Add(10 * time.Millisecond), Type: fsm.EventVMAssigned, Severity: fsm.Info, VM: "db1", From: "kvm1", To: "kvm3", Text: "db1 goes to kvm3, generation 2: most free memory (91 GiB of 100)", Cause: 106},
+		{At: died.Add(20 * time.Millisecond), Type: fsm.EventVMNoHost, Severity: fsm.Critical, VM: "mail", From: "kvm1", Text: "mail: no host has room", Cause: 106},
+		{At: died.Add(2 * time.Second), Type: fsm.EventVMStarted, Severity: fsm.Info, VM: "db1", Host: "kvm3", Text: "db1 runs on kvm3, generation 2, 2.0 s after it lost its owner", Cause: 107},
+	}
+	for _, e := range ev {
+		b.St.LastEvent++
+		e.ID = b.St.LastEvent
+		b.St.Events = append(b.St.Events, e)
+	}
+	return b
+}
+
+// NoMaster is Healthy as the member kvm1 sees it after it lost sight of the others.
+func NoMaster() *Backend {
+	b := Healthy()
+	b.Me.Name, b.Me.Master, b.Me.IsMaster, b.Me.Contact = "kvm1", "", false, 42*time.Second
+	b.Me.Problems = []string{"the lease ended 39s ago: its protected VMs were stopped"}
+	for i := range b.Servers {
+		b.Servers[i].Master, b.Servers[i].Healthy, b.Servers[i].Contact = false, false, -1
+	}
+	return b
+}
+
+// Single is an agent that belongs to no cluster.
+func Single() *Backend {
+	return &Backend{Me: api.Self{Name: "kvm9", Version: "0.1.0"}}
+}

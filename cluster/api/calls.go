@@ -1,0 +1,150 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// Self asks the agent about itself; it always answers from what it knows.
+func (c *Client) Self(ctx context.Context) (Self, error) {
+	var s Self
+	err := c.do(ctx, http.MethodGet, "/v1/self", nil, nil, &s)
+	return s, err
+}
+
+// Status is one screen about the cluster.
+func (c *Client) Status(ctx context.Context) (*Status, error) {
+	return ask[Status](ctx, c, "/v1/status")
+}
+
+// Hosts lists the hosts.
+func (c *Client) Hosts(ctx context.Context) (*HostList, error) {
+	return ask[HostList](ctx, c, "/v1/hosts")
+}
+
+// Host shows one host.
+func (c *Client) Host(ctx context.Context, name string) (*HostAnswer, error) {
+	return ask[HostAnswer](ctx, c, "/v1/hosts/"+url.PathEscape(name))
+}
+
+// VMs lists the VMs.
+func (c *Client) VMs(ctx context.Context) (*VMList, error) { return ask[VMList](ctx, c, "/v1/vms") }
+
+// VM shows one VM, by name or UUID.
+func (c *Client) VM(ctx context.Context, name string) (*VMAnswer, error) {
+	return ask[VMAnswer](ctx, c, "/v1/vms/"+url.PathEscape(name))
+}
+
+// ExplainHost says why a host stands as it does.
+func (c *Client) ExplainHost(ctx context.Context, name string) (*Explanation, error) {
+	return ask[Explanation](ctx, c, "/v1/explain/host/"+url.PathEscape(name))
+}
+
+// ExplainVM says why a VM is where it is.
+func (c *Client) ExplainVM(ctx context.Context, name string) (*Explanation, error) {
+	return ask[Explanation](ctx, c, "/v1/explain/vm/"+url.PathEscape(name))
+}
+
+// Members lists the raft servers.
+func (c *Client) Members(ctx context.Context) (*MemberList, error) {
+	return ask[MemberList](ctx, c, "/v1/members")
+}
+
+// Tokens lists the invitations.
+func (c *Client) Tokens(ctx context.Context) (*TokenList, error) {
+	return ask[TokenList](ctx, c, "/v1/tokens")
+}
+
+// Policy is the policy in force.
+func (c *Client) Policy(ctx context.Context) (*PolicyAnswer, error) {
+	return ask[PolicyAnswer](ctx, c, "/v1/policy")
+}
+
+// Events lists the events that pass the filter.
+func (c *Client) Events(ctx context.Context, f EventFilter) (*EventList, error) {
+	var out EventList
+	if err := c.get(ctx, "/v1/events", f.Values(), &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// Protect puts a VM under protection, by name or UUID.
+func (c *Client) Protect(ctx context.Context, vm string) (*VMAnswer, error) {
+	return change[VMAnswer](ctx, c, http.MethodPost, "/v1/vms/"+url.PathEscape(vm)+"/protect", nil)
+}
+
+// Unprotect lets a VM go.
+func (c *Client) Unprotect(ctx context.Context, vm string) (*Done, error) {
+	return change[Done](ctx, c, http.MethodPost, "/v1/vms/"+url.PathEscape(vm)+"/unprotect", nil)
+}
+
+// CreateToken makes an invitation for one host (any when host is empty), good for ttl.
+func (c *Client) CreateToken(ctx context.Context, host string, ttl time.Duration) (*TokenCreated, error) {
+	return change[TokenCreated](ctx, c, http.MethodPost, "/v1/tokens", TokenRequest{Host: host, TTL: Seconds(ttl)})
+}
+
+// RevokeToken takes an unused invitation back.
+func (c *Client) RevokeToken(ctx context.Context, id string) (*Done, error) {
+	return change[Done](ctx, c, http.MethodDelete, "/v1/tokens/"+url.PathEscape(id), nil)
+}
+
+// ApplyPolicy replaces the policy if its revision is still previous.
+func (c *Client) ApplyPolicy(ctx context.Context, files map[string]string, previous uint64) (*PolicyApplied, error) {
+	return change[PolicyApplied](ctx, c, http.MethodPost, "/v1/policy", PolicyRequest{Files: files, Previous: previous})
+}
+
+// Leave removes a host from the cluster in an orderly way.
+func (c *Client) Leave(ctx context.Context, host string) (*Done, error) {
+	return change[Done](ctx, c, http.MethodPost, "/v1/cluster/leave", HostRequest{Host: host})
+}
+
+// TransferMaster hands the office to a host, or to any voter when host is empty.
+func (c *Client) TransferMaster(ctx context.Context, host string) (*Done, error) {
+	return change[Done](ctx, c, http.MethodPost, "/v1/cluster/transfer-master", HostRequest{Host: host})
+}
+
+// Bootstrap makes a new cluster of the agent's host. Local socket only.
+func (c *Client) Bootstrap(ctx context.Context, r BootstrapRequest) (*Self, error) {
+	return change[Self](ctx, c, http.MethodPost, "/v1/cluster/bootstrap", r)
+}
+
+// Join makes the agent's host a member of the token's cluster. Local socket only.
+func (c *Client) Join(ctx context.Context, token string) (*Self, error) {
+	return change[Self](ctx, c, http.MethodPost, "/v1/cluster/join", map[string]string{"token": token})
+}
+
+// Heartbeat sends one heartbeat to another host's agent. ErrNotMaster when that
+// host is not the master.
+func (c *Client) Heartbeat(ctx context.Context, hb Heartbeat) (*HeartbeatReply, error) {
+	return change[HeartbeatReply](ctx, c, http.MethodPost, "/v1/agent/heartbeat", hb)
+}
+
+// Begin asks another host's agent, which must be the master's, for a new incarnation.
+func (c *Client) Begin(ctx context.Context, r BeginRequest) (*BeginReply, error) {
+	return change[BeginReply](ctx, c, http.MethodPost, "/v1/agent/begin", r)
+}
+
+// Admit asks a member to admit this host. The client's transport must accept no
+// other CA than the token's: the request carries the token's secret.
+func (c *Client) Admit(ctx context.Context, r JoinRequest) (*JoinReply, error) {
+	return change[JoinReply](ctx, c, http.MethodPost, "/v1/join", r)
+}
+
+func ask[T any](ctx context.Context, c *Client, path string) (*T, error) {
+	var out T
+	if err := c.get(ctx, path, nil, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+func change[T any](ctx context.Context, c *Client, method, path string, body any) (*T, error) {
+	var out T
+	if err := c.do(ctx, method, path, nil, body, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}

@@ -1,0 +1,275 @@
+package api
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/holdfast-ha/holdfast/fsm"
+)
+
+// Explanation says why something is as it is: facts and rules in order, then the
+// events that led there.
+type Explanation struct {
+	Schema  int     `json:"schema"`
+	Source  *Source `json:"source"`
+	Subject string  `json:"subject"` // "vm db1", "host kvm3"
+	// Headline is the answer in one sentence.
+	Headline string      `json:"headline"`
+	Steps    []Step      `json:"steps"`
+	Events   []EventView `json:"events"` // oldest first
+	Next     []string    `json:"next,omitempty"`
+}
+
+func (a *Explanation) setNote(n string) { a.Source.Note = n }
+
+// Step is one fact, or one rule applied to the facts before it.
+type Step struct {
+	Kind string `json:"kind"` // StepFact or StepRule
+	// Rule names the rule as in docs/safety.md, for a StepRule.
+	Rule string `json:"rule,omitempty"`
+	Text string `json:"text"`
+	// At is when the fact became one, where that is known.
+	At time.Time `json:"at,omitzero"`
+}
+
+// The kinds of steps.
+const (
+	StepFact = "fact"
+	StepRule = "rule"
+)
+
+// explainedEvents is how many events an explanation shows at most.
+const explainedEvents = 12
+
+func (e *Explanation) fact(at time.Time, format string, args ...any) {
+	e.Steps = append(e.Steps, Step{Kind: StepFact, At: at, Text: fmt.Sprintf(format, args...)})
+}
+
+func (e *Explanation) rule(name, format string, args ...any) {
+	e.Steps = append(e.Steps, Step{Kind: StepRule, Rule: name, Text: fmt.Sprintf(format, args...)})
+}
+
+// ExplainVM says why a VM is where it is, or why it does not run.
+func (w World) ExplainVM(name string) (*Explanation, error) {
+	vm, err := findVM(w.State, name)
+	if err != nil {
+		v, verr := w.VM(name)
+		if verr != nil {
+			return nil, err
+		}
+		e := &Explanation{Schema: Schema, Source: w.source(), Subject: "vm " + v.Name, Events: []EventView{}}
+		e.Headline = fmt.Sprintf("%s is not protected: Holdfast neither restarts nor stops it.", v.Name)
+		e.fact(time.Time{}, "host %s reports it %s", v.Host, v.State)
+		e.rule("protect", "only VMs that the policy protects (defaults.protect, vm blocks) or that a person protected are restarted")
+		e.Next = []string{"haadm protect " + v.Name}
+		return e, nil
+	}
+	e := &Explanation{Schema: Schema, Source: w.source(), Subject: "vm " + vm.Name}
+	e.fact(vm.Since, "protected by %s", vm.By)
+	e.wanted(vm)
+	w.explainPlacement(e, vm)
+	for _, f := range vm.Failures {
+		what := "start failed"
+		if f.Crash {
+			what = "crashed"
+		}
+		e.fact(f.At, "%s on %s (generation %d): %s", what, f.Host, f.Generation, f.Detail)
+	}
+	e.Headline = w.vmHeadline(vm)
+	e.Events = chain(w.State.Events, func(ev *fsm.Event) bool { return ev.VM == vm.Name })
+	e.Next = []string{"haadm events --vm " + vm.Name}
+	if vm.Owner != nil {
+		e.Next = append(e.Next, "haadm explain host "+vm.Owner.Host)
+	}
+	return e, nil
+}
+
+func (e *Explanation) wanted(vm *fsm.VM) {
+	if vm.Intent == fsm.IntentStop {
+		e.rule("intent", "it was shut down by a person or from inside the guest, and that is respected: it is not restarted until somebody starts it")
+		return
+	}
+	e.rule("intent", "it shall run: when it crashes or its host dies, it is started again")
+}
+
+func (w World) explainPlacement(e *Explanation, vm *fsm.VM) {
+	o := vm.Owner
+	if o == nil {
+		since := vm.WaitingSince
+		if g := vm.Sighting; g != nil {
+			e.fact(g.At, "seen running on %s, which has not confirmed yet that it guards it (generation %d)", g.Host, g.Generation)
+			e.rule("O1", "nobody else may be given it before %s has said what became of it: %s could lose its lease without knowing that it has to stop it", g.Host, g.Host)
+			return
+		}
+		if vm.Intent == fsm.IntentStop {
+			return
+		}
+		e.fact(since, "nobody owns it")
+		if vm.Waiting != "" {
+			e.fact(time.Time{}, "not placed, because %s", vm.Waiting)
+		}
+		e.rule("O1", "generation %d is the next: the first host with room gets it, by a committed placement, before the order to start leaves", vm.Generation+1)
+		return
+	}
+	e.fact(o.At, "placed on %s (incarnation %d, generation %d): %s", o.Host, o.Incarnation, o.Generation, o.Why)
+	switch o.Phase {
+	case fsm.PhaseOrdered:
+		e.fact(time.Time{}, "%s has the order and has not reported it running yet", o.Host)
+	case fsm.PhaseRunning:
+		e.fact(time.Time{}, "%s reported it running", o.Host)
+	}
+	if d := w.domain(o.Host, vm.UUID); d != nil {
+		e.fact(time.Time{}, "the hypervisor of %s says now: %s (%s)", o.Host, d.State, d.Reason)
+	}
+	h := w.State.Hosts[o.Host]
+	if h == nil {
+		return
+	}
+	if state := w.hostState(h); state != string(fsm.HostLive) {
+		e.fact(h.Since, "host %s is %s", o.Host, state)
+		e.rule("O1", "it is placed elsewhere only when incarnation %d of %s is dead or has released generation %d: until then it may still run there", o.Incarnation, o.Host, o.Generation)
+		if left := w.Observed[o.Host].DeadIn; left > 0 {
+			e.fact(time.Time{}, "%s may be declared dead in %v", o.Host, left.Round(100*time.Millisecond))
+		}
+	}
+}
+
+func (w World) vmHeadline(vm *fsm.VM) string {
+	switch w.vmState(vm) {
+	case VMRunning:
+		return fmt.Sprintf("%s runs on %s: %s.", vm.Name, vm.Owner.Host, vm.Owner.Why)
+	case VMStarting:
+		return fmt.Sprintf("%s is being started on %s: %s.", vm.Name, vm.Owner.Host, vm.Owner.Why)
+	case VMPaused:
+		return fmt.Sprintf("%s is paused on %s.", vm.Name, vm.Owner.Host)
+	case VMSeen:
+		return fmt.Sprintf("%s runs on %s, which has not confirmed yet that it guards it.", vm.Name, vm.Sighting.Host)
+	case VMStopped:
+		return fmt.Sprintf("%s is stopped, because a person or the guest itself shut it down.", vm.Name)
+	case VMUnknown:
+		if w.masterUnknown() {
+			return fmt.Sprintf("%s belongs to %s; without a master nobody can say whether it runs.", vm.Name, vm.Owner.Host)
+		}
+		return fmt.Sprintf("%s belongs to %s, which is not heard; it is not restarted elsewhere before %s is known to be dead.", vm.Name, vm.Owner.Host, vm.Owner.Host)
+	}
+	why := vm.Waiting
+	if why == "" {
+		why = "its placement is being decided"
+	}
+	return fmt.Sprintf("%s does not run and shall: %s.", vm.Name, why)
+}
+
+// ExplainHost says why a host stands as it does.
+func (w World) ExplainHost(name string) (*Explanation, error) {
+	h := w.State.Hosts[name]
+	if h == nil {
+		return nil, noHost(w.State, name)
+	}
+	v := w.hostView(h)
+	e := &Explanation{Schema: Schema, Source: w.source(), Subject: "host " + name}
+	e.fact(h.Since, "the cluster has committed: %s, incarnation %d", h.Status, h.Incarnation)
+	for _, ev := range v.Evidence {
+		e.fact(time.Time{}, "%s", evidenceText(ev))
+	}
+	for _, n := range v.Networks {
+		if n.Age != nil {
+			e.fact(time.Time{}, "last heard over %s %v ago", n.Name, n.Age.Duration().Round(10*time.Millisecond))
+		} else if n.State == NetworkNever {
+			e.fact(time.Time{}, "never heard over %s since the master took office", n.Name)
+		}
+	}
+	w.explainStanding(e, h, v)
+	var owned []string
+	for _, vm := range v.VMs {
+		owned = append(owned, vm.Name)
+	}
+	if len(owned) > 0 {
+		e.fact(time.Time{}, "it owns %s", strings.Join(owned, ", "))
+	}
+	e.Events = chain(w.State.Events, func(ev *fsm.Event) bool { return ev.Host == name || ev.From == name })
+	e.Next = []string{"haadm events --host " + name, "haadm hosts show " + name}
+	return e, nil
+}
+
+func evidenceText(ev EvidenceView) string {
+	s := ev.Signal + ": " + ev.Value
+	if ev.Age > 0 {
+		s += fmt.Sprintf(", %v old when judged", ev.Age.Duration().Round(10*time.Millisecond))
+	}
+	if ev.By != "" {
+		s += ", read by " + ev.By
+	}
+	return s
+}
+
+func (w World) explainStanding(e *Explanation, h *fsm.Host, v HostView) {
+	t := w.Timing
+	wait := ""
+	if t.Lease > 0 {
+		wait = fmt.Sprintf(" (D = %v from its last acknowledgement or the master's election, whichever is later)", t.Wait().Round(time.Millisecond))
+	}
+	switch {
+	case h.Status == fsm.HostJoining:
+		e.Headline = fmt.Sprintf("%s is a member, but has not begun to run VMs.", h.Name)
+		e.rule("R4", "it gets its first incarnation when it has proven that none of the protected VMs runs on it")
+	case h.Status == fsm.HostDead:
+		e.Headline = fmt.Sprintf("%s is dead: incarnation %d is over for good, and what it owned may run elsewhere.", h.Name, h.Incarnation)
+		e.rule("D", "a host that is not heard is declared dead when every lease it could hold has ended%s", wait)
+		e.rule("R4", "it may run VMs again only as incarnation %d, after it has proven that none of its old ones runs", h.Incarnation+1)
+	case v.DeadIn > 0:
+		e.Headline = fmt.Sprintf("%s is %s: it is not heard, and may be declared dead in %v.", h.Name, v.State, v.DeadIn.Duration().Round(100*time.Millisecond))
+		if t.Lease > 0 {
+			e.rule("N", "it is suspected after %v of silence: its heartbeats are not acknowledged any more, so its lease runs out", t.SuspectAfter())
+		}
+		e.rule("D", "until every lease it could hold has ended it may still run its VMs, so nothing is restarted%s", wait)
+	case v.State != string(fsm.HostLive):
+		e.Headline = fmt.Sprintf("%s is %s.", h.Name, v.State)
+		e.rule("D", "nothing that it owns is started elsewhere while it could still hold a lease%s", wait)
+	default:
+		e.Headline = fmt.Sprintf("%s is live: its heartbeats are acknowledged, so it may run its VMs.", h.Name)
+		if !v.Observed && !v.Master {
+			e.Headline = fmt.Sprintf("%s was live when this copy of the state was last changed; nobody here watches it.", h.Name)
+		}
+		if t.Lease > 0 {
+			e.rule("N", "each acknowledged heartbeat lets it go on for %v from the moment it was sent", t.Lease)
+		}
+	}
+}
+
+// chain are the newest events that match, with the causes of each, oldest first.
+func chain(events []fsm.Event, match func(*fsm.Event) bool) []EventView {
+	byID := map[uint64]*fsm.Event{}
+	for i := range events {
+		byID[events[i].ID] = &events[i]
+	}
+	picked := map[uint64]bool{}
+	for i := len(events) - 1; i >= 0 && len(picked) < explainedEvents; i-- {
+		if !match(&events[i]) {
+			continue
+		}
+		// A cause has a smaller id than its effect, so this ends.
+		for e := &events[i]; e != nil && !picked[e.ID] && len(picked) < explainedEvents; e = earlier(byID, e) {
+			picked[e.ID] = true
+		}
+	}
+	out := []EventView{}
+	for id := range picked {
+		out = append(out, eventView(byID[id]))
+	}
+	slices.SortFunc(out, func(a, b EventView) int {
+		if a.ID < b.ID {
+			return -1
+		}
+		return 1
+	})
+	return out
+}
+
+func earlier(byID map[uint64]*fsm.Event, e *fsm.Event) *fsm.Event {
+	if e.Cause == 0 || e.Cause >= e.ID {
+		return nil
+	}
+	return byID[e.Cause]
+}

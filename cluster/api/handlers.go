@@ -1,0 +1,310 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/holdfast-ha/holdfast/fsm"
+)
+
+// source says whose copy an answer of this server is made from.
+func (s *Server) source() *Source {
+	src := sourceOf(s.backend.Self())
+	return &src
+}
+
+// world gathers everything that the views are functions of.
+func (s *Server) world() (World, error) {
+	st := s.backend.State()
+	if st == nil {
+		return World{}, notMember()
+	}
+	w := World{Self: s.backend.Self(), State: st, Now: time.Now()}
+	// Both can be missing on a host that is not the master; the views then say less.
+	if obs, err := s.backend.Observations(); err == nil {
+		w.Observed = obs
+	}
+	if m, err := s.backend.Members(); err == nil {
+		w.Members = m
+	}
+	if s.opts.Timing != nil {
+		w.Timing = s.opts.Timing()
+	}
+	return w, nil
+}
+
+// view makes an endpoint of a function of the world.
+func (s *Server) view(f func(w World, c *call) (any, error)) endpoint {
+	return func(_ context.Context, c *call) (any, error) {
+		w, err := s.world()
+		if err != nil {
+			return nil, err
+		}
+		return f(w, c)
+	}
+}
+
+func (s *Server) self(context.Context, *call) (any, error) { return s.backend.Self(), nil }
+
+func (s *Server) status(ctx context.Context, c *call) (any, error) {
+	return s.view(func(w World, _ *call) (any, error) { return w.Status(), nil })(ctx, c)
+}
+
+func (s *Server) hosts(ctx context.Context, c *call) (any, error) {
+	return s.view(func(w World, _ *call) (any, error) {
+		return &HostList{Schema: Schema, Source: w.source(), Hosts: w.Hosts()}, nil
+	})(ctx, c)
+}
+
+func (s *Server) host(ctx context.Context, c *call) (any, error) {
+	return s.view(func(w World, c *call) (any, error) {
+		h, err := w.Host(c.PathValue("host"))
+		if err != nil {
+			return nil, err
+		}
+		return &HostAnswer{Schema: Schema, Source: w.source(), Host: h}, nil
+	})(ctx, c)
+}
+
+func (s *Server) vms(ctx context.Context, c *call) (any, error) {
+	return s.view(func(w World, _ *call) (any, error) {
+		return &VMList{Schema: Schema, Source: w.source(), VMs: w.VMs()}, nil
+	})(ctx, c)
+}
+
+func (s *Server) vm(ctx context.Context, c *call) (any, error) {
+	return s.view(func(w World, c *call) (any, error) {
+		vm, err := w.VM(c.PathValue("vm"))
+		if err != nil {
+			return nil, err
+		}
+		return &VMAnswer{Schema: Schema, Source: w.source(), VM: vm}, nil
+	})(ctx, c)
+}
+
+func (s *Server) explainHost(ctx context.Context, c *call) (any, error) {
+	return s.view(func(w World, c *call) (any, error) { return w.ExplainHost(c.PathValue("host")) })(ctx, c)
+}
+
+func (s *Server) explainVM(ctx context.Context, c *call) (any, error) {
+	return s.view(func(w World, c *call) (any, error) { return w.ExplainVM(c.PathValue("vm")) })(ctx, c)
+}
+
+func (s *Server) members(ctx context.Context, c *call) (any, error) {
+	return s.view(func(w World, _ *call) (any, error) {
+		return &MemberList{Schema: Schema, Source: w.source(), Members: w.memberViews()}, nil
+	})(ctx, c)
+}
+
+func (s *Server) tokens(ctx context.Context, c *call) (any, error) {
+	return s.view(func(w World, _ *call) (any, error) {
+		return &TokenList{Schema: Schema, Source: w.source(), Tokens: w.tokenViews()}, nil
+	})(ctx, c)
+}
+
+func (s *Server) policy(ctx context.Context, c *call) (any, error) {
+	return s.view(func(w World, _ *call) (any, error) {
+		p := w.State.Policy
+		return &PolicyAnswer{Schema: Schema, Source: w.source(), Revision: p.Revision, By: p.By, At: p.At, Files: texts(p.Files)}, nil
+	})(ctx, c)
+}
+
+func (s *Server) protect(ctx context.Context, c *call) (any, error) {
+	vm, err := s.backend.Protect(ctx, c.PathValue("vm"), c.actor)
+	if err != nil {
+		return nil, err
+	}
+	w, err := s.world()
+	if err != nil {
+		return nil, err
+	}
+	return &VMAnswer{Schema: Schema, Source: w.source(), VM: w.vmView(vm)}, nil
+}
+
+func (s *Server) unprotect(ctx context.Context, c *call) (any, error) {
+	st := s.backend.State()
+	if st == nil {
+		return nil, notMember()
+	}
+	vm, err := findVM(st, c.PathValue("vm"))
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.backend.Apply(ctx, &fsm.Unprotect{Meta: fsm.Meta{At: time.Now().UTC(), By: c.actor}, UUID: vm.UUID}); err != nil {
+		return nil, err
+	}
+	return &Done{Schema: Schema, Done: fmt.Sprintf("VM %s is not protected any more; it goes on running where it runs", vm.Name)}, nil
+}
+
+func (s *Server) createToken(ctx context.Context, c *call) (any, error) {
+	var r TokenRequest
+	if err := c.decode(&r); err != nil {
+		return nil, err
+	}
+	ttl := r.TTL.Duration()
+	if ttl < time.Minute || ttl > maxTokenTTL {
+		return nil, &Error{Code: CodeInvalid, Rule: "token_ttl", Message: fmt.Sprintf("a token that is good for %v is refused: allowed is %v to %v", ttl, time.Minute, maxTokenTTL)}
+	}
+	text, t, err := s.backend.CreateToken(ctx, r.Host, ttl, c.actor)
+	if err != nil {
+		return nil, err
+	}
+	return &TokenCreated{Schema: Schema, Token: text, ID: t.ID, Host: t.Host, Expires: t.Expires}, nil
+}
+
+// maxTokenTTL bounds an invitation: a forgotten one must not stay open for ever.
+const maxTokenTTL = 7 * 24 * time.Hour
+
+func (s *Server) revokeToken(ctx context.Context, c *call) (any, error) {
+	id := c.PathValue("id")
+	if _, err := s.backend.Apply(ctx, &fsm.RevokeToken{Meta: fsm.Meta{At: time.Now().UTC(), By: c.actor}, ID: id}); err != nil {
+		return nil, err
+	}
+	return &Done{Schema: Schema, Done: "token " + id + " is revoked"}, nil
+}
+
+func (s *Server) applyPolicy(ctx context.Context, c *call) (any, error) {
+	var r PolicyRequest
+	if err := c.decode(&r); err != nil {
+		return nil, err
+	}
+	files := make(map[string][]byte, len(r.Files))
+	for name, text := range r.Files {
+		files[name] = []byte(text)
+	}
+	rev, err := s.backend.ApplyPolicy(ctx, files, r.Previous, c.actor)
+	if err != nil {
+		return nil, err
+	}
+	return &PolicyApplied{Schema: Schema, Revision: rev}, nil
+}
+
+func (s *Server) leave(ctx context.Context, c *call) (any, error) {
+	var r HostRequest
+	if err := c.decode(&r); err != nil {
+		return nil, err
+	}
+	if st := s.backend.State(); st == nil || st.Hosts[r.Host] == nil {
+		return nil, noHost(st, r.Host)
+	}
+	if err := s.backend.Leave(ctx, r.Host, c.actor); err != nil {
+		return nil, err
+	}
+	return &Done{Schema: Schema, Done: "host " + r.Host + " is not a member any more"}, nil
+}
+
+func (s *Server) transferMaster(ctx context.Context, c *call) (any, error) {
+	var r HostRequest
+	if err := c.decode(&r); err != nil {
+		return nil, err
+	}
+	if st := s.backend.State(); r.Host != "" && (st == nil || st.Hosts[r.Host] == nil) {
+		return nil, noHost(st, r.Host)
+	}
+	if err := s.backend.TransferMaster(ctx, r.Host); err != nil {
+		return nil, err
+	}
+	to := r.Host
+	if to == "" {
+		to = "another voter"
+	}
+	return &Done{Schema: Schema, Done: "the office of master goes to " + to}, nil
+}
+
+func (s *Server) bootstrap(ctx context.Context, c *call) (any, error) {
+	var r BootstrapRequest
+	if err := c.decode(&r); err != nil {
+		return nil, err
+	}
+	s.log.Info("asked to make a new cluster", "name", r.Name, "by", c.actor)
+	return s.backend.Bootstrap(ctx, r)
+}
+
+func (s *Server) join(ctx context.Context, c *call) (any, error) {
+	var r struct {
+		Token string `json:"token"`
+	}
+	if err := c.decode(&r); err != nil {
+		return nil, err
+	}
+	s.log.Info("asked to join a cluster", "by", c.actor) // the token is a secret
+	return s.backend.Join(ctx, r.Token)
+}
+
+func (s *Server) heartbeat(ctx context.Context, c *call) (any, error) {
+	var hb Heartbeat
+	if err := c.decodeLoose(&hb); err != nil {
+		return nil, err
+	}
+	if err := sameHost(c, hb.Host); err != nil {
+		return nil, err
+	}
+	return s.backend.Heartbeat(ctx, hb)
+}
+
+func (s *Server) begin(ctx context.Context, c *call) (any, error) {
+	var r BeginRequest
+	if err := c.decodeLoose(&r); err != nil {
+		return nil, err
+	}
+	if err := sameHost(c, r.Host); err != nil {
+		return nil, err
+	}
+	return s.backend.Begin(ctx, r)
+}
+
+// sameHost: a host speaks for itself alone, or it could keep a dead one's lease alive.
+func sameHost(c *call, claimed string) error {
+	if claimed != c.host {
+		return &Error{Code: CodeNotAllowed, Rule: "certificate_name", Message: fmt.Sprintf("the certificate is host %s's, the message says it is from %q", c.host, claimed)}
+	}
+	return nil
+}
+
+func (s *Server) admit(ctx context.Context, c *call) (any, error) {
+	var r JoinRequest
+	if err := c.decodeLoose(&r); err != nil {
+		return nil, err
+	}
+	s.log.Info("a host asks to join", "host", r.Name, "token", r.TokenID, "address", c.RemoteAddr)
+	return s.backend.Admit(ctx, r)
+}
+
+func noHost(st *fsm.State, name string) error {
+	if st == nil {
+		return notMember()
+	}
+	var names []string
+	for _, h := range st.SortedHosts() {
+		names = append(names, h.Name)
+	}
+	return &Error{Code: CodeNotFound, Message: fmt.Sprintf("there is no host %q in this cluster; its hosts are %s", name, strings.Join(names, ", "))}
+}
+
+// findVM finds a protected VM by name or UUID.
+func findVM(st *fsm.State, name string) (*fsm.VM, error) {
+	var found []*fsm.VM
+	if vm := st.VMs[name]; vm != nil {
+		return vm, nil
+	}
+	for _, vm := range st.SortedVMs() {
+		if vm.Name == name {
+			found = append(found, vm)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return nil, &Error{Code: CodeNotFound, Message: fmt.Sprintf("no protected VM is called %q; 'haadm vms list' shows them, 'haadm protect %s' protects one", name, name)}
+	case 1:
+		return found[0], nil
+	}
+	ids := make([]string, 0, len(found))
+	for _, vm := range found {
+		ids = append(ids, vm.UUID)
+	}
+	slices.Sort(ids)
+	return nil, &Error{Code: CodeConflict, Message: fmt.Sprintf("%d VMs are called %q: name one by its UUID (%s)", len(found), name, strings.Join(ids, ", "))}
+}

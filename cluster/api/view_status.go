@@ -1,0 +1,226 @@
+package api
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/holdfast-ha/holdfast/fsm"
+	"github.com/holdfast-ha/holdfast/vmm"
+)
+
+// Status is the answer to GET /v1/status: one screen.
+type Status struct {
+	Schema  int     `json:"schema"`
+	Source  *Source `json:"source"`
+	Cluster struct {
+		ID   string `json:"id"`
+		Name string `json:"name"`
+	} `json:"cluster"`
+	Revision uint64 `json:"revision"` // of the policy
+	// Master holds the office since MasterSince; empty when nobody is known to.
+	Master      string    `json:"master,omitempty"`
+	MasterSince time.Time `json:"master_since,omitzero"`
+	Voters      int       `json:"voters"`
+	// VotersHealthy is counted by the master alone; nil elsewhere.
+	VotersHealthy *int       `json:"voters_healthy,omitempty"`
+	Hosts         []HostView `json:"hosts"`
+	VMs           VMCounts   `json:"vms"`
+	Problems      []Problem  `json:"problems"` // worst first
+}
+
+func (a *Status) setNote(n string) { a.Source.Note = n }
+
+// VMCounts counts the protected VMs by state.
+type VMCounts struct {
+	Protected int `json:"protected"`
+	Running   int `json:"running"`
+	Starting  int `json:"starting"`
+	Waiting   int `json:"waiting"`
+	Stopped   int `json:"stopped"`
+	Paused    int `json:"paused"`
+	Seen      int `json:"seen"`
+	Unknown   int `json:"unknown"`
+	// Unprotected are the running VMs outside protection, as far as the hosts report them.
+	Unprotected int `json:"unprotected"`
+}
+
+// Problem is something that a person should know or do something about.
+type Problem struct {
+	Severity fsm.Severity `json:"severity"`
+	Host     string       `json:"host,omitempty"`
+	VM       string       `json:"vm,omitempty"`
+	Text     string       `json:"text"`
+	// Next is the command that tells more or helps.
+	Next string `json:"next,omitempty"`
+}
+
+// Status shows the cluster on one screen.
+func (w World) Status() *Status {
+	s := &Status{Schema: Schema, Source: w.source(), Revision: w.State.Policy.Revision, Master: w.master(), Hosts: w.Hosts(), Problems: []Problem{}}
+	s.Cluster.ID, s.Cluster.Name = w.State.Cluster.ID, w.State.Cluster.Name
+	if s.Master != "" && s.Master == w.State.Office.Master {
+		s.MasterSince = w.State.Office.Since
+	}
+	healthy := 0
+	for _, m := range w.Members {
+		if m.Voter {
+			s.Voters++
+			if m.Healthy || m.Name == w.master() {
+				healthy++
+			}
+		}
+	}
+	if w.Self.IsMaster {
+		s.VotersHealthy = &healthy
+	}
+	for _, vm := range w.VMs() {
+		s.VMs.add(vm)
+	}
+	s.Problems = append(s.Problems, w.clusterProblems(s)...)
+	for _, h := range s.Hosts {
+		s.Problems = append(s.Problems, w.hostProblems(h)...)
+	}
+	for _, vm := range w.State.SortedVMs() {
+		s.Problems = append(s.Problems, w.vmProblems(vm)...)
+	}
+	slices.SortStableFunc(s.Problems, func(a, b Problem) int { return cmp.Compare(weight(a.Severity), weight(b.Severity)) })
+	return s
+}
+
+func (c *VMCounts) add(vm VMView) {
+	if !vm.Protected {
+		if vm.State == string(vmm.Running) {
+			c.Unprotected++
+		}
+		return
+	}
+	c.Protected++
+	switch vm.State {
+	case VMRunning:
+		c.Running++
+	case VMStarting:
+		c.Starting++
+	case VMWaiting:
+		c.Waiting++
+	case VMStopped:
+		c.Stopped++
+	case VMPaused:
+		c.Paused++
+	case VMSeen:
+		c.Seen++
+	default:
+		c.Unknown++
+	}
+}
+
+func weight(s fsm.Severity) int {
+	switch s {
+	case fsm.Critical:
+		return 0
+	case fsm.Warning:
+		return 1
+	}
+	return 2
+}
+
+func (w World) clusterProblems(s *Status) []Problem {
+	var out []Problem
+	if s.Master == "" {
+		out = append(out, Problem{Severity: fsm.Critical, Text: "no master: nothing is restarted and nothing can be changed until a majority of the voters is up", Next: "haadm cluster members"})
+	}
+	if s.VotersHealthy != nil && *s.VotersHealthy < s.Voters {
+		need := s.Voters/2 + 1
+		text := fmt.Sprintf("%d of %d voters answer, %d are needed: %d more may fail", *s.VotersHealthy, s.Voters, need, *s.VotersHealthy-need)
+		severity := fsm.Warning
+		if *s.VotersHealthy <= need {
+			severity, text = fsm.Critical, fmt.Sprintf("%d of %d voters answer, %d are needed: the loss of one more stops every restart", *s.VotersHealthy, s.Voters, need)
+		}
+		out = append(out, Problem{Severity: severity, Text: text, Next: "haadm cluster members"})
+	}
+	switch n := len(w.State.Hosts); n {
+	case 1:
+		out = append(out, Problem{Severity: fsm.Warning, Text: "one host alone: nothing can be restarted elsewhere until at least two more join", Next: "haadm cluster token create"})
+	case 2:
+		out = append(out, Problem{Severity: fsm.Warning, Text: "two hosts: the loss of either leaves no majority, so nothing would be restarted until a third joins", Next: "haadm cluster token create"})
+	}
+	for _, p := range w.Self.Problems {
+		out = append(out, Problem{Severity: fsm.Warning, Host: w.Self.Name, Text: "host " + w.Self.Name + ": " + p, Next: "haadm hosts show " + w.Self.Name})
+	}
+	return out
+}
+
+func (w World) hostProblems(h HostView) []Problem {
+	var out []Problem
+	add := func(s fsm.Severity, next, format string, args ...any) {
+		out = append(out, Problem{Severity: s, Host: h.Name, Text: "host " + h.Name + " " + fmt.Sprintf(format, args...), Next: next})
+	}
+	explain := "haadm explain host " + h.Name
+	switch {
+	case h.Committed == string(fsm.HostDead):
+		add(fsm.Critical, explain, "is dead: what it owned is placed elsewhere; it returns with a new incarnation")
+	case h.Committed == string(fsm.HostJoining):
+		add(fsm.Warning, explain, "has joined, but has not begun to run VMs yet")
+	case h.DeadIn > 0:
+		add(fsm.Critical, explain, "is %s: may be declared dead in %v", h.State, h.DeadIn.Duration().Round(100*time.Millisecond))
+	case h.State != string(fsm.HostLive):
+		add(fsm.Warning, explain, "is %s", h.State)
+	}
+	if h.State != string(fsm.HostLive) {
+		return out // that its networks are silent as well is the same thing twice
+	}
+	var silent []string
+	for _, n := range h.Networks {
+		if n.State == NetworkSilent || n.State == NetworkNever {
+			silent = append(silent, n.Name)
+		}
+	}
+	if len(silent) > 0 {
+		add(fsm.Warning, "haadm hosts show "+h.Name, "is not heard over %s: one more network lost and its VMs move", strings.Join(silent, ", "))
+	}
+	if h.HypervisorError != "" {
+		add(fsm.Critical, "haadm hosts show "+h.Name, "cannot ask its hypervisor: %s", h.HypervisorError)
+	}
+	return out
+}
+
+func (w World) vmProblems(vm *fsm.VM) []Problem {
+	var out []Problem
+	add := func(s fsm.Severity, format string, args ...any) {
+		out = append(out, Problem{Severity: s, VM: vm.Name, Text: "vm " + vm.Name + fmt.Sprintf(format, args...), Next: "haadm explain vm " + vm.Name})
+	}
+	switch w.vmState(vm) {
+	case VMWaiting:
+		why := vm.Waiting
+		if why == "" {
+			why = "its placement is being decided"
+		}
+		add(fsm.Critical, ": shall run, and does not: %s", why)
+	case VMPaused:
+		d := w.domain(vm.Owner.Host, vm.UUID)
+		add(fsm.Warning, " is paused on %s (%s)", vm.Owner.Host, d.Reason)
+	case VMSeen:
+		add(fsm.Warning, " was seen running on %s, which has not confirmed yet that it guards it: until then it is not restarted elsewhere", vm.Sighting.Host)
+	case VMStarting:
+		if n := len(vm.Failures); n > 0 {
+			add(fsm.Warning, ": %d failed starts, the last on %s: %s", n, vm.Failures[n-1].Host, vm.Failures[n-1].Detail)
+		}
+	}
+	// The one thing that must never be. A report can be a heartbeat old, and a host
+	// that is not heard reports nothing: so only what a live host says now counts.
+	for _, h := range w.State.SortedHosts() {
+		if vm.Sighting != nil || vm.Owner != nil && vm.Owner.Host == h.Name || w.hostState(h) != string(fsm.HostLive) {
+			continue
+		}
+		if d := w.domain(h.Name, vm.UUID); d != nil && d.State != vmm.Stopped {
+			owner := "nobody"
+			if vm.Owner != nil {
+				owner = vm.Owner.Host
+			}
+			add(fsm.Critical, " is %s on %s, but %s owns it", d.State, h.Name, owner)
+		}
+	}
+	return out
+}

@@ -1,0 +1,169 @@
+package api
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/holdfast-ha/holdfast/fsm"
+	"github.com/holdfast-ha/holdfast/vmm"
+)
+
+// The states of a VM in a VMView. Those of a VM outside protection are vmm's.
+const (
+	VMRunning  = "running"  // its owner reported it running, and is heard
+	VMPaused   = "paused"   // the owner's hypervisor says so
+	VMStarting = "starting" // ordered; the owner has not reported it running yet
+	VMWaiting  = "waiting"  // it shall run and nobody owns it
+	VMStopped  = "stopped"  // stopped by a person or from inside: left alone
+	VMSeen     = "seen"     // seen running on a host that has not confirmed yet that it guards it
+	VMUnknown  = "unknown"  // its owner is not heard at the moment: it may run or not
+)
+
+// VMView is a VM as it is shown.
+type VMView struct {
+	Name      string `json:"name"`
+	UUID      string `json:"uuid"`
+	Protected bool   `json:"protected"`
+	State     string `json:"state"`
+	// Host is the owner, or where a VM was seen that is not guarded yet or not
+	// protected; empty: nobody's.
+	Host       string         `json:"host,omitempty"`
+	VCPUs      int            `json:"vcpus"`
+	Memory     uint64         `json:"memory_bytes"`
+	Intent     fsm.Intent     `json:"intent,omitempty"`
+	By         string         `json:"by,omitempty"` // who protects it
+	Since      time.Time      `json:"since,omitzero"`
+	Generation uint64         `json:"generation,omitempty"`
+	Placement  *PlacementView `json:"placement,omitempty"`
+	Home       string         `json:"home,omitempty"` // the host that last ran it
+	Failures   []FailureView  `json:"failures,omitempty"`
+	// Waiting says why nobody owns it although it shall run.
+	Waiting      string    `json:"waiting,omitempty"`
+	WaitingSince time.Time `json:"waiting_since,omitzero"`
+	XMLHash      string    `json:"xml_hash,omitempty"`
+}
+
+// PlacementView is the permission of a host to run a VM.
+type PlacementView struct {
+	Host        string    `json:"host"`
+	Incarnation uint64    `json:"incarnation"`
+	Generation  uint64    `json:"generation"`
+	Phase       fsm.Phase `json:"phase"`
+	At          time.Time `json:"at"`
+	Why         string    `json:"why"`
+}
+
+// FailureView is one start that failed, or one crash.
+type FailureView struct {
+	Host       string    `json:"host"`
+	Generation uint64    `json:"generation"`
+	At         time.Time `json:"at"`
+	Detail     string    `json:"detail"`
+	Crash      bool      `json:"crash,omitempty"` // it had run
+}
+
+// VMs shows every protected VM and, on the master, every other domain, by name.
+func (w World) VMs() []VMView {
+	out := []VMView{}
+	for _, vm := range w.State.SortedVMs() {
+		out = append(out, w.vmView(vm))
+	}
+	out = append(out, w.unprotected()...)
+	slices.SortStableFunc(out, func(a, b VMView) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.UUID, b.UUID))
+	})
+	return out
+}
+
+// VM shows one VM, by name or UUID, protected or not.
+func (w World) VM(name string) (VMView, error) {
+	vm, err := findVM(w.State, name)
+	if err == nil {
+		return w.vmView(vm), nil
+	}
+	for _, v := range w.unprotected() {
+		if v.Name == name || v.UUID == name {
+			return v, nil
+		}
+	}
+	return VMView{}, err
+}
+
+// unprotected are the domains outside protection that the hosts report, one for
+// each UUID: where it runs, or else the first host that has it defined.
+func (w World) unprotected() []VMView {
+	byUUID := map[string]VMView{}
+	for _, h := range w.State.SortedHosts() {
+		for _, d := range w.Observed[h.Name].Domains {
+			if w.State.VMs[d.UUID] != nil {
+				continue
+			}
+			if seen, ok := byUUID[d.UUID]; ok && (seen.State != string(vmm.Stopped) || d.State == vmm.Stopped) {
+				continue
+			}
+			byUUID[d.UUID] = VMView{Name: d.Name, UUID: d.UUID, State: string(d.State), Host: h.Name, VCPUs: d.VCPUs, Memory: d.Memory, XMLHash: d.XMLHash}
+		}
+	}
+	out := []VMView{}
+	for _, v := range byUUID {
+		out = append(out, v)
+	}
+	return out
+}
+
+// vmState is the word for what a protected VM does, as far as this copy and the
+// observations can tell.
+func (w World) vmState(vm *fsm.VM) string {
+	o := vm.Owner
+	switch {
+	case o == nil && vm.Sighting != nil:
+		return VMSeen
+	case o == nil && vm.Intent == fsm.IntentStop:
+		return VMStopped
+	case o == nil:
+		return VMWaiting
+	}
+	if h := w.State.Hosts[o.Host]; h == nil || w.hostState(h) != string(fsm.HostLive) || w.masterUnknown() {
+		return VMUnknown
+	}
+	if o.Phase == fsm.PhaseOrdered {
+		return VMStarting
+	}
+	if d := w.domain(o.Host, vm.UUID); d != nil && d.State == vmm.Paused {
+		return VMPaused
+	}
+	return VMRunning
+}
+
+// masterUnknown: nobody watches the hosts, so nobody can say that a VM runs.
+func (w World) masterUnknown() bool { return w.master() == "" }
+
+// domain is what a host reports of a VM, or nil.
+func (w World) domain(host, uuid string) *DomainReport {
+	ds := w.Observed[host].Domains
+	for i := range ds {
+		if ds[i].UUID == uuid {
+			return &ds[i]
+		}
+	}
+	return nil
+}
+
+func (w World) vmView(vm *fsm.VM) VMView {
+	v := VMView{
+		Name: vm.Name, UUID: vm.UUID, Protected: true, State: w.vmState(vm), VCPUs: vm.VCPUs, Memory: vm.Memory, Intent: vm.Intent,
+		By: vm.By, Since: vm.Since, Generation: vm.Generation, Home: vm.Home, Waiting: vm.Waiting, WaitingSince: vm.WaitingSince, XMLHash: vm.XMLHash,
+	}
+	if o := vm.Owner; o != nil {
+		v.Host = o.Host
+		v.Placement = &PlacementView{Host: o.Host, Incarnation: o.Incarnation, Generation: o.Generation, Phase: o.Phase, At: o.At, Why: o.Why}
+	}
+	if g := vm.Sighting; g != nil {
+		v.Host = g.Host
+	}
+	for _, f := range vm.Failures {
+		v.Failures = append(v.Failures, FailureView{Host: f.Host, Generation: f.Generation, At: f.At, Detail: f.Detail, Crash: f.Crash})
+	}
+	return v
+}
