@@ -13,6 +13,10 @@ import (
 // QEMU: libvirtd forks a child, which executes QEMU soon after.
 const settleAge = 3 * time.Second
 
+// birth is what a virtual CPU that never executes a guest's instruction takes at
+// most to be created; 0.6 ms was seen, a guest's first sample takes ten times more.
+const birth = 5 * time.Millisecond
+
 // qemu is one QEMU process of a guest of this lab.
 type qemu struct {
 	pid     int
@@ -87,7 +91,8 @@ func (f *qemuFinder) inspect(pid int) *qemu {
 }
 
 // executed returns how long the virtual CPUs have executed since the last call,
-// to the nanosecond; 0 at the first call. A paused VM's do not execute at all.
+// to the nanosecond; 0 at the first call, and until they have executed for longer
+// than their creation takes. A paused VM's do not execute at all.
 func (q *qemu) executed() time.Duration {
 	first := len(q.threads) == 0
 	if first {
@@ -106,7 +111,7 @@ func (q *qemu) executed() time.Duration {
 	}
 	grown := sum - q.spent
 	q.spent = sum
-	if first {
+	if first || sum < birth {
 		return 0
 	}
 	return grown
