@@ -10,7 +10,10 @@ import (
 	"time"
 )
 
-var errNetworkClosed = errors.New("the simulated network is closed")
+var (
+	errNetworkClosed = errors.New("the simulated network is closed")
+	errTimedOut      = os.NewSyscallError("read", syscall.ETIMEDOUT)
+)
 
 type randSource = *rand.Rand
 
@@ -113,8 +116,31 @@ func (c *conn) held() bool {
 	if c.remote.host == c.local.host {
 		return false
 	}
-	return c.n.cuts[link{c.network, c.remote.host, c.local.host}] ||
-		c.in.answer && c.n.cuts[link{c.network, c.local.host, c.remote.host}]
+	return c.n.cut(link{c.network, c.remote.host, c.local.host}) ||
+		c.in.answer && c.n.cut(link{c.network, c.local.host, c.remote.host})
+}
+
+// givenUp is when the kernel gives the connection up, if its path stays as
+// broken as it is now. Callers hold n.mu.
+func (c *conn) givenUp() (at time.Time, broken bool) {
+	if c.n.dead == 0 || c.remote.host == c.local.host {
+		return at, false
+	}
+	since := func(t time.Time) {
+		if !broken || t.Before(at) {
+			at, broken = t, true
+		}
+	}
+	if t, cut := c.n.cuts[link{c.network, c.remote.host, c.local.host}]; cut {
+		since(t)
+	}
+	if t, cut := c.n.cuts[link{c.network, c.local.host, c.remote.host}]; cut {
+		since(t)
+	}
+	if h := c.n.hosts[c.remote.host]; !h.on {
+		since(h.off)
+	}
+	return at.Add(c.n.dead), broken
 }
 
 // poll is one look at what there is to read. It returns done, or how long to
@@ -138,6 +164,13 @@ func (c *conn) poll(b []byte) (got int, err error, done bool, wait time.Duration
 			return 0, os.ErrDeadlineExceeded, true, 0
 		}
 		until(c.readDeadline)
+	}
+	if at, broken := c.givenUp(); broken {
+		if !now.Before(at) {
+			c.abort(errTimedOut)
+			return 0, c.err, true, 0
+		}
+		until(at)
 	}
 	if c.held() {
 		return 0, nil, false, wait
@@ -215,6 +248,9 @@ func (c *conn) Write(b []byte) (int, error) {
 // send queues one segment. Callers hold n.mu.
 func (c *conn) send(b []byte) (int, error) {
 	now := time.Now()
+	if at, broken := c.givenUp(); c.err == nil && broken && !now.Before(at) {
+		c.abort(errTimedOut)
+	}
 	switch {
 	case c.err != nil:
 		return 0, c.err

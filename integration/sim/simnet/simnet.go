@@ -42,11 +42,13 @@ type Network struct {
 	hosts  map[string]*host
 	order  []string
 	byAddr map[netip.Addr]place
-	cuts   map[link]bool
-	extra  map[string]Delay // by host
-	dials  map[link]uint64  // connections attempted so far, to seed each one
+	cuts   map[link]time.Time // since when
+	extra  map[string]Delay   // by host
+	dials  map[link]uint64    // connections attempted so far, to seed each one
 	conns  map[*conn]struct{}
 	closed bool
+	// dead is how long a connection lives on a broken path; see SetDead.
+	dead time.Duration
 	// changed is closed and replaced when a cut, a host or a listener changes:
 	// what a connection attempt waits for.
 	changed chan struct{}
@@ -62,6 +64,7 @@ type link struct{ network, from, to string }
 type host struct {
 	name      string
 	on        bool
+	off       time.Time // when it lost its power
 	stack     *Stack
 	listeners map[netip.AddrPort]*listener
 }
@@ -74,6 +77,10 @@ type Delay struct {
 	Loss float64
 }
 
+// DefaultDead is how long a connection outlives its path: what the agent asks of
+// the real kernel.
+const DefaultDead = 5 * time.Second
+
 // New makes a network with the given names; a host has an address on each.
 func New(seed uint64, networks ...string) *Network {
 	if len(networks) == 0 {
@@ -82,8 +89,8 @@ func New(seed uint64, networks ...string) *Network {
 	return &Network{
 		seed: seed, networks: slices.Clone(networks),
 		hosts: map[string]*host{}, byAddr: map[netip.Addr]place{},
-		cuts: map[link]bool{}, extra: map[string]Delay{}, dials: map[link]uint64{},
-		conns: map[*conn]struct{}{}, changed: make(chan struct{}),
+		cuts: map[link]time.Time{}, extra: map[string]Delay{}, dials: map[link]uint64{},
+		conns: map[*conn]struct{}{}, changed: make(chan struct{}), dead: DefaultDead,
 	}
 }
 
@@ -126,8 +133,8 @@ func (n *Network) ip(name, network string) netip.Addr {
 }
 
 // Cut holds every byte from one host to another on one network ("" for all)
-// until Restore: those written meanwhile arrive after it. The other direction
-// is not touched.
+// until Restore: those written meanwhile arrive after it, unless the connection
+// was given up by then. The other direction is not touched.
 func (n *Network) Cut(network, from, to string) { n.setCut(network, from, to, true) }
 
 // Restore undoes Cut.
@@ -136,6 +143,7 @@ func (n *Network) Restore(network, from, to string) { n.setCut(network, from, to
 func (n *Network) setCut(network, from, to string, on bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.expire()
 	for _, name := range n.named(network) {
 		n.mark(link{name, from, to}, on)
 	}
@@ -152,6 +160,7 @@ func (n *Network) Rejoin(network, name string) { n.setIsolated(network, name, fa
 func (n *Network) setIsolated(network, name string, on bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.expire()
 	for _, net := range n.named(network) {
 		for _, other := range n.order {
 			if other != name {
@@ -174,6 +183,7 @@ func (n *Network) Partition(groups ...[]string) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.expire()
 	for _, from := range n.order {
 		for _, to := range n.order {
 			if from == to {
@@ -204,6 +214,7 @@ func (n *Network) SetDelay(name string, d Delay) {
 func (n *Network) Heal() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.expire()
 	clear(n.cuts)
 	clear(n.extra)
 	n.wakeAll()
@@ -215,7 +226,7 @@ func (n *Network) Connected(a, b string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, net := range n.networks {
-		if !n.cuts[link{net, a, b}] && !n.cuts[link{net, b, a}] {
+		if !n.cut(link{net, a, b}) && !n.cut(link{net, b, a}) {
 			return n.up(a) && n.up(b)
 		}
 	}
@@ -245,11 +256,35 @@ func (n *Network) named(network string) []string {
 }
 
 func (n *Network) mark(l link, on bool) {
-	if on {
-		n.cuts[l] = true
-		return
+	switch {
+	case !on:
+		delete(n.cuts, l)
+	case !n.cut(l):
+		n.cuts[l] = time.Now()
 	}
-	delete(n.cuts, l)
+}
+
+func (n *Network) cut(l link) bool { _, cut := n.cuts[l]; return cut }
+
+// SetDead sets how long a connection lives on a path that is broken in either
+// direction before both ends' kernels give it up (TCP_USER_TIMEOUT and
+// keepalive). 0 is for ever; DefaultDead unless set.
+func (n *Network) SetDead(d time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.dead = d
+	n.wakeAll()
+}
+
+// expire gives up connections whose path was broken for too long while nobody
+// looked. Callers hold n.mu, and are about to mend something.
+func (n *Network) expire() {
+	now := time.Now()
+	for c := range n.conns {
+		if at, broken := c.givenUp(); broken && !now.Before(at) {
+			c.abort(errTimedOut)
+		}
+	}
 }
 
 func (n *Network) up(name string) bool { h := n.hosts[name]; return h != nil && h.on }

@@ -123,6 +123,7 @@ func TestBytesArriveInOrderAndTakeTime(t *testing.T) {
 
 func TestOneWayCutHoldsBytes(t *testing.T) {
 	inBubble(t, func(t *testing.T, x *bench) {
+		x.n.SetDead(0)
 		x.n.Cut("net1", "a", "b")
 		send(t, x.ca, "held")
 		silent(t, x.cb, time.Minute)
@@ -217,6 +218,7 @@ func TestKilledProcessHangsUp(t *testing.T) {
 
 func TestKillBehindACutIsHeardAfterIt(t *testing.T) {
 	inBubble(t, func(t *testing.T, x *bench) {
+		x.n.SetDead(0)
 		x.n.Cut("", "b", "a")
 		x.b.Kill()
 		silent(t, x.ca, time.Minute)
@@ -229,6 +231,7 @@ func TestKillBehindACutIsHeardAfterIt(t *testing.T) {
 
 func TestPowerOffIsSilent(t *testing.T) {
 	inBubble(t, func(t *testing.T, x *bench) {
+		x.n.SetDead(0)
 		x.n.PowerOff("b")
 		send(t, x.ca, "into the void")
 		silent(t, x.ca, time.Hour)
@@ -245,6 +248,46 @@ func TestPowerOffIsSilent(t *testing.T) {
 		if _, err := x.dial(t, time.Second); !errors.Is(err, syscall.ECONNREFUSED) {
 			t.Errorf("dial before its agent is back: %v", err)
 		}
+	})
+}
+
+func TestBrokenPathIsGivenUp(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		breakIt func(n *Network)
+	}{
+		{"cut there", func(n *Network) { n.Cut("net1", "a", "b") }},
+		{"cut back", func(n *Network) { n.Cut("net1", "b", "a") }},
+		{"power off", func(n *Network) { n.PowerOff("b") }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, x *bench) {
+				start := time.Now()
+				tc.breakIt(x.n)
+				if err := ends(t, x.ca, time.Minute); !errors.Is(err, syscall.ETIMEDOUT) {
+					t.Errorf("connection ended with %v, want a timeout", err)
+				}
+				if took := time.Since(start); took != DefaultDead {
+					t.Errorf("given up after %v, want %v", took, DefaultDead)
+				}
+			})
+		})
+	}
+	inBubble(t, func(t *testing.T, x *bench) {
+		x.n.Isolate("", "b")
+		time.Sleep(2 * DefaultDead)
+		x.n.Heal()
+		if _, err := x.cb.Write([]byte("x")); !errors.Is(err, syscall.ETIMEDOUT) {
+			t.Errorf("wrote after the path had been dead for %v: %v", 2*DefaultDead, err)
+		}
+		c, err := x.dial(t, 10*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.n.Isolate("", "b")
+		time.Sleep(DefaultDead / 2)
+		x.n.Heal()
+		silent(t, c, time.Minute) // a short break ends nothing
 	})
 }
 

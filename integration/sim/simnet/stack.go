@@ -30,6 +30,7 @@ func (n *Network) PowerOn(name string) {
 	if h == nil || h.on {
 		return
 	}
+	n.expire()
 	h.on = true
 	for c := range n.conns {
 		if c.remote.host == name && c.orphan && c.out.pending() {
@@ -48,7 +49,7 @@ func (n *Network) PowerOff(name string) {
 	if h == nil || !h.on {
 		return
 	}
-	h.on = false
+	h.on, h.off = false, time.Now()
 	if h.stack != nil {
 		h.stack.dead = true
 		h.stack = nil
@@ -186,7 +187,7 @@ func (s *Stack) Dial(ctx context.Context, _, addr string) (net.Conn, error) {
 			return fail(net.ErrClosed)
 		}
 		changed := n.changed
-		free := !s.frozen && n.up(dst.host) && !n.cuts[l] && !n.cuts[link{l.network, l.to, l.from}]
+		free := !s.frozen && n.up(dst.host) && !n.cut(l) && !n.cut(link{l.network, l.to, l.from})
 		if dst.host == s.host {
 			free = !s.frozen
 		}
@@ -239,7 +240,7 @@ func (s *Stack) connect(l link, to netip.AddrPort, r randSource) (_ net.Conn, ag
 	if n.closed || s.dead {
 		return nil, false, net.ErrClosed
 	}
-	if s.frozen || l.from != l.to && (!n.up(l.to) || n.cuts[l] || n.cuts[link{l.network, l.to, l.from}]) {
+	if s.frozen || l.from != l.to && (!n.up(l.to) || n.cut(l) || n.cut(link{l.network, l.to, l.from})) {
 		return nil, true, nil
 	}
 	ln := n.hosts[l.to].listeners[to]
