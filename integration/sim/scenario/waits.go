@@ -51,6 +51,8 @@ func Waits(s *Scenario) []string {
 	for _, ev := range e.Events {
 		add(true, events[ev.Type])
 	}
+	add(e.OrderOfStarted != nil, waitsPriority)
+	add(e.StoppedStarted != nil, waitsShutdown)
 	for _, p := range e.FinalPlacement {
 		add(p.State == "failed", waitsFailed)
 	}

@@ -1,0 +1,365 @@
+package scenario
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Outcome is what was seen while a scenario ran. Moments are virtual time since
+// the scenario's start.
+type Outcome struct {
+	Events    []Seen            // in the order in which they were committed or observed
+	Placement map[string]Final  // by VM
+	Hosts     map[string]string // on, off or isolated, by host
+	// Actions is when each action was carried out, by its index in the file.
+	Actions []time.Duration
+	Runs    []Run // by the hypervisors, never by a manager's records
+	// States are what hosts were at the moments that Expect.HostState names, in its order.
+	States []string
+	// Bounds are the cluster's published bounds, by name ("member", "master").
+	Bounds map[string]time.Duration
+}
+
+// Seen is one event of the cluster's history, or one that the world observed.
+type Seen struct {
+	T        time.Duration `json:"-"`
+	Seconds  float64       `json:"t"` // T, for reports
+	Type     string        `json:"type"`
+	Host     string        `json:"host,omitempty"`
+	VM       string        `json:"vm,omitempty"`
+	From     string        `json:"from,omitempty"`
+	To       string        `json:"to,omitempty"`
+	Text     string        `json:"text,omitempty"`
+	Observed bool          `json:"observed,omitempty"` // by the simulation; it is not in the cluster's history
+}
+
+// Final is where a VM ended up.
+type Final struct {
+	Host  string `json:"host"` // that runs it, or else its home
+	State string `json:"state"`
+	// GuestRunning is by the hypervisors.
+	GuestRunning bool `json:"guest_running"`
+}
+
+// Run is one stretch of time in which a VM ran on a host. To is -1 while it goes on.
+type Run struct {
+	VM, Host string
+	From, To time.Duration
+}
+
+// Recovery is one VM started elsewhere.
+type Recovery struct {
+	VM    string `json:"vm"`
+	From  string `json:"from"`
+	To    string `json:"to"`
+	Fault string `json:"fault"` // the last action on the host that was lost
+	// Ordered and Running are seconds from the fault; Running is -1 when it never ran.
+	Ordered float64 `json:"seconds"`
+	Running float64 `json:"seconds_to_running"`
+}
+
+// Judge lists what was not as the scenario expects; none means that it passed.
+func Judge(s *Scenario, o *Outcome) []string {
+	j := &judge{s: s, o: o, e: s.Expected()}
+	j.placement()
+	j.hosts()
+	j.events()
+	j.times()
+	return j.bad
+}
+
+type judge struct {
+	s   *Scenario
+	o   *Outcome
+	e   Expect
+	bad []string
+}
+
+func (j *judge) fail(format string, args ...any) { j.bad = append(j.bad, fmt.Sprintf(format, args...)) }
+
+func (j *judge) placement() {
+	lawful := j.s.Recorded() && j.spreadAsExpected()
+	for _, vm := range slices.Sorted(maps.Keys(j.e.FinalPlacement)) {
+		want := j.e.FinalPlacement[vm]
+		got, ok := j.o.Placement[vm]
+		if !ok {
+			j.fail("%s: no such VM at the end, want it %s on %s", vm, want.State, want.hosts())
+			continue
+		}
+		if !stateMatches(want.State, got) {
+			j.fail("%s is %s at the end, want %s on %s", vm, got.describe(), want.State, want.hosts())
+			continue
+		}
+		if want.GuestRunning != nil && *want.GuestRunning != got.GuestRunning {
+			j.fail("%s: its guest runs: %v, want %v", vm, got.GuestRunning, *want.GuestRunning)
+		}
+		tie := lawful && j.moved(vm) && j.o.Hosts[got.Host] == "on"
+		if !want.allows(got.Host) && !tie {
+			j.fail("%s is %s on %s at the end, want it on %s", vm, got.State, got.Host, want.hosts())
+		}
+	}
+}
+
+func (p Placement) allows(host string) bool {
+	return p.Host == "" && len(p.AnyOf) == 0 || p.Host == host || slices.Contains(p.AnyOf, host)
+}
+
+func (p Placement) hosts() string {
+	return strings.Join(append(slices.Clone(p.AnyOf), p.Host), " ")
+}
+
+func (f Final) describe() string {
+	if f.Host == "" {
+		return f.State
+	}
+	return f.State + " (" + f.Host + ")"
+}
+
+func stateMatches(want string, got Final) bool {
+	switch want {
+	case "not_running":
+		return !got.GuestRunning
+	case "running":
+		return got.State == "running" && got.GuestRunning
+	}
+	return want == got.State
+}
+
+// moved reports whether the file has the VM end up elsewhere than it starts.
+func (j *judge) moved(vm string) bool {
+	v := j.s.VM(vm)
+	return v != nil && j.e.FinalPlacement[vm].Host != v.Host
+}
+
+// spreadAsExpected reports whether hosts of one size hold as many VMs as in the
+// file, whichever of them holds how many: a tie may be broken otherwise.
+func (j *judge) spreadAsExpected() bool {
+	type size struct {
+		cpus float64
+		mem  uint64
+	}
+	count := func(hosts func(vm string) string) map[size][]int {
+		per := map[string]int{}
+		for vm := range j.e.FinalPlacement {
+			per[hosts(vm)]++
+		}
+		by := map[size][]int{}
+		for _, h := range j.s.Hosts {
+			k := size{h.CPUs, h.MemBytes}
+			by[k] = append(by[k], per[h.ID])
+		}
+		for _, n := range by {
+			slices.Sort(n)
+		}
+		return by
+	}
+	want := count(func(vm string) string { return j.e.FinalPlacement[vm].Host })
+	got := count(func(vm string) string { return j.o.Placement[vm].Host })
+	return maps.EqualFunc(want, got, slices.Equal)
+}
+
+func (j *judge) hosts() {
+	for _, h := range slices.Sorted(maps.Keys(j.e.FinalHosts)) {
+		if want, got := j.e.FinalHosts[h], j.o.Hosts[h]; want != got {
+			j.fail("host %s is %s at the end, want %s", h, got, want)
+		}
+	}
+	for i, x := range j.e.HostState {
+		if i < len(j.o.States) && j.o.States[i] != x.State {
+			j.fail("host %s is %s at %v, want %s", x.Host, j.o.States[i], x.T.D(), x.State)
+		}
+	}
+	for _, x := range j.e.Running {
+		on := ""
+		for _, r := range j.o.Runs {
+			if r.VM == x.VM && r.From <= x.T.D() && (r.To < 0 || r.To > x.T.D()) {
+				on = r.Host
+			}
+		}
+		if on != x.Host {
+			j.fail("at %v %s runs on %q, want %q", x.T.D(), x.VM, on, x.Host)
+		}
+	}
+}
+
+// same names an event's counterparts: without a watchdog the fencing of a host
+// is the wait for the end of its lease, which begins when it is suspected.
+func same(want, got string) bool {
+	return want == got || want == "host_fencing_started" && got == "host_unreachable"
+}
+
+// matches reports whether an event that was seen is the expected one. In a
+// recorded file the master and the new host of a VM may be others.
+func (j *judge) matches(want Event, got Seen) bool {
+	if !same(want.Type, got.Type) || want.VM != "" && want.VM != got.VM || want.From != "" && want.From != got.From {
+		return false
+	}
+	host, to := want.Host, want.To
+	if j.s.Recorded() {
+		to = ""
+		v := j.s.VM(want.VM)
+		elsewhere := want.Type == "vm_started" && (v == nil || v.Host != want.Host)
+		if want.Type == "leader_elected" || want.Type == "leader_lost" || elsewhere {
+			host = ""
+		}
+	}
+	return (host == "" || host == got.Host) && (to == "" || to == got.To)
+}
+
+// events finds each expected event, in order: every one after all before it; in
+// a recorded file only after the action before it, after those about the same
+// host or VM, and after an election before it.
+func (j *judge) events() {
+	at := make([]int, len(j.e.Events))
+	used := map[int]bool{}
+	for i, want := range j.e.Events {
+		after, why := j.notBefore(i, at)
+		at[i] = -1
+		for k := after; k < len(j.o.Events); k++ {
+			got := j.o.Events[k]
+			if used[k] && want.Type == got.Type || got.T < j.segment(want) || !j.matches(want, got) {
+				continue
+			}
+			at[i], used[k] = k, true
+			break
+		}
+		if at[i] < 0 {
+			j.fail("event %s did not occur%s", want.describe(), why)
+		}
+	}
+	for _, never := range j.e.ForbiddenEvents {
+		for _, got := range j.o.Events {
+			if j.matches(never, got) {
+				j.fail("event %s occurred at %v, which must not be", never.describe(), got.T)
+				break
+			}
+		}
+	}
+}
+
+func (e Event) describe() string {
+	text := e.Type
+	for _, x := range []struct{ name, value string }{{"host", e.Host}, {"vm", e.VM}, {"from", e.From}, {"to", e.To}} {
+		if x.value != "" {
+			text += " " + x.name + "=" + x.value
+		}
+	}
+	return text
+}
+
+// segment is the moment of the last action that the expected event follows in a
+// recorded file.
+func (j *judge) segment(want Event) time.Duration {
+	if want.PeerT == nil {
+		return 0
+	}
+	var start time.Duration
+	for _, a := range j.s.Actions {
+		if a.T <= *want.PeerT {
+			start = max(start, a.T.D())
+		}
+	}
+	return start
+}
+
+// notBefore is the first index at which expected event i may stand.
+func (j *judge) notBefore(i int, at []int) (first int, why string) {
+	want := j.e.Events[i]
+	for k, earlier := range j.e.Events[:i] {
+		if at[k] < 0 {
+			continue
+		}
+		ordered := !j.s.Recorded() || earlier.Type == "leader_elected" || earlier.VM != "" && earlier.VM == want.VM ||
+			earlier.Host != "" && (earlier.Host == want.Host || earlier.Host == want.From)
+		next := at[k] + 1
+		if same(want.Type, j.o.Events[at[k]].Type) && want.Type != earlier.Type {
+			next = at[k] // the same event is the counterpart of both
+		}
+		if ordered && next > first {
+			first, why = next, fmt.Sprintf(" after %s at %v", earlier.describe(), j.o.Events[at[k]].T)
+		}
+	}
+	return first, why
+}
+
+func (j *judge) times() {
+	for _, m := range j.e.MaxSeconds {
+		limit := time.Duration(m.Seconds * float64(time.Second))
+		if m.Bound != "" {
+			limit = j.o.Bounds[m.Bound]
+		}
+		from := j.o.Actions[m.FromAction]
+		at := time.Duration(-1)
+		if m.To == "start_ordered" {
+			for _, e := range j.o.Events {
+				if e.Type == "vm_recovery_assigned" && e.VM == m.VM && e.T >= from && at < 0 {
+					at = e.T
+				}
+			}
+		} else {
+			for _, r := range j.o.Runs {
+				if r.VM == m.VM && r.From >= from && at < 0 {
+					at = r.From
+				}
+			}
+		}
+		switch {
+		case at < 0:
+			j.fail("%s was not %s after action %d at %v", m.VM, m.To, m.FromAction, from)
+		case at-from > limit:
+			j.fail("%s was %s %v after action %d, at most %v is allowed", m.VM, m.To, at-from, m.FromAction, limit)
+		}
+	}
+	for _, vm := range slices.Sorted(maps.Keys(j.e.Downtime)) {
+		var ended time.Duration = -1
+		for _, r := range j.o.Runs {
+			if r.VM != vm {
+				continue
+			}
+			if down := r.From - ended; ended >= 0 && down > j.e.Downtime[vm].D() {
+				j.fail("%s was down for %v from %v, at most %v is allowed", vm, down, ended, j.e.Downtime[vm].D())
+			}
+			ended = r.To
+		}
+		if ended >= 0 {
+			j.fail("%s ended at %v and did not run again", vm, ended)
+		}
+	}
+}
+
+// faults are the actions that lose a host.
+var faults = map[string]bool{"power_off": true, "isolate_network": true, "partition": true, "kill_agent": true,
+	"freeze_agent": true, "cut_link": true, "hypervisor_down": true, "suspend_host": true}
+
+// Recoveries lists every VM that was started elsewhere after its host was lost.
+func Recoveries(s *Scenario, o *Outcome) []Recovery {
+	var all []Recovery
+	for _, e := range o.Events {
+		if e.Type != "vm_recovery_assigned" || e.From == "" || e.From == e.To {
+			continue
+		}
+		r := Recovery{VM: e.VM, From: e.From, To: e.To, Running: -1}
+		fault := time.Duration(-1)
+		for i, a := range s.Actions {
+			hit := a.Host == e.From || a.From == e.From || slices.ContainsFunc(a.Groups, func(g []string) bool { return slices.Contains(g, e.From) })
+			if faults[a.Do] && hit && o.Actions[i] <= e.T && o.Actions[i] >= fault {
+				fault, r.Fault = o.Actions[i], a.Do
+			}
+		}
+		if fault < 0 {
+			continue
+		}
+		r.Ordered = (e.T - fault).Seconds()
+		for _, run := range o.Runs {
+			if run.VM == e.VM && run.Host == e.To && run.From >= e.T {
+				r.Running = (run.From - fault).Seconds()
+				break
+			}
+		}
+		all = append(all, r)
+	}
+	return all
+}

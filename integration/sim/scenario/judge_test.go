@@ -1,0 +1,118 @@
+package scenario
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// lost is a scenario in which h3 loses its power, as another manager was seen to
+// handle it; ours is the same written for us.
+const lost = `{
+ "schema_version": 1, "id": "x", "category": "c", PORTABILITY "summary": "s",
+ "hosts": [{"id": "h1"}, {"id": "h2"}, {"id": "h3"}],
+ "vms": [{"id": "v1", "host": "h1", "desired": "running"}, {"id": "v2", "host": "h2", "desired": "running"},
+         {"id": "v3", "host": "h3", "desired": "running"}, {"id": "v4", "host": "h3", "desired": "running"}],
+ "actions": [{"t": 0, "do": "power_on", "host": "h1"}, {"t": 100, "do": "power_off", "host": "h3"}],
+ "expect": {
+  "final_placement": {"v1": {"host": "h1", "state": "running"}, "v2": {"host": "h2", "state": "running"},
+                      "v3": {"host": "h1", "state": "running"}, "v4": {"host": "h2", "state": "running"}},
+  "final_hosts": {"h1": "on", "h3": "off"},
+  "events": [{"type": "leader_elected", "host": "h1" AT0}, {"type": "host_unreachable", "host": "h3" AT200},
+             {"type": "host_fencing_started", "host": "h3" AT200},
+             {"type": "host_confirmed_fenced", "host": "h3" AT200},
+             {"type": "vm_recovery_assigned", "vm": "v3", "from": "h3", "to": "h1" AT200},
+             {"type": "vm_started", "vm": "v3", "host": "h1" AT200}]
+  EXTRA
+ }}`
+
+func scenarioOf(t *testing.T, recorded bool, extra string) *Scenario {
+	t.Helper()
+	r := strings.NewReplacer("PORTABILITY", "", "AT0", "", "AT200", "", "EXTRA", extra)
+	if recorded {
+		r = strings.NewReplacer("PORTABILITY", `"portability": "full",`, "AT0", `, "peer_t": 0`, "AT200", `, "peer_t": 200`, "EXTRA", extra)
+	}
+	s, err := Parse("x.json", []byte(r.Replace(lost)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func asExpected() *Outcome {
+	sec := func(n int) time.Duration { return time.Duration(n) * time.Second }
+	return &Outcome{
+		Events: []Seen{
+			{T: sec(1), Type: "leader_elected", Host: "h1"},
+			{T: sec(101), Type: "host_unreachable", Host: "h3"},
+			{T: sec(114), Type: "host_confirmed_fenced", Host: "h3"},
+			{T: sec(114), Type: "vm_recovery_assigned", VM: "v3", From: "h3", To: "h1"},
+			{T: sec(115), Type: "vm_started", VM: "v3", Host: "h1"},
+		},
+		Placement: map[string]Final{"v1": {"h1", "running", true}, "v2": {"h2", "running", true}, "v3": {"h1", "running", true}, "v4": {"h2", "running", true}},
+		Hosts:     map[string]string{"h1": "on", "h2": "on", "h3": "off"},
+		Actions:   []time.Duration{0, sec(100)},
+		Runs:      []Run{{"v3", "h3", sec(2), sec(100)}, {"v3", "h1", sec(115), -1}, {"v1", "h1", sec(2), -1}},
+		Bounds:    map[string]time.Duration{"member": sec(16)},
+	}
+}
+
+func TestJudge(t *testing.T) {
+	swapped := func(o *Outcome) {
+		o.Placement["v3"], o.Placement["v4"] = Final{"h2", "running", true}, Final{"h1", "running", true}
+		o.Events[3].To, o.Events[4].Host = "h2", "h2"
+	}
+	for _, tc := range []struct {
+		name     string
+		recorded bool
+		extra    string
+		change   func(*Outcome)
+		want     string // stands in a violation; empty: none
+	}{
+		{"as expected", false, "", nil, ""},
+		{"as recorded", true, "", nil, ""},
+		{"a tie broken otherwise", true, "", swapped, ""},
+		{"a tie in our own file is no excuse", false, "", swapped, "v3 is running on h2"},
+		{"both on one host", true, "", func(o *Outcome) { o.Placement["v4"] = Final{"h1", "running", true} }, "v4 is running on h1"},
+		{"moved without need", true, "", func(o *Outcome) {
+			o.Placement["v1"], o.Placement["v2"] = Final{"h2", "running", true}, Final{"h1", "running", true}
+		}, "v1 is running on h2"},
+		{"not running", true, "", func(o *Outcome) { o.Placement["v3"] = Final{"h3", "waiting_for_host", false} }, "want running"},
+		{"says running, is not", true, "", func(o *Outcome) { o.Placement["v3"] = Final{"h1", "running", false} }, "v3 is running"},
+		{"host on", false, "", func(o *Outcome) { o.Hosts["h3"] = "on" }, "host h3 is on"},
+		{"another master", true, "", func(o *Outcome) { o.Events[0].Host = "h2" }, ""},
+		{"another master in our own file", false, "", func(o *Outcome) { o.Events[0].Host = "h2" }, "leader_elected host=h1 did not occur"},
+		{"missing event", true, "", func(o *Outcome) { o.Events = o.Events[:4] }, "vm_started host=h1 vm=v3 did not occur after vm_recovery_assigned"},
+		{"before its cause", true, "", func(o *Outcome) { o.Events[2], o.Events[3] = o.Events[3], o.Events[2] }, "vm_recovery_assigned"},
+		{"before its action", true, "", func(o *Outcome) { o.Events[1].T = 99 * time.Second }, "host_unreachable"},
+		{"forbidden", false, `, "forbidden_events": [{"type": "vm_started", "vm": "v3"}]`, nil, "vm_started vm=v3 occurred"},
+		{"in time", false, `, "max_seconds": [{"vm": "v3", "from_action": 1, "to": "start_ordered", "seconds": 14}]`, nil, ""},
+		{"too late", false, `, "max_seconds": [{"vm": "v3", "from_action": 1, "to": "running", "seconds": 14}]`, nil, "v3 was running 15s after action 1"},
+		{"in the bound", false, `, "max_seconds": [{"vm": "v3", "from_action": 1, "to": "running", "seconds": 0, "bound": "member"}]`, nil, ""},
+		{"never", false, `, "max_seconds": [{"vm": "v4", "from_action": 1, "to": "running", "seconds": 14}]`, nil, "v4 was not running"},
+		{"runs there", false, `, "running": [{"t": 50, "vm": "v3", "host": "h3"}, {"t": 110, "vm": "v3", "host": ""}, {"t": 200, "vm": "v3", "host": "h1"}]`, nil, ""},
+		{"runs elsewhere", false, `, "running": [{"t": 110, "vm": "v3", "host": "h3"}]`, nil, `v3 runs on "", want "h3"`},
+		{"down too long", false, `, "max_downtime": {"v3": 14}`, nil, "v3 was down for 15s"},
+		{"down", false, `, "max_downtime": {"v3": 15}`, nil, ""},
+		{"host state", false, `, "host_state": [{"t": 50, "host": "h3", "state": "live"}]`, func(o *Outcome) { o.States = []string{"dead"} }, "host h3 is dead at 50s"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			o := asExpected()
+			if tc.change != nil {
+				tc.change(o)
+			}
+			got := strings.Join(Judge(scenarioOf(t, tc.recorded, tc.extra), o), "\n")
+			if tc.want == "" && got != "" || !strings.Contains(got, tc.want) {
+				t.Errorf("violations:\n%s\nwant %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestRecoveries(t *testing.T) {
+	got := Recoveries(scenarioOf(t, false, ""), asExpected())
+	want := Recovery{VM: "v3", From: "h3", To: "h1", Fault: "power_off", Ordered: 14, Running: 15}
+	if len(got) != 1 || got[0] != want {
+		t.Errorf("recoveries %+v, want one, %+v", got, want)
+	}
+}
