@@ -140,6 +140,11 @@ func (c *RemoveHost) apply(s *State) (any, *Refusal) {
 			return refuse(CodeInvalid, "%s was seen running protected VM %s and has not said what became of it: stop or unprotect it first", c.Host, vm.Name)
 		}
 	}
+	for uuid, host := range s.Loose {
+		if host == c.Host { // a person says that nothing of it is left
+			delete(s.writeLoose(), uuid)
+		}
+	}
 	s.RetiredIncarnation = max(s.RetiredIncarnation, h.Incarnation)
 	delete(s.writeHosts(), c.Host)
 	s.emit(c.Meta, Event{Type: EventHostLeft, Host: c.Host, Text: c.Host + " left the cluster"})
@@ -265,9 +270,20 @@ func (c *Protect) apply(s *State) (any, *Refusal) {
 	}
 	vm := VM{UUID: c.VM.UUID, Name: c.VM.Name, XML: c.VM.XML, XMLHash: c.VM.XMLHash, VCPUs: c.VM.VCPUs, Memory: c.VM.Memory,
 		Intent: c.VM.Intent, By: c.By, Since: c.At, Generation: s.RetiredGeneration, Home: c.Host}
-	if c.Running {
+	loose, wasLoose := s.Loose[vm.UUID]
+	switch {
+	case c.Running && wasLoose && loose != c.Host:
+		return refuse(CodeConflict, "VM %s runs on %s, but was unprotected while %s ran it, which has not said that it stopped there: stop it on one of them, then protect it where it runs; if %s is gone for good, remove it first with `haadm cluster leave %s`",
+			vm.Name, c.Host, loose, loose, loose)
+	case c.Running:
 		vm.Intent = IntentRun
 		vm.see(c.Host, c.Meta)
+	case wasLoose:
+		vm.see(loose, c.Meta)
+		vm.Waiting = fmt.Sprintf("%s ran it when it was unprotected, and has not said what became of it", loose)
+	}
+	if wasLoose {
+		delete(s.writeLoose(), vm.UUID)
 	}
 	s.writeVMs()[vm.UUID] = &vm
 	s.emit(c.Meta, Event{Type: EventVMProtected, VM: vm.Name, Host: c.Host, Text: fmt.Sprintf("%s is protected, by %s", vm.Name, c.By)})
@@ -278,6 +294,12 @@ func (c *Unprotect) apply(s *State) (any, *Refusal) {
 	vm := s.VMs[c.UUID]
 	if vm == nil {
 		return refuse(CodeNotFound, "VM %s is not protected", c.UUID)
+	}
+	switch {
+	case vm.Owner != nil:
+		s.writeLoose()[vm.UUID] = vm.Owner.Host
+	case vm.Sighting != nil:
+		s.writeLoose()[vm.UUID] = vm.Sighting.Host
 	}
 	s.RetiredGeneration = max(s.RetiredGeneration, vm.Generation)
 	delete(s.writeVMs(), c.UUID)

@@ -9,7 +9,7 @@ import (
 // keep what they hold. Maps and entries are copied when they are first written.
 func (s *State) draft() *State {
 	d := *s
-	d.ownHosts, d.ownVMs, d.ownTokens = false, false, false
+	d.ownHosts, d.ownVMs, d.ownTokens, d.ownLoose = false, false, false, false
 	return &d
 }
 
@@ -32,6 +32,13 @@ func (s *State) writeTokens() map[string]*Token {
 		s.Tokens, s.ownTokens = cloneMap(s.Tokens), true
 	}
 	return s.Tokens
+}
+
+func (s *State) writeLoose() map[string]string {
+	if !s.ownLoose {
+		s.Loose, s.ownLoose = cloneMap(s.Loose), true
+	}
+	return s.Loose
 }
 
 func cloneMap[V any](m map[string]V) map[string]V {

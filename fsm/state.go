@@ -38,8 +38,12 @@ type State struct {
 	RetiredIncarnation uint64 `json:"retired_incarnation"`
 	RetiredGeneration  uint64 `json:"retired_generation"`
 
+	// Loose are VMs that were let go while a host ran them, or might have: host by
+	// UUID. It may run them still, so whoever protects one again waits for its word.
+	Loose map[string]string `json:"loose,omitempty"`
+
 	// which maps this value may write to; the others are shared with older States.
-	ownHosts, ownVMs, ownTokens bool
+	ownHosts, ownVMs, ownTokens, ownLoose bool
 }
 
 // EventsKept bounds the events in the state; older ones are dropped.
