@@ -1,0 +1,308 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"github.com/holdfast-ha/holdfast/cluster/lease"
+)
+
+// Policy is what all hosts of a cluster agree on. It is a plain value that
+// encodes to JSON; whoever stores it adds the revision. The parsers of this
+// package return only policies that are valid; Validate checks one that came
+// from elsewhere.
+type Policy struct {
+	Schema   int            `json:"schema"`
+	Cluster  string         `json:"cluster"` // the cluster it is meant for
+	Note     string         `json:"note,omitempty"`
+	Timing   lease.Timing   `json:"timing"`
+	Networks NetworkPolicy  `json:"networks"`
+	Defaults DefaultsPolicy `json:"defaults"`
+	// Selectors are the vms blocks. The first one that matches counts.
+	Selectors []Selector `json:"selectors,omitempty"`
+	// VMs are the vm blocks by name; they count before any selector.
+	VMs map[string]VMRule `json:"vms,omitempty"`
+}
+
+// NetworkPolicy says which HA networks carry heartbeats.
+type NetworkPolicy struct {
+	Allow                   []string `json:"allow,omitempty"` // names; none: every network
+	IgnoreRedundancyWarning bool     `json:"ignore_redundancy_warning,omitempty"`
+}
+
+// Allows reports whether the network of that name may carry heartbeats.
+func (n NetworkPolicy) Allows(name string) bool {
+	return len(n.Allow) == 0 || slices.Contains(n.Allow, name)
+}
+
+// DefaultsPolicy holds for VMs and attributes that no vm or vms block settles.
+type DefaultsPolicy struct {
+	Protect         string `json:"protect"`          // ProtectListed or ProtectAll
+	OnCrash         string `json:"on_crash"`         // CrashRestart or CrashLeave
+	RestartAttempts int    `json:"restart_attempts"` // 1 to 100 starts before a VM is left alone
+}
+
+// VMRule is what a vm or vms block says.
+type VMRule struct {
+	Protect bool   `json:"protect"`
+	OnCrash string `json:"on_crash,omitempty"` // empty: the default's
+	Note    string `json:"note,omitempty"`     // for people
+}
+
+// Selector is a vms block: one rule for all VMs whose name matches.
+type Selector struct {
+	Name  string `json:"name"`
+	Match string `json:"match"` // pattern for the VM's name, as in package path
+	VMRule
+}
+
+// VMPolicy is what the policy says about one VM in the end.
+type VMPolicy struct {
+	Protect         bool
+	OnCrash         string // CrashRestart or CrashLeave
+	RestartAttempts int
+	Why             string // the rule that decided: vm "db1", vms "web" or defaults.protect = "all"
+}
+
+// VM finds what holds for the VM of that name. One rule decides: its own vm
+// block, else the first vms block that matches, else the defaults. What that
+// rule leaves out comes from the defaults.
+func (p *Policy) VM(name string) VMPolicy {
+	v := VMPolicy{
+		Protect:         p.Defaults.Protect == ProtectAll,
+		OnCrash:         p.Defaults.OnCrash,
+		RestartAttempts: p.Defaults.RestartAttempts,
+		Why:             fmt.Sprintf("defaults.protect = %q", p.Defaults.Protect),
+	}
+	rule, ok := p.VMs[name]
+	if ok {
+		v.Why = fmt.Sprintf("vm %q", name)
+	} else {
+		for _, s := range p.Selectors {
+			if match, err := path.Match(s.Match, name); err == nil && match {
+				rule, ok = s.VMRule, true
+				v.Why = fmt.Sprintf("vms %q", s.Name)
+				break
+			}
+		}
+	}
+	if ok {
+		v.Protect = rule.Protect
+		if rule.OnCrash != "" {
+			v.OnCrash = rule.OnCrash
+		}
+	}
+	return v
+}
+
+// Clone returns a copy that shares nothing with p.
+func (p *Policy) Clone() *Policy {
+	q := *p
+	q.Networks.Allow = slices.Clone(p.Networks.Allow)
+	q.Selectors = slices.Clone(p.Selectors)
+	q.VMs = maps.Clone(p.VMs)
+	return &q
+}
+
+// DefaultPolicy is the policy of a new cluster: standard timing, every network,
+// no VM protected that is not listed.
+func DefaultPolicy(clusterName string) *Policy {
+	timing, _ := lease.Profile(DefaultProfile)
+	return &Policy{
+		Schema:  Schema,
+		Cluster: clusterName,
+		Timing:  timing,
+		Defaults: DefaultsPolicy{
+			Protect:         ProtectListed,
+			OnCrash:         CrashRestart,
+			RestartAttempts: DefaultRestartAttempts,
+		},
+	}
+}
+
+// ReadPolicy reads the text of a policy: a file, or every *.hcl of a directory.
+// The result is what ParsePolicy takes, here or at the other end of the API.
+func ReadPolicy(path string) (map[string][]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("read policy: %w", err)
+	}
+	var files []file
+	if info.IsDir() {
+		files, err = readDir(path)
+		if err == nil && len(files) == 0 {
+			err = fmt.Errorf("read policy: %s has no *.hcl: %w", path, fs.ErrNotExist)
+		}
+	} else {
+		files = make([]file, 1)
+		files[0], err = readFile(path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	texts := make(map[string][]byte, len(files))
+	for _, f := range files {
+		texts[f.name] = f.src
+	}
+	return texts, nil
+}
+
+// LoadPolicy reads and parses a policy: a file, or every *.hcl of a directory
+// taken as one. An error about the contents is an *Error with all problems.
+func LoadPolicy(path string) (*Policy, error) {
+	texts, err := ReadPolicy(path)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePolicy(texts)
+}
+
+// ParsePolicy parses the files of a policy, by name, as one. A name that ends in
+// .json is in HCL's JSON syntax. Defining one thing twice, in one file or in two, is
+// an error. The error is an *Error with all problems.
+func ParsePolicy(files map[string][]byte) (*Policy, error) {
+	r := newReport(policySchema())
+	root := newNode(r.root)
+	names := sortedKeys(files)
+	for _, name := range names {
+		if body := r.parse(name, files[name], filepath.Ext(name) == ".json"); body != nil {
+			r.fill(root, body)
+		}
+	}
+	what := "the cluster policy"
+	if len(names) == 1 {
+		what += " " + names[0]
+	}
+	return r.policy(root, what, "")
+}
+
+// ParsePolicyJSON parses a policy in HCL's JSON syntax. Without a cluster block
+// it is taken to be for the cluster of that name. The error is an *Error.
+func ParsePolicyJSON(filename string, src []byte, clusterName string) (*Policy, error) {
+	r := newReport(policySchema())
+	root := newNode(r.root)
+	if body := r.parse(filename, src, true); body != nil {
+		r.fill(root, body)
+	}
+	return r.policy(root, "the cluster policy "+filename, clusterName)
+}
+
+// policy turns a tree into a policy, or into the error with all problems.
+func (r *report) policy(root *node, what, clusterName string) (*Policy, error) {
+	if r.unread {
+		return nil, r.err(what)
+	}
+	broken := len(r.diags) > 0
+	r.need(root)
+	cluster, timing, networks, defaults := root.one("cluster"), root.one("timing"), root.one("networks"), root.one("defaults")
+	name := cluster.label
+	if name == "" {
+		name = clusterName
+		if problem := badName(name); problem != "" && !broken {
+			r.add(nil, "No cluster block", "Say which cluster the policy is for:\n  cluster \"NAME\" { schema = %d }", Schema)
+		}
+	}
+	p := DefaultPolicy(name)
+	p.Note = get[string](cluster, "note")
+	p.Networks = NetworkPolicy{
+		Allow:                   get[[]string](networks, "allow"),
+		IgnoreRedundancyWarning: get[bool](networks, "ignore_redundancy_warning"),
+	}
+	p.Defaults = DefaultsPolicy{
+		Protect:         get[string](defaults, "protect"),
+		OnCrash:         get[string](defaults, "on_crash"),
+		RestartAttempts: int(get[int64](defaults, "restart_attempts")),
+	}
+	for _, n := range root.all("vms") {
+		p.Selectors = append(p.Selectors, Selector{Name: n.label, Match: get[map[string]string](n, "match")["name"], VMRule: rule(n)})
+	}
+	for _, n := range root.all("vm") {
+		if p.VMs == nil {
+			p.VMs = map[string]VMRule{}
+		}
+		p.VMs[n.label] = rule(n)
+	}
+	r.timing(p, timing)
+	if err := r.err(what); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func rule(n *node) VMRule {
+	return VMRule{Protect: get[bool](n, "protect"), OnCrash: get[string](n, "on_crash"), Note: get[string](n, "note")}
+}
+
+// timing sets the policy's timing, and refuses one that is not safe.
+func (r *report) timing(p *Policy, n *node) {
+	base, _ := lease.Profile(get[string](n, "profile")) // one of its names, by the schema
+	p.Timing = override(base, n)
+	for _, s := range n.set {
+		if s.bad {
+			return // what is wrong with it says more than what would follow
+		}
+	}
+	err := p.Timing.Validate()
+	if err == nil {
+		return
+	}
+	reasons := strings.ReplaceAll(strings.TrimPrefix(err.Error(), "timing: "), "; ", ".\n")
+	r.add(blame(n, err), "Unsafe timing", "%s.\n\n%s", reasons, timingTable(p.Timing, n))
+}
+
+// blame finds the first attribute that a refusal of a timing names, else the block.
+func blame(n *node, err error) *hcl.Range {
+	at, best := n.rng, -1
+	for _, a := range n.schema.attrs {
+		s, ok := n.set[a.name]
+		if i := wordIndex(err.Error(), a.name+" is "); ok && i >= 0 && (best < 0 || i < best) {
+			at, best = s.rng, i
+		}
+	}
+	return at
+}
+
+// Validate checks a policy that was not parsed from HCL, such as one decoded
+// from JSON, by the same rules. The error is an *Error.
+func (p *Policy) Validate() error {
+	const name = "policy"
+	q, err := ParsePolicy(map[string][]byte{name: p.HCL()})
+	if err != nil {
+		return err
+	}
+	// What HCL cannot say was lost on the way.
+	if lost := DiffPolicies(p, q); len(lost) > 0 {
+		return &Error{What: "the cluster policy", diags: hcl.Diagnostics{{
+			Severity: hcl.DiagError,
+			Summary:  "Not a policy",
+			Detail:   fmt.Sprintf("%s cannot be %s.", lost[0].Path, quote(lost[0].Old)),
+		}}}
+	}
+	return nil
+}
+
+// Format tidies the text of an agent's file or a policy. It fails, with an
+// *Error, when the text is not HCL; what the text means is not looked at.
+func Format(filename string, src []byte) ([]byte, error) {
+	r := newReport(&block{})
+	if r.parse(filename, src, false); len(r.diags) > 0 {
+		return nil, r.err(filename)
+	}
+	return format(r.files[filename]), nil
+}
+
+// AsError finds the *Error in err, if there is one.
+func AsError(err error) (*Error, bool) {
+	var e *Error
+	ok := errors.As(err, &e)
+	return e, ok
+}

@@ -1,0 +1,334 @@
+package config
+
+import (
+	"encoding/json"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/holdfast-ha/holdfast/cluster/lease"
+)
+
+// parse parses one file that must be right.
+func parse(t *testing.T, src string) *Policy {
+	t.Helper()
+	p, err := ParsePolicy(map[string][]byte{"cluster.hcl": []byte(src)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestPolicyDefaults(t *testing.T) {
+	got := parse(t, `cluster "basement" {}`)
+	if diff := cmp.Diff(DefaultPolicy("basement"), got); diff != "" {
+		t.Errorf("an empty policy is not the default (-default +got):\n%s", diff)
+	}
+	standard, _ := lease.Profile("standard")
+	if got.Timing != standard {
+		t.Errorf("timing is %+v, want the standard profile", got.Timing)
+	}
+}
+
+func TestPolicyEveryValue(t *testing.T) {
+	const native = `
+cluster "basement" {
+  schema = 1
+  note   = "three hosts"
+}
+timing {
+  profile            = "patient"
+  heartbeat_interval = "1500ms"
+  lease              = "15s"
+  watchdog_timeout   = "4s"
+  reset_time         = "0s"
+  drain_time         = "3s"
+  clock_error        = 0.001
+  grain              = "700ms"
+  election           = "900ms"
+}
+networks {
+  allow                     = ["storage", "mgmt"]
+  ignore_redundancy_warning = true
+}
+defaults {
+  protect          = "all"
+  on_crash         = "leave"
+  restart_attempts = 5
+}
+vms "web" {
+  match    = { name = "web-*" }
+  protect  = false
+  on_crash = "restart"
+}
+vms "all" {
+  match = { name = "*" }
+}
+vm "db1" {
+  protect  = true
+  on_crash = "restart"
+  note     = <<EOT
+PostgreSQL
+primary
+EOT
+}
+vm "vdi gold" {
+  protect = false
+}
+`
+	const inJSON = `{
+  "cluster": {"basement": {"schema": 1, "note": "three hosts"}},
+  "timing": {"profile": "patient", "heartbeat_interval": "1500ms", "lease": "15s", "watchdog_timeout": "4s", "reset_time": "0s",
+    "drain_time": "3s", "clock_error": 0.001, "grain": "700ms", "election": "900ms"},
+  "networks": {"allow": ["storage", "mgmt"], "ignore_redundancy_warning": true},
+  "defaults": {"protect": "all", "on_crash": "leave", "restart_attempts": 5},
+  "vms": {"web": {"match": {"name": "web-*"}, "protect": false, "on_crash": "restart"}, "all": {"match": {"name": "*"}}},
+  "vm": {"db1": {"protect": true, "on_crash": "restart", "note": "PostgreSQL\nprimary\n"}, "vdi gold": {"protect": false}}
+}`
+	want := &Policy{
+		Schema:  1,
+		Cluster: "basement",
+		Note:    "three hosts",
+		Timing: lease.Timing{Profile: "patient", Heartbeat: 1500 * time.Millisecond, Lease: 15 * time.Second, Watchdog: 4 * time.Second,
+			Drain: 3 * time.Second, ClockError: 0.001, Grain: 700 * time.Millisecond, Election: 900 * time.Millisecond},
+		Networks: NetworkPolicy{Allow: []string{"storage", "mgmt"}, IgnoreRedundancyWarning: true},
+		Defaults: DefaultsPolicy{Protect: ProtectAll, OnCrash: CrashLeave, RestartAttempts: 5},
+		Selectors: []Selector{
+			{"web", "web-*", VMRule{Protect: false, OnCrash: CrashRestart}},
+			{"all", "*", VMRule{Protect: true}},
+		},
+		VMs: map[string]VMRule{
+			"db1":      {Protect: true, OnCrash: CrashRestart, Note: "PostgreSQL\nprimary\n"},
+			"vdi gold": {Protect: false},
+		},
+	}
+	if diff := cmp.Diff(want, parse(t, native)); diff != "" {
+		t.Errorf("native syntax (-want +got):\n%s", diff)
+	}
+	got, err := ParsePolicyJSON("policy.json", []byte(inJSON), "ignored")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("JSON syntax (-want +got):\n%s", diff)
+	}
+	encoded, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var decoded Policy
+	if err := json.Unmarshal(encoded, &decoded); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, &decoded); diff != "" {
+		t.Errorf("through encoding/json (-want +got):\n%s", diff)
+	}
+}
+
+func TestPolicyJSONTakesTheClustersName(t *testing.T) {
+	p, err := ParsePolicyJSON("s.json", []byte(`{"timing": {"profile": "fast"}}`), "sim")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Cluster != "sim" || p.Timing.Profile != "fast" {
+		t.Errorf("got cluster %q with profile %q, want sim with fast", p.Cluster, p.Timing.Profile)
+	}
+}
+
+func TestEffectiveVMPolicy(t *testing.T) {
+	const rules = `
+vms "web" {
+  match    = { name = "web-*" }
+  on_crash = "leave"
+}
+vms "w" {
+  match   = { name = "w*" }
+  protect = false
+}
+vm "web-9" {}
+vm "vdi" {
+  protect = false
+}
+vm "db1" {
+  on_crash = "leave"
+}
+`
+	tests := []struct {
+		name     string
+		defaults string
+		vm       string
+		want     VMPolicy
+	}{
+		{"own block", "", "db1", VMPolicy{true, "leave", 3, `vm "db1"`}},
+		{"own block says no", `defaults { protect = "all" }`, "vdi", VMPolicy{false, "restart", 3, `vm "vdi"`}},
+		{"own block goes before a selector", "", "web-9", VMPolicy{true, "restart", 3, `vm "web-9"`}},
+		{"first selector that matches", "", "web-1", VMPolicy{true, "leave", 3, `vms "web"`}},
+		{"second selector", `defaults { on_crash = "leave" }`, "wiki", VMPolicy{false, "leave", 3, `vms "w"`}},
+		{"none, listed", "", "other", VMPolicy{false, "restart", 3, `defaults.protect = "listed"`}},
+		{"none, all", `defaults { protect = "all" }`, "other", VMPolicy{true, "restart", 3, `defaults.protect = "all"`}},
+		{"attempts", `defaults { restart_attempts = 7 }`, "db1", VMPolicy{true, "leave", 7, `vm "db1"`}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p := parse(t, "cluster \"c\" {}\n"+tt.defaults+rules)
+			if diff := cmp.Diff(tt.want, p.VM(tt.vm)); diff != "" {
+				t.Errorf("VM(%q) (-want +got):\n%s", tt.vm, diff)
+			}
+		})
+	}
+}
+
+func TestNetworkAllows(t *testing.T) {
+	if all := (NetworkPolicy{}); !all.Allows("mgmt") {
+		t.Error("no list must allow every network")
+	}
+	some := NetworkPolicy{Allow: []string{"mgmt"}}
+	if !some.Allows("mgmt") || some.Allows("storage") {
+		t.Error("a list must allow what is on it, and nothing else")
+	}
+}
+
+func TestDiffPolicies(t *testing.T) {
+	const base = `
+cluster "basement" { note = "old" }
+vms "web" { match = { name = "web-*" } }
+vms "app" { match = { name = "app-*" } }
+vms "old" { match = { name = "old-*" } }
+vm "db1" { note = "primary" }
+vm "db2" {}
+`
+	const next = `
+cluster "basement" { note = "new" }
+timing {
+  lease       = "5s"
+  clock_error = 0.001
+}
+networks { allow = ["mgmt"] }
+defaults { protect = "all" }
+vms "app" { match = { name = "app*" } }
+vms "web" { match = { name = "web-*" } }
+vms "new" {
+  match   = { name = "new-*" }
+  protect = false
+}
+vm "db1" {
+  note    = "primary"
+  protect = false
+}
+vm "db3" { on_crash = "leave" }
+`
+	a, b := parse(t, base), parse(t, next)
+	want := []Change{
+		{"cluster.note", "old", "new"},
+		{"timing.lease", "4s", "5s"},
+		{"timing.clock_error", "0.0005", "0.001"},
+		{"networks.allow", "every network", `["mgmt"]`},
+		{"defaults.protect", "listed", "all"},
+		{`vms "app".match.name`, "app-*", "app*"},
+		{`vms "old"`, `{ match = { name = "old-*" }, protect = true }`, ""},
+		{`vms "new"`, "", `{ match = { name = "new-*" }, protect = false }`},
+		{"order of vms", "web, app", "app, web"},
+		{`vm "db1".protect`, "true", "false"},
+		{`vm "db2"`, "{ protect = true }", ""},
+		{`vm "db3"`, "", `{ protect = true, on_crash = "leave" }`},
+	}
+	before := a.Clone()
+	if diff := cmp.Diff(want, DiffPolicies(a, b)); diff != "" {
+		t.Errorf("differences (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(before, a); diff != "" {
+		t.Errorf("DiffPolicies changed its input:\n%s", diff)
+	}
+	if same := DiffPolicies(a, a.Clone()); len(same) != 0 {
+		t.Errorf("a policy differs from its copy: %v", same)
+	}
+}
+
+func TestValidate(t *testing.T) {
+	if err := DefaultPolicy("basement").Validate(); err != nil {
+		t.Errorf("the default policy is refused: %v", err)
+	}
+	tests := []struct {
+		name  string
+		spoil func(p *Policy)
+	}{
+		{"no cluster", func(p *Policy) { p.Cluster = "" }},
+		{"newer schema", func(p *Policy) { p.Schema = 2 }},
+		{"unknown profile", func(p *Policy) { p.Timing.Profile = "lightning" }},
+		{"no timing", func(p *Policy) { p.Timing = lease.Timing{} }},
+		{"unsafe timing", func(p *Policy) { p.Timing.Lease = p.Timing.Heartbeat }},
+		{"negative time", func(p *Policy) { p.Timing.Drain = -time.Second }},
+		{"time that overflows the wait", func(p *Policy) { p.Timing.Watchdog = math.MaxInt64 / 1e9 * 1e9 }},
+		{"no number", func(p *Policy) { p.Timing.ClockError = math.NaN() }},
+		{"no end", func(p *Policy) { p.Timing.ClockError = math.Inf(1) }},
+		{"bad default", func(p *Policy) { p.Defaults.OnCrash = "" }},
+		{"bad rule", func(p *Policy) { p.VMs = map[string]VMRule{"db1": {OnCrash: "explode"}} }},
+		{"bad name", func(p *Policy) { p.VMs = map[string]VMRule{"a/b": {}} }},
+		{"name that is not UTF-8", func(p *Policy) { p.VMs = map[string]VMRule{"a\xff": {}} }},
+		{"name with a quote and a brace", func(p *Policy) { p.VMs = map[string]VMRule{"x\" {}\nvm \"y": {}} }},
+		{"two selectors of one name", func(p *Policy) { p.Selectors = []Selector{{Name: "a", Match: "*"}, {Name: "a", Match: "b"}} }},
+		{"bad pattern", func(p *Policy) { p.Selectors = []Selector{{Name: "a", Match: "["}} }},
+		{"unprintable note", func(p *Policy) { p.Note = "\x1b[2J" }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p := DefaultPolicy("basement")
+			tt.spoil(p)
+			if p.Validate() == nil {
+				t.Errorf("accepted:\n%s", p.HCL())
+			}
+		})
+	}
+}
+
+func TestLoadPolicy(t *testing.T) {
+	dir := write(t, map[string]string{
+		"a.hcl":    `cluster "basement" {}`,
+		"b.hcl":    `vm "db1" {}`,
+		"c.txt":    `not HCL`,
+		".d.hcl":   `not HCL`,
+		"e.json":   `not read`,
+		"x/f.hcl":  `not read`,
+		"one.hcl~": `an editor's`,
+	})
+	p, err := LoadPolicy(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Cluster != "basement" || len(p.VMs) != 1 {
+		t.Errorf("the directory was not taken as one: %+v", p)
+	}
+	file := filepath.Join(t.TempDir(), "policy.json")
+	if err := os.WriteFile(file, []byte(`{"cluster": {"attic": {}}}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := LoadPolicy(file); err != nil || p.Cluster != "attic" {
+		t.Errorf("a .json file: %v, %v", p, err)
+	}
+	for _, path := range []string{t.TempDir(), filepath.Join(dir, "none.hcl"), os.DevNull} {
+		if _, err := LoadPolicy(path); err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("LoadPolicy(%s): %v, want an error that names the path", path, err)
+		}
+	}
+}
+
+func TestTimingTextHasEveryTerm(t *testing.T) {
+	for _, profile := range lease.Profiles {
+		timing, _ := lease.Profile(profile)
+		timing.Drain += time.Second
+		text := TimingText(timing)
+		for _, term := range timing.Terms() {
+			if !strings.Contains(text, term.Symbol) || !strings.Contains(text, rounded(term.Value)) {
+				t.Errorf("%s: %s = %v is missing in\n%s", profile, term.Symbol, term.Value, text)
+			}
+		}
+		if !strings.Contains(text, rounded(timing.Wait())) {
+			t.Errorf("%s: D = %v is missing in\n%s", profile, timing.Wait(), text)
+		}
+	}
+}

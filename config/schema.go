@@ -1,0 +1,190 @@
+package config
+
+import "strings"
+
+// kind is the form of an attribute's value.
+type kind int
+
+const (
+	kindString   kind = iota // string
+	kindBool                 // bool
+	kindInt                  // int64
+	kindFloat                // float64
+	kindDuration             // time.Duration, written "750ms"
+	kindSize                 // uint64 bytes, written "8GiB"
+	kindList                 // []string
+	kindMap                  // map[string]string
+)
+
+// form says how a value of this kind is written; errors print it.
+func (k kind) form() string {
+	switch k {
+	case kindBool:
+		return "true or false, without quotes"
+	case kindInt:
+		return "a whole number, without quotes"
+	case kindFloat:
+		return "a number, without quotes"
+	case kindDuration:
+		return `a duration in quotes with its unit, such as "750ms", "30s" or "5m"`
+	case kindSize:
+		return `a size in quotes with its unit, such as "512MiB" or "8GiB" (KiB, MiB, GiB or TiB)`
+	case kindList:
+		return `a list of strings, such as ["mgmt", "storage"]`
+	case kindMap:
+		return `names and strings in braces, such as { gpu = "none" }`
+	}
+	return "a string in quotes"
+}
+
+// zero is what an attribute holds that has no default and was not set.
+func (k kind) zero() any {
+	switch k {
+	case kindBool:
+		return false
+	case kindInt:
+		return int64(0)
+	case kindFloat:
+		return float64(0)
+	case kindDuration:
+		return noDuration
+	case kindSize:
+		return uint64(0)
+	case kindList:
+		return []string(nil)
+	case kindMap:
+		return map[string]string(nil)
+	}
+	return ""
+}
+
+// attr is one attribute: its name, form, default and what its value must satisfy.
+type attr struct {
+	name     string
+	kind     kind
+	def      any      // a value of the kind; nil: the kind's zero
+	required bool     // must be set once the block is there
+	words    []string // the only strings allowed; for a map, the only keys, all needed
+	// check says what is wrong with a value ("must be ..., but is ..."), or nothing.
+	check func(v any) string
+}
+
+// form says how the attribute's value is written; errors print it.
+func (a *attr) form() string {
+	switch {
+	case a.words != nil && a.kind == kindString:
+		return either(a.words)
+	case a.words != nil && a.kind == kindMap:
+		return "{ " + strings.Join(a.words, ` = "...", `) + ` = "..." }`
+	}
+	return a.kind.form()
+}
+
+// block is one block type: its label (if any), attributes and inner blocks.
+type block struct {
+	name  string
+	label string // what the label is, such as "the network's name"; empty: no label
+	many  bool   // may be there several times, under different labels
+	// labelCheck says what is wrong with a label, or nothing.
+	labelCheck func(s string) string
+	attrs      []attr
+	blocks     []*block
+}
+
+// attr finds an attribute by name, or nil.
+func (b *block) attr(name string) *attr {
+	for i := range b.attrs {
+		if b.attrs[i].name == name {
+			return &b.attrs[i]
+		}
+	}
+	return nil
+}
+
+// block finds an inner block by name, or nil.
+func (b *block) block(name string) *block {
+	for _, x := range b.blocks {
+		if x.name == name {
+			return x
+		}
+	}
+	return nil
+}
+
+// names lists what may stand in the block, attributes first, in schema order.
+func (b *block) names() []string {
+	var names []string
+	for _, a := range b.attrs {
+		names = append(names, a.name)
+	}
+	for _, x := range b.blocks {
+		names = append(names, x.name)
+	}
+	return names
+}
+
+// usage is how the block is opened, for errors: `network "NAME" { ... }`.
+func (b *block) usage() string {
+	if b.label == "" {
+		return b.name + " { ... }"
+	}
+	return b.name + ` "NAME" { ... }`
+}
+
+// place names the block in a sentence; the outermost has no name.
+func (b *block) place() string {
+	if b.name == "" {
+		return "at the top level"
+	}
+	return "in " + b.name
+}
+
+// homes lists the blocks below b that hold an attribute or block of that name,
+// for a name that was written in the wrong place.
+func (b *block) homes(name string) []*block {
+	var list []*block
+	for _, x := range b.blocks {
+		if x.attr(name) != nil || x.block(name) != nil {
+			list = append(list, x)
+		}
+		list = append(list, x.homes(name)...)
+	}
+	return list
+}
+
+// Override is one setting of the agent's file that an environment variable and
+// a flag can replace: every plain value that is not inside a labelled block.
+type Override struct {
+	Setting  string // such as listen.port
+	Variable string // such as HAAGENT_LISTEN_PORT
+	Flag     string // such as listen-port, without the dashes
+}
+
+// Overrides lists what variables and flags can replace, in the order of the file.
+func Overrides() []Override {
+	var list []Override
+	walkOverrides(agentSchema(), nil, func(path []string, _ *attr) {
+		setting := strings.Join(path, ".")
+		words := strings.Join(path, "_")
+		list = append(list, Override{
+			Setting:  setting,
+			Variable: "HAAGENT_" + strings.ToUpper(words),
+			Flag:     strings.ReplaceAll(words, "_", "-"),
+		})
+	})
+	return list
+}
+
+// walkOverrides calls visit for each attribute that has one place and one plain value.
+func walkOverrides(b *block, path []string, visit func(path []string, a *attr)) {
+	for i := range b.attrs {
+		if k := b.attrs[i].kind; k != kindList && k != kindMap {
+			visit(append(path[:len(path):len(path)], b.attrs[i].name), &b.attrs[i])
+		}
+	}
+	for _, x := range b.blocks {
+		if x.label == "" {
+			walkOverrides(x, append(path[:len(path):len(path)], x.name), visit)
+		}
+	}
+}
