@@ -1,0 +1,14 @@
+// Package peer is the connections between hosts: one TLS port on every HA
+// network, shared by raft and the HTTP API (told apart by ALPN), and calls to a
+// host by name, over any of its networks or over exactly one.
+//
+// It knows who is at the other end (package identity) and where hosts listen
+// (Book), never what is said: raft connections and HTTP requests are handed on.
+// It has no resolver and needs none.
+package peer
+
+// Protocols on the cluster port (ALPN).
+const (
+	protoRaft = "holdfast-raft/1"
+	protoHTTP = "http/1.1"
+)

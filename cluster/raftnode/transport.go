@@ -1,0 +1,334 @@
+package raftnode
+
+import (
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+)
+
+// transport is raft's network: one stock transport for what comes in, and one
+// for each HA network for what goes out (see the package comment).
+type transport struct {
+	in      *raft.NetworkTransport
+	inbound *layer
+	out     []*raft.NetworkTransport // by network, best first
+	conns   *connSet
+	// hedge is how long a request waits for an answer before it is repeated on the next network.
+	hedge time.Duration
+	// fresh is for how long an answer proves that a path works.
+	fresh time.Duration
+
+	calls sync.WaitGroup // requests under way
+
+	mu     sync.Mutex
+	closed bool
+	links  map[raft.ServerID]*link
+}
+
+// link is what is known of the ways to one host.
+type link struct {
+	contact time.Time // last answer by any path
+	lastLog uint64    // last index in its log, as of then
+	paths   []path
+}
+
+type path struct {
+	answered time.Time // last answer by this path
+	beating  bool      // a heartbeat is under way on it
+}
+
+func newTransport(c Config, conns *connSet, logger hclog.Logger) *transport {
+	config := func(l *layer) *raft.NetworkTransportConfig {
+		return &raft.NetworkTransportConfig{
+			Stream: l, Logger: logger, MaxPool: 3, Timeout: rpcTimeout(c.Election),
+			// No pipelining: with it a follower whose disk failed for a moment can
+			// stay without entries for ever (hashicorp/raft#612).
+			MaxRPCsInFlight: 1,
+		}
+	}
+	inbound := newLayer(c.Name, "", c.Dialer, conns)
+	t := &transport{in: raft.NewNetworkTransportWithConfig(config(inbound)), inbound: inbound, conns: conns,
+		hedge: min(max(c.Election/8, 20*time.Millisecond), 60*time.Millisecond), fresh: c.Election, links: map[raft.ServerID]*link{}}
+	for _, network := range c.Networks {
+		t.out = append(t.out, raft.NewNetworkTransportWithConfig(config(newLayer(c.Name, network, c.Dialer, conns))))
+	}
+	return t
+}
+
+// rpcTimeout bounds one request. Heartbeats do not wait for it as long as one
+// network works, so it is generous: an answer may have to wait for a disk.
+func rpcTimeout(election time.Duration) time.Duration {
+	return min(max(4*election, time.Second), 2*time.Second)
+}
+
+// begin counts a request; false when the transport is closed.
+func (t *transport) begin() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return false
+	}
+	t.calls.Add(1)
+	return true
+}
+
+// link returns what is known of a host; t.mu must be held.
+func (t *transport) link(id raft.ServerID) *link {
+	l := t.links[id]
+	if l == nil {
+		l = &link{paths: make([]path, len(t.out))}
+		t.links[id] = l
+	}
+	return l
+}
+
+// answered notes an answer by a path.
+func (t *transport) answered(id raft.ServerID, path int) {
+	t.mu.Lock()
+	l := t.link(id)
+	l.contact = time.Now()
+	l.paths[path].answered = l.contact
+	t.mu.Unlock()
+}
+
+// order lists the paths to a host: those that answered lately as configured,
+// then the others, the one that answered last first.
+func (t *transport) order(id raft.ServerID) []int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l, now := t.link(id), time.Now()
+	good := func(i int) bool { return now.Sub(l.paths[i].answered) <= t.fresh }
+	out := make([]int, 0, len(t.out))
+	for i := range t.out {
+		if good(i) {
+			out = append(out, i)
+		}
+	}
+	known := len(out)
+	for i := range t.out {
+		if good(i) {
+			continue
+		}
+		at := len(out)
+		for at > known && l.paths[i].answered.After(l.paths[out[at-1]].answered) {
+			at--
+		}
+		out = append(out, 0)
+		copy(out[at+1:], out[at:])
+		out[at] = i
+	}
+	return out
+}
+
+// contact is when a host last answered, and the last index of its log then.
+func (t *transport) contact(id raft.ServerID) (at time.Time, lastLog uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l := t.links[id]
+	if l == nil {
+		return time.Time{}, 0
+	}
+	return l.contact, l.lastLog
+}
+
+// race sends a request along paths, each begun after the stagger or once the
+// one before has failed, and returns the first answer. The requests it leaves
+// behind end by their own timeout, or when the transport is closed.
+func race[R any](t *transport, id raft.ServerID, paths []int, stagger time.Duration, send func(out *raft.NetworkTransport, path int, r *R) error) (R, error) {
+	type result struct {
+		r   R
+		err error
+	}
+	results := make(chan result, len(paths))
+	begun, ended := 0, 0
+	start := func() bool {
+		i := paths[begun]
+		if !t.begin() {
+			return false
+		}
+		begun++
+		go func() {
+			defer t.calls.Done()
+			var r R
+			err := send(t.out[i], i, &r)
+			if err == nil {
+				t.answered(id, i)
+			}
+			results <- result{r, err}
+		}()
+		return true
+	}
+	var none R
+	if len(paths) == 0 || !start() {
+		return none, errSevered
+	}
+	for stagger == 0 && begun < len(paths) && start() {
+	}
+	var next <-chan time.Time
+	if begun < len(paths) {
+		timer := time.NewTimer(stagger)
+		defer timer.Stop()
+		next = timer.C
+	}
+	var failed []error
+	for {
+		select {
+		case got := <-results:
+			if got.err == nil {
+				return got.r, nil
+			}
+			ended++
+			failed = append(failed, got.err)
+			if begun < len(paths) && start() {
+				continue
+			}
+			if ended == begun {
+				return none, errors.Join(failed...)
+			}
+		case <-next:
+			next = nil
+			for begun < len(paths) && start() {
+			}
+		}
+	}
+}
+
+// AppendEntries implements raft.Transport.
+func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	var got raft.AppendEntriesResponse
+	var err error
+	if isHeartbeat(args) {
+		got, err = race(t, id, t.idle(id), 0, func(out *raft.NetworkTransport, path int, r *raft.AppendEntriesResponse) error {
+			defer t.beat(id, path)
+			return out.AppendEntries(id, target, args, r)
+		})
+	} else {
+		got, err = race(t, id, t.order(id), t.hedge, func(out *raft.NetworkTransport, _ int, r *raft.AppendEntriesResponse) error {
+			return out.AppendEntries(id, target, args, r)
+		})
+	}
+	if err != nil {
+		return err
+	}
+	t.mu.Lock()
+	t.link(id).lastLog = got.LastLog
+	t.mu.Unlock()
+	*resp = got
+	return nil
+}
+
+// isHeartbeat is raft's own rule for the requests that its followers answer
+// beside their main loop.
+func isHeartbeat(a *raft.AppendEntriesRequest) bool {
+	return a.Term != 0 && a.PrevLogEntry == 0 && a.PrevLogTerm == 0 && len(a.Entries) == 0 && a.LeaderCommitIndex == 0
+}
+
+// idle takes every path on which no heartbeat is under way: one that hangs on a
+// dead path must not be joined by another each interval.
+func (t *transport) idle(id raft.ServerID) []int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l := t.link(id)
+	var out []int
+	for i := range l.paths {
+		if !l.paths[i].beating {
+			l.paths[i].beating = true
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// beat ends a heartbeat on a path.
+func (t *transport) beat(id raft.ServerID, path int) {
+	t.mu.Lock()
+	t.link(id).paths[path].beating = false
+	t.mu.Unlock()
+}
+
+// RequestVote implements raft.Transport.
+func (t *transport) RequestVote(id raft.ServerID, target raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
+	got, err := race(t, id, t.order(id), t.hedge, func(out *raft.NetworkTransport, _ int, r *raft.RequestVoteResponse) error {
+		return out.RequestVote(id, target, args, r)
+	})
+	if err == nil {
+		*resp = got
+	}
+	return err
+}
+
+// RequestPreVote implements raft.WithPreVote.
+func (t *transport) RequestPreVote(id raft.ServerID, target raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
+	got, err := race(t, id, t.order(id), t.hedge, func(out *raft.NetworkTransport, _ int, r *raft.RequestPreVoteResponse) error {
+		return out.RequestPreVote(id, target, args, r)
+	})
+	if err == nil {
+		*resp = got
+	}
+	return err
+}
+
+// TimeoutNow implements raft.Transport. It goes over the best path only: a
+// second copy that arrives late would start an election that nobody wants.
+func (t *transport) TimeoutNow(id raft.ServerID, target raft.ServerAddress, args *raft.TimeoutNowRequest, resp *raft.TimeoutNowResponse) error {
+	got, err := race(t, id, t.order(id)[:1], 0, func(out *raft.NetworkTransport, _ int, r *raft.TimeoutNowResponse) error {
+		return out.TimeoutNow(id, target, args, r)
+	})
+	if err == nil {
+		*resp = got
+	}
+	return err
+}
+
+// InstallSnapshot implements raft.Transport. The data can be read only once, so
+// it goes over the best path only; raft tries again.
+func (t *transport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress, args *raft.InstallSnapshotRequest, resp *raft.InstallSnapshotResponse, data io.Reader) error {
+	if !t.begin() {
+		return errSevered
+	}
+	defer t.calls.Done()
+	best := t.order(id)[0]
+	if err := t.out[best].InstallSnapshot(id, target, args, resp, data); err != nil {
+		return err
+	}
+	t.answered(id, best)
+	return nil
+}
+
+// AppendEntriesPipeline implements raft.Transport.
+func (t *transport) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (raft.AppendPipeline, error) {
+	return nil, raft.ErrPipelineReplicationNotSupported
+}
+
+// Consumer implements raft.Transport.
+func (t *transport) Consumer() <-chan raft.RPC { return t.in.Consumer() }
+
+// LocalAddr implements raft.Transport.
+func (t *transport) LocalAddr() raft.ServerAddress { return t.in.LocalAddr() }
+
+// EncodePeer implements raft.Transport.
+func (t *transport) EncodePeer(_ raft.ServerID, a raft.ServerAddress) []byte { return []byte(a) }
+
+// DecodePeer implements raft.Transport.
+func (t *transport) DecodePeer(b []byte) raft.ServerAddress { return raft.ServerAddress(b) }
+
+// SetHeartbeatHandler implements raft.Transport.
+func (t *transport) SetHeartbeatHandler(f func(raft.RPC)) { t.in.SetHeartbeatHandler(f) }
+
+// Close implements raft.WithClose: it cuts every connection and stops the
+// transports. It does not wait; Wait does.
+func (t *transport) Close() error {
+	t.mu.Lock()
+	t.closed = true
+	t.mu.Unlock()
+	t.conns.sever()
+	for _, out := range append([]*raft.NetworkTransport{t.in}, t.out...) {
+		_ = out.Close()
+		out.CloseStreams()
+	}
+	return nil
+}
