@@ -13,6 +13,8 @@ const tokenKept = 7 * 24 * time.Hour
 const (
 	maxName = 63
 	maxText = 4096
+	// maxEvidence is how many signals a verdict can rest on: a few for each member that reads them.
+	maxEvidence = 256
 )
 
 var (
@@ -51,6 +53,18 @@ func checkUUID(u string) error {
 func checkText(what, s string) error {
 	if len(s) > maxText {
 		return invalid("%s of %d bytes is longer than %d", what, len(s), maxText)
+	}
+	return nil
+}
+
+func checkEvidence(all []Evidence) error {
+	if len(all) > maxEvidence {
+		return invalid("%d pieces of evidence are more than %d", len(all), maxEvidence)
+	}
+	for _, e := range all {
+		if n := len(e.Signal) + len(e.Value) + len(e.By); n > maxText {
+			return invalid("evidence of %d bytes is longer than %d", n, maxText)
+		}
 	}
 	return nil
 }
@@ -127,13 +141,13 @@ func (c *BeginIncarnation) check() error {
 	return first(CheckHostName(c.Host), checkText("reason", c.Why))
 }
 func (c *SetVerdict) check() error {
-	if c.Verdict == "" || c.Verdict == "dead" {
-		return invalid("verdict %q cannot be set: dead is declared, others are named", c.Verdict)
+	if c.Verdict == "" || c.Verdict == "dead" || len(c.Verdict) > maxName {
+		return invalid("verdict %.70q cannot be set: dead is declared, others are named", c.Verdict)
 	}
-	return first(CheckHostName(c.Host), checkIncarnation(c.Incarnation), checkText("text", c.Text))
+	return first(CheckHostName(c.Host), checkIncarnation(c.Incarnation), checkText("text", c.Text), checkEvidence(c.Evidence))
 }
 func (c *DeclareDead) check() error {
-	return first(CheckHostName(c.Host), checkIncarnation(c.Incarnation), checkText("text", c.Text))
+	return first(CheckHostName(c.Host), checkIncarnation(c.Incarnation), checkText("text", c.Text), checkEvidence(c.Evidence))
 }
 func (c *Protect) check() error {
 	if c.VM.Intent != IntentRun && c.VM.Intent != IntentStop {
@@ -181,7 +195,7 @@ func (c *Record) check() error {
 		if e.Type == "" || e.ID != 0 || e.Cause != 0 {
 			return invalid("event %.50q: a type is wanted, and no id", e.Type)
 		}
-		if err := checkText("text", e.Text); err != nil {
+		if err := first(checkText("text", e.Text), checkEvidence(e.Evidence)); err != nil {
 			return err
 		}
 	}

@@ -371,6 +371,9 @@ func Decode(b []byte) (Command, error) {
 	if c == nil {
 		return nil, fmt.Errorf("command type %d is not known here: upgrade this member", b[1])
 	}
+	if len(b) > 2 && b[2] != '{' { // json takes null for a command without fields
+		return nil, fmt.Errorf("command of type %d is not an object", b[1])
+	}
 	dec := json.NewDecoder(bytes.NewReader(b[2:]))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(c); err != nil {
