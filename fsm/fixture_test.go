@@ -164,3 +164,12 @@ func snapshot(t testing.TB, m *Machine) []byte {
 	}
 	return b.Bytes()
 }
+
+func mustJSON(t testing.TB, v any) []byte {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatalf("marshal %T: %v", v, err)
+	}
+	return b
+}
