@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
@@ -83,8 +84,12 @@ func (m *Machine) Snapshot() (func(io.Writer) error, error) {
 	return func(w io.Writer) error { return writeSnapshot(w, s, index) }, nil
 }
 
+func snapshotHeader(format int, index uint64) string {
+	return fmt.Sprintf("%s %d %d\n", snapshotMagic, format, index)
+}
+
 func writeSnapshot(w io.Writer, s *State, index uint64) error {
-	if _, err := fmt.Fprintf(w, "%s %d %d\n", snapshotMagic, Format, index); err != nil {
+	if _, err := io.WriteString(w, snapshotHeader(Format, index)); err != nil {
 		return fmt.Errorf("write snapshot header: %w", err)
 	}
 	if err := json.NewEncoder(w).Encode(s); err != nil {
@@ -93,7 +98,8 @@ func writeSnapshot(w io.Writer, s *State, index uint64) error {
 	return nil
 }
 
-// Restore replaces the State by a snapshot's. On any error the old State stays.
+// Restore replaces the State by a snapshot's, which must be whole: one that is cut,
+// damaged or of a newer format is refused. On any error the old State stays.
 func (m *Machine) Restore(r io.Reader) error {
 	s, index, err := readSnapshot(r)
 	if err != nil {
@@ -108,22 +114,73 @@ func (m *Machine) Restore(r io.Reader) error {
 }
 
 func readSnapshot(r io.Reader) (*State, uint64, error) {
-	var magic string
+	in := bufio.NewReader(r)
+	line, err := in.ReadSlice('\n')
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, bufio.ErrBufferFull) {
+		return nil, 0, fmt.Errorf("read snapshot: %w", err)
+	}
 	var format int
 	var index uint64
-	if _, err := fmt.Fscanf(r, "%s %d %d\n", &magic, &format, &index); err != nil || magic != snapshotMagic {
-		return nil, 0, fmt.Errorf("not a snapshot of a Holdfast cluster (it begins %.20q)", magic)
+	if _, err := fmt.Sscanf(string(line), snapshotMagic+" %d %d\n", &format, &index); err != nil || snapshotHeader(format, index) != string(line) {
+		return nil, 0, fmt.Errorf("not a snapshot of a Holdfast cluster (it begins %.20q)", line)
 	}
 	if format > Format {
 		return nil, 0, fmt.Errorf("snapshot has format %d, this member knows up to %d: upgrade it before it joins members that wrote this", format, Format)
 	}
-	dec := json.NewDecoder(r)
+	if format < 1 {
+		return nil, 0, fmt.Errorf("snapshot has format %d, the first was 1: it is damaged", format)
+	}
+	if b, err := in.Peek(1); err == nil && b[0] != '{' {
+		return nil, 0, fmt.Errorf("read snapshot: the state is not an object but begins %q", b)
+	}
+	dec := json.NewDecoder(in)
 	dec.DisallowUnknownFields()
 	s := &State{}
 	if err := dec.Decode(s); err != nil {
 		return nil, 0, fmt.Errorf("read snapshot: %w", err)
 	}
+	rest, err := io.ReadAll(io.LimitReader(io.MultiReader(dec.Buffered(), in), 2))
+	if err != nil {
+		return nil, 0, fmt.Errorf("read snapshot: %w", err)
+	}
+	if string(rest) != "\n" {
+		return nil, 0, fmt.Errorf("read snapshot: a line feed and no more is wanted after its end, not %q", rest)
+	}
+	if err := s.sound(); err != nil {
+		return nil, 0, fmt.Errorf("read snapshot: %w", err)
+	}
 	return s, index, nil
+}
+
+// sound says why this cannot be a state that Apply made, or nil. A member that
+// started from such a state would differ from the others, or place what is owned.
+func (s *State) sound() error {
+	for name, h := range s.Hosts {
+		if h == nil || h.Name != name {
+			return fmt.Errorf("host %q is not the one that is kept under its name", name)
+		}
+	}
+	for id, t := range s.Tokens {
+		if t == nil || t.ID != id {
+			return fmt.Errorf("token %q is not the one that is kept under its id", id)
+		}
+	}
+	for uuid, vm := range s.VMs {
+		if vm == nil || vm.UUID != uuid {
+			return fmt.Errorf("VM %q is not the one that is kept under its UUID", uuid)
+		}
+		o := vm.Owner
+		switch {
+		case o == nil:
+		case !s.Live(o.Host, o.Incarnation):
+			return fmt.Errorf("%s is owned by %s (incarnation %d), which is not live", vm.Name, o.Host, o.Incarnation)
+		case o.Generation != vm.Generation:
+			return fmt.Errorf("%s is at generation %d, its owner at %d", vm.Name, vm.Generation, o.Generation)
+		case vm.Sighting != nil:
+			return fmt.Errorf("%s is owned by %s and sighted on %s at once", vm.Name, o.Host, vm.Sighting.Host)
+		}
+	}
+	return nil
 }
 
 // maxXML bounds a domain definition, bytes.
