@@ -55,9 +55,10 @@ type Domain struct {
 	Name string
 	State
 	Reason     Reason
-	Persistent bool // a definition stays when it stops
-	Autostart  bool // the hypervisor would start it by itself at boot
-	PID        int  // of its process; 0 when stopped
+	Persistent bool   // a definition stays when it stops
+	Autostart  bool   // the hypervisor would start it by itself at boot
+	PID        int    // of its process; 0 when stopped
+	StartTime  uint64 // of that process, as in Process
 	VCPUs      int
 	Memory     uint64 // bytes that the guest may use at most
 	// XMLHash changes when the definition changes (of the inactive, migratable XML).

@@ -38,7 +38,7 @@ func (h *Host) Domains(ctx context.Context) ([]vmm.Domain, error) {
 	for _, d := range h.sorted() {
 		list = append(list, vmm.Domain{
 			UUID: d.UUID, Name: d.Name, State: d.state, Reason: d.reason,
-			Persistent: !d.transient, Autostart: d.autostart, PID: d.process.PID,
+			Persistent: !d.transient, Autostart: d.autostart, PID: d.process.PID, StartTime: d.process.StartTime,
 			VCPUs: d.VCPUs, Memory: d.Memory, XMLHash: d.hash,
 		})
 	}

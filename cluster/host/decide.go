@@ -1,0 +1,298 @@
+package host
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/cluster/lease"
+	"github.com/holdfast-ha/holdfast/fsm"
+	"github.com/holdfast-ha/holdfast/vmm"
+)
+
+// Input is everything a host goes by in one round of its duty.
+type Input struct {
+	Now    time.Duration // boot clock
+	Self   string
+	Timing lease.Timing
+	Lease  lease.Lease
+	// Expired says that the guard has acted: whatever Lease says, it is over.
+	Expired bool
+	Record  Record
+	// State is this host's copy; Trusted says that it holds what the master had
+	// committed when it last answered this run of the agent.
+	State   *fsm.State
+	Trusted bool
+	// Domains is the hypervisor's present list; Listed is false when it does not answer.
+	Domains []vmm.Domain
+	Listed  bool
+	// Busy are the VMs with a start or an ending under way, by UUID.
+	Busy map[string]bool
+	// Failed are starts that failed and are not committed yet, by UUID.
+	Failed map[string]StartFailure
+	// Foreign is since when a VM of another's has been seen running here under this lease, by UUID.
+	Foreign map[string]time.Duration
+	// Stopping is since when a VM that shall stop has been asked to, by UUID.
+	Stopping map[string]time.Duration
+	// Covered are the processes that the guard kills, by VM UUID.
+	Covered map[string]bool
+}
+
+// StartFailure is why a generation could not be started.
+type StartFailure struct {
+	Generation uint64
+	Detail     string
+	// Released says that nothing was tried, because the lease left too little.
+	Released bool
+}
+
+// Plan is what a round comes to. Its parts are independent of one another.
+type Plan struct {
+	// Known is the list to remember before anything else is done.
+	Known []string
+	// Raise are generations to remember as executed, by UUID: the VM runs already.
+	Raise map[string]uint64
+	// End says that the lease is over: Kill lists what still has to go.
+	End bool
+	// Ended says that it is over and that none of the protected VMs runs: a new incarnation may be asked for.
+	Ended bool
+	// Kill are VMs to end without asking the guest, with the reason, by UUID.
+	Kill map[string]string
+	// Shutdown are VMs to ask to shut down.
+	Shutdown []string
+	// Start are the orders to carry out.
+	Start []Order
+	// Cover are VMs that run and that the guard does not cover yet.
+	Cover []vmm.Domain
+	// Uncover are VMs that the guard covers and need not.
+	Uncover []string
+	// AutostartOff are domains that the hypervisor must not start by itself.
+	AutostartOff []string
+	// Outcomes are to be reported until they are committed.
+	Outcomes []api.OutcomeReport
+	// Foreign and Stopping are the next round's.
+	Foreign, Stopping map[string]time.Duration
+}
+
+// Order is a committed placement to carry out.
+type Order struct {
+	UUID       string
+	Name       string
+	Generation uint64
+	XML        []byte // packed
+	Why        string
+}
+
+// shutdownGrace is how long a guest that a person stopped through Holdfast may
+// take before it is powered off.
+const shutdownGrace = 60 * time.Second
+
+// Decide is the host's duty as a function: what to do about every protected VM,
+// given the lease, the copy of the state and what the hypervisor says. Rules O2
+// to O4 and R4 of docs/safety.md.
+func Decide(in Input) Plan {
+	p := Plan{Raise: map[string]uint64{}, Kill: map[string]string{}, Foreign: map[string]time.Duration{}, Stopping: map[string]time.Duration{}}
+	p.Known = known(in)
+	held := in.Lease.Held(in.Now) && !in.Expired && !in.Record.Over
+	domains := map[string]vmm.Domain{}
+	for _, d := range in.Domains {
+		domains[d.UUID] = d
+	}
+	protected := func(uuid string) bool { _, ok := slices.BinarySearch(p.Known, uuid); return ok }
+
+	if !held {
+		p.End = true
+		p.Ended = end(in, p.Known, domains, p.Kill)
+		for _, d := range in.Domains {
+			if protected(d.UUID) && d.Autostart {
+				p.AutostartOff = append(p.AutostartOff, d.UUID)
+			}
+		}
+		return p
+	}
+	if !in.Trusted || in.State == nil {
+		return p // the guard covers what runs; nothing is known to be wrong
+	}
+	for _, vm := range in.State.SortedVMs() {
+		if in.Busy[vm.UUID] {
+			continue
+		}
+		d, defined := domains[vm.UUID]
+		if defined && d.Autostart {
+			p.AutostartOff = append(p.AutostartOff, vm.UUID)
+		}
+		if !in.Listed {
+			continue
+		}
+		if defined && d.State != vmm.Stopped {
+			running(in, vm, d, &p)
+		} else {
+			stopped(in, vm, d, defined, &p)
+		}
+	}
+	for uuid := range in.Covered {
+		d := domains[uuid]
+		if in.Listed && !in.Busy[uuid] && (d.PID == 0 || !protected(uuid)) {
+			p.Uncover = append(p.Uncover, uuid)
+		}
+	}
+	slices.Sort(p.Uncover)
+	return p
+}
+
+// known is the protected VMs: the copy of the state's once it can be trusted,
+// and until then also those remembered.
+func known(in Input) []string {
+	var k []string
+	if in.State != nil {
+		for uuid := range in.State.VMs {
+			k = append(k, uuid)
+		}
+	}
+	if !in.Trusted {
+		k = append(k, in.Record.Known...)
+	}
+	slices.Sort(k)
+	return slices.Compact(k)
+}
+
+// end lists what must go once the lease is over, and reports whether nothing is
+// left. Where the hypervisor cannot list, every protected VM is ended by its process.
+func end(in Input, known []string, domains map[string]vmm.Domain, kill map[string]string) bool {
+	clear := len(in.Busy) == 0
+	for _, uuid := range known {
+		if in.Busy[uuid] {
+			continue
+		}
+		d, defined := domains[uuid]
+		switch {
+		case !in.Listed:
+			kill[uuid], clear = "the lease has ended and the hypervisor does not say what runs", false
+		case defined && d.State != vmm.Stopped:
+			kill[uuid], clear = "the lease has ended", false
+		}
+	}
+	return clear
+}
+
+// mine reports whether this life of this host owns the VM.
+func mine(in Input, vm *fsm.VM) bool {
+	return vm.Owner != nil && vm.Owner.Host == in.Self && vm.Owner.Incarnation == in.Lease.Incarnation
+}
+
+// running decides about a protected VM that has a process here, under a held lease.
+func running(in Input, vm *fsm.VM, d vmm.Domain, p *Plan) {
+	if !in.Covered[vm.UUID] {
+		p.Cover = append(p.Cover, d)
+	}
+	sighted := vm.Sighting != nil && vm.Sighting.Host == in.Self
+	switch {
+	case mine(in, vm):
+		g := vm.Owner.Generation
+		if in.Record.Executed[vm.UUID] < g {
+			p.Raise[vm.UUID] = g
+		}
+		if vm.Owner.Phase != fsm.PhaseRunning && d.State == vmm.Running {
+			p.report(vm.UUID, g, fsm.OutcomeRunning, "")
+		}
+		if vm.Intent == fsm.IntentStop {
+			p.stop(in, vm.UUID)
+		}
+	case sighted && in.Covered[vm.UUID] && in.Record.knows(vm.UUID):
+		if in.Record.Executed[vm.UUID] < vm.Sighting.Generation {
+			p.Raise[vm.UUID] = vm.Sighting.Generation
+		}
+		p.report(vm.UUID, vm.Sighting.Generation, fsm.OutcomeRunning, "")
+	case vm.Owner == nil:
+		// A person started it here: the master is told by the list of domains.
+	default:
+		// Another host owns it. One that is being handed over shows here for a
+		// moment before its owner's release is committed.
+		since, seen := in.Foreign[vm.UUID]
+		if !seen {
+			since = in.Now
+		}
+		if seen && in.Now-since > 3*in.Timing.Heartbeat || !in.State.Live(vm.Owner.Host, vm.Owner.Incarnation) || vm.Owner.Host == in.Self {
+			p.Kill[vm.UUID] = fmt.Sprintf("it is owned by %s (incarnation %d, generation %d)", vm.Owner.Host, vm.Owner.Incarnation, vm.Owner.Generation)
+			return
+		}
+		p.Foreign[vm.UUID] = since
+	}
+}
+
+func (p *Plan) stop(in Input, uuid string) {
+	since, asked := in.Stopping[uuid]
+	switch {
+	case !asked:
+		p.Stopping[uuid] = in.Now
+		p.Shutdown = append(p.Shutdown, uuid)
+	case in.Now-since > shutdownGrace:
+		p.Kill[uuid] = fmt.Sprintf("it was asked to stop %v ago and has not", (in.Now - since).Round(time.Second))
+		p.Stopping[uuid] = since
+	default:
+		p.Stopping[uuid] = since
+	}
+}
+
+// stopped decides about a protected VM that has no process here, under a held lease.
+func stopped(in Input, vm *fsm.VM, d vmm.Domain, defined bool, p *Plan) {
+	if g := vm.Sighting; g != nil && g.Host == in.Self {
+		o, detail := ending(vm, d, defined)
+		p.report(vm.UUID, g.Generation, o, detail)
+		return
+	}
+	if !mine(in, vm) {
+		return
+	}
+	g := vm.Owner.Generation
+	if f, ok := in.Failed[vm.UUID]; ok && f.Generation == g {
+		if f.Released {
+			p.report(vm.UUID, g, fsm.OutcomeReleased, f.Detail)
+		} else {
+			p.report(vm.UUID, g, fsm.OutcomeStartFailed, f.Detail)
+		}
+		return
+	}
+	if in.Record.Executed[vm.UUID] < g {
+		if vm.Intent == fsm.IntentStop {
+			p.Raise[vm.UUID] = g
+			return
+		}
+		if in.Lease.MayStart(in.Now, in.Timing) {
+			p.Start = append(p.Start, Order{UUID: vm.UUID, Name: vm.Name, Generation: g, XML: vm.XML, Why: vm.Owner.Why})
+		}
+		return
+	}
+	if vm.Intent == fsm.IntentStop {
+		p.report(vm.UUID, g, fsm.OutcomeStopped, vm.Name+" was stopped as a person asked")
+		return
+	}
+	if vm.Owner.Phase == fsm.PhaseOrdered && (!defined || d.Reason == vmm.ReasonUnknown || d.Reason == vmm.ReasonFailed) {
+		p.report(vm.UUID, g, fsm.OutcomeStartFailed, "the agent was restarted while it was being started")
+		return
+	}
+	o, detail := ending(vm, d, defined)
+	p.report(vm.UUID, g, o, detail)
+}
+
+// ending tells what the end of a VM that nobody here ended means.
+func ending(vm *fsm.VM, d vmm.Domain, defined bool) (fsm.Outcome, string) {
+	switch {
+	case !defined:
+		return fsm.OutcomeStopped, vm.Name + " ended and its definition is gone: a person removed it"
+	case d.Reason == vmm.ReasonShutdown:
+		return fsm.OutcomeStopped, vm.Name + " was shut down"
+	case d.Reason == vmm.ReasonDestroyed:
+		return fsm.OutcomeStopped, vm.Name + " was powered off by a person"
+	case d.Reason == vmm.ReasonSaved:
+		return fsm.OutcomeStopped, vm.Name + " was saved to a file by a person"
+	case d.Reason == vmm.ReasonMigrated:
+		return fsm.OutcomeReleased, vm.Name + " was migrated away by a person"
+	}
+	return fsm.OutcomeCrashed, fmt.Sprintf("%s ended without anybody asking (%s)", vm.Name, d.Reason)
+}
+
+func (p *Plan) report(uuid string, g uint64, o fsm.Outcome, detail string) {
+	p.Outcomes = append(p.Outcomes, api.OutcomeReport{UUID: uuid, Generation: g, Outcome: string(o), Detail: detail})
+}

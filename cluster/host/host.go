@@ -1,0 +1,489 @@
+// Package host is a host's duty: send heartbeats, keep the lease that their
+// acknowledgements renew, obey the placements in the replicated state, watch the
+// protected VMs and say what became of them; and stop every one of them when the
+// lease ends. What to do is decided by Decide, a pure function; the rest of the
+// package gathers its input and carries out what it returned.
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/cluster/lease"
+	"github.com/holdfast-ha/holdfast/fencing"
+	"github.com/holdfast-ha/holdfast/fsm"
+	"github.com/holdfast-ha/holdfast/vmm"
+)
+
+// Guard is the process that stops the protected VMs when the deadline passes,
+// whatever the agent does (fencing.Shared, or the simulation's).
+type Guard interface {
+	Status() fencing.Status
+	Begin(incarnation uint64, deadline time.Duration) error
+	Extend(incarnation uint64, deadline time.Duration) error
+	Cover(uuid string, pid int, start uint64) error
+	Uncover(uuid string)
+	Covered() []string
+}
+
+// Master is how the host reaches whoever is master now.
+type Master interface {
+	// Heartbeat sends one over the given HA network.
+	Heartbeat(ctx context.Context, network string, hb api.Heartbeat) (api.HeartbeatReply, error)
+	// Begin asks for a new incarnation, over any network.
+	Begin(ctx context.Context, r api.BeginRequest) (api.BeginReply, error)
+}
+
+// Config is what a Host is made of. All fields are needed.
+type Config struct {
+	Name     string
+	Networks []string // HA networks, preferred first
+	Timing   lease.Timing
+	BootID   string // of this boot of the machine
+	Run      uint64 // of this life of the agent; random
+	Reserve  uint64 // bytes of memory kept for the host itself
+	Version  string
+
+	Hypervisor vmm.Hypervisor
+	Guard      Guard
+	Master     Master
+	// View is the replicated state: present copy, its index, and a channel closed at its next change.
+	View func() (*fsm.State, uint64, <-chan struct{})
+	// Record is what was saved last; Save makes a record durable before it returns.
+	Record Record
+	Save   func(Record) error
+	// Now reads the boot clock.
+	Now func() time.Duration
+	// Gate is called before each step; the simulation freezes an agent in it.
+	Gate func(context.Context) error
+	Log  hclog.Logger
+}
+
+// Host carries out a host's duty. Run owns it.
+type Host struct {
+	cfg Config
+
+	// What follows is Run's own.
+	lease     lease.Lease
+	expired   bool
+	record    Record
+	trustFrom uint64 // index that the copy of the state must have reached; 0: not known yet
+	beginWhy  string // why a new incarnation is due; empty: none is
+	beginning bool   // a request for one is under way
+	list      listing
+	listDue   bool
+	listBusy  bool
+	listNo    uint64            // of the last listing that was started
+	busy      map[string]bool   // a job is under way
+	settle    map[string]uint64 // a job has ended; count on the VM's state from this listing on
+	failed    map[string]StartFailure
+	foreign   map[string]time.Duration
+	stopping  map[string]time.Duration
+	starts    int // start jobs under way
+	seq       uint64
+	sent      map[uint64]time.Duration // when each recent heartbeat was sent
+	inFlight  map[string]int           // heartbeats under way, by network
+	report    api.HostReport
+	reportRev uint64
+	seen      uint64 // report that the master has
+	seenEpoch uint64
+	fetching  bool
+	defs      map[string]string // definitions that the master asked for
+	beatNow   bool              // something that cannot wait for the next interval
+
+	results chan func() // what goroutines bring back, run by Run
+	wg      sync.WaitGroup
+
+	mu   sync.Mutex // guards pub
+	pub  Status
+	wake chan struct{}
+}
+
+// Status is what a host says of itself for people.
+type Status struct {
+	Incarnation uint64
+	Lease       lease.Lease
+	Problems    []string
+	Guard       string
+}
+
+type listing struct {
+	no       uint64
+	domains  []vmm.Domain
+	capacity vmm.Capacity
+	err      error
+}
+
+// maxStarts bounds the starts under way at once on this host.
+const maxStarts = 4
+
+// New returns a Host. The lease that the guard still holds for the recorded
+// incarnation is taken up again, so that a restarted agent stops nothing (O4);
+// where it does not, that life is over.
+func New(cfg Config) *Host {
+	h := &Host{cfg: cfg, record: cfg.Record.clone(), busy: map[string]bool{}, settle: map[string]uint64{}, failed: map[string]StartFailure{},
+		sent: map[uint64]time.Duration{}, inFlight: map[string]int{}, results: make(chan func()), wake: make(chan struct{}, 1), listDue: true, defs: map[string]string{}}
+	g := cfg.Guard.Status()
+	switch {
+	case h.record.Incarnation == 0:
+		h.beginWhy = "first start"
+	case h.record.BootID != cfg.BootID:
+		h.beginWhy = "the host was rebooted"
+	case h.record.Over || g.Incarnation != h.record.Incarnation || g.Tripped != 0 || cfg.Now() >= g.Deadline:
+		h.beginWhy = "its lease ended"
+	default:
+		h.lease = lease.Lease{Incarnation: g.Incarnation, End: g.Deadline}
+	}
+	h.record.Over = h.record.Over || h.beginWhy != ""
+	h.publish()
+	return h
+}
+
+// Status may be called from anywhere.
+func (h *Host) Status() Status {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.pub
+}
+
+// Run does the duty until ctx ends. VMs go on when it returns.
+func (h *Host) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer h.wg.Wait()
+	defer cancel()
+	h.go_(func() { h.watch(ctx) })
+	beat := time.NewTicker(h.cfg.Timing.Heartbeat)
+	defer beat.Stop()
+	relist := time.NewTicker(max(2*time.Second, 5*h.cfg.Timing.Heartbeat))
+	defer relist.Stop()
+	h.beatNow = true
+	for {
+		if err := h.cfg.Gate(ctx); err != nil {
+			return nil //nolint:nilerr // the gate fails when ctx ends
+		}
+		_, _, changed := h.cfg.View()
+		h.round(ctx)
+		if h.beatNow {
+			h.beatNow = false
+			h.heartbeat(ctx)
+		}
+		end := time.NewTimer(h.untilEnd())
+		select {
+		case <-ctx.Done():
+			end.Stop()
+			return nil
+		case <-beat.C:
+			h.beatNow = true
+		case <-relist.C:
+			h.listDue = true
+		case f := <-h.results:
+			f()
+		case <-h.wake:
+			h.listDue = true
+		case <-changed:
+		case <-end.C:
+		}
+		end.Stop()
+	}
+}
+
+// untilEnd is when to look again at the latest: at the end of the lease.
+func (h *Host) untilEnd() time.Duration {
+	left := h.lease.Left(h.cfg.Now())
+	if left == 0 {
+		return h.cfg.Timing.Heartbeat
+	}
+	return left
+}
+
+// go_ starts a goroutine that Run waits for.
+func (h *Host) go_(f func()) {
+	h.wg.Add(1)
+	go func() {
+		defer h.wg.Done()
+		f()
+	}()
+}
+
+// bring hands a result to Run.
+func (h *Host) bring(ctx context.Context, f func()) {
+	select {
+	case h.results <- f:
+	case <-ctx.Done():
+	}
+}
+
+// round is one turn of the duty: gather, decide, carry out.
+func (h *Host) round(ctx context.Context) {
+	in := h.gather()
+	p := Decide(in)
+	h.foreign, h.stopping = p.Foreign, p.Stopping
+	if err := h.remember(p); err != nil {
+		h.cfg.Log.Error("cannot save what must not be forgotten; nothing is started", "error", err)
+		p.Start, p.Outcomes = nil, nil
+	}
+	if p.End {
+		h.end(ctx, p)
+	}
+	for uuid, why := range p.Kill {
+		h.kill(ctx, uuid, why)
+	}
+	for _, d := range p.Cover {
+		h.cover(ctx, d)
+	}
+	for _, uuid := range p.Uncover {
+		h.cfg.Guard.Uncover(uuid)
+	}
+	for _, uuid := range p.Shutdown {
+		h.shutdown(ctx, uuid)
+	}
+	for _, uuid := range p.AutostartOff {
+		h.autostartOff(ctx, uuid)
+	}
+	for _, o := range p.Start {
+		if h.starts < maxStarts {
+			h.start(ctx, o)
+		}
+	}
+	h.tell(p.Outcomes)
+	h.relist(ctx)
+	h.publish()
+}
+
+func (h *Host) gather() Input {
+	s, index, _ := h.cfg.View()
+	now := h.cfg.Now()
+	in := Input{
+		Now: now, Self: h.cfg.Name, Timing: h.cfg.Timing, Lease: h.lease, Record: h.record, State: s,
+		Trusted: h.trustFrom != 0 && index >= h.trustFrom,
+		Domains: h.list.domains, Listed: h.list.no != 0 && h.list.err == nil,
+		Busy: map[string]bool{}, Failed: h.failed, Foreign: h.foreign, Stopping: h.stopping, Covered: map[string]bool{},
+	}
+	if h.lease.Incarnation != 0 {
+		g := h.cfg.Guard.Status()
+		h.expired = g.Incarnation != h.lease.Incarnation || g.Tripped != 0
+		in.Expired = h.expired
+	}
+	for uuid := range h.busy {
+		in.Busy[uuid] = true
+	}
+	for uuid, no := range h.settle {
+		if h.list.err == nil && h.list.no >= no {
+			delete(h.settle, uuid)
+		} else {
+			in.Busy[uuid] = true
+		}
+	}
+	for _, uuid := range h.cfg.Guard.Covered() {
+		in.Covered[uuid] = true
+	}
+	return in
+}
+
+// remember saves what the plan needs saved before anything else is done.
+func (h *Host) remember(p Plan) error {
+	r := h.record.clone()
+	r.Known = p.Known
+	for uuid, g := range p.Raise {
+		r.Executed[uuid] = max(r.Executed[uuid], g)
+	}
+	for _, o := range p.Start {
+		r.Executed[o.UUID] = max(r.Executed[o.UUID], o.Generation)
+	}
+	if len(p.Start) > maxStarts-h.starts { // the others are not begun in this round
+		for _, o := range p.Start[max(0, maxStarts-h.starts):] {
+			r.Executed[o.UUID] = h.record.Executed[o.UUID]
+			if r.Executed[o.UUID] == 0 {
+				delete(r.Executed, o.UUID)
+			}
+		}
+	}
+	return h.save(r)
+}
+
+func (h *Host) save(r Record) error {
+	if reflect.DeepEqual(r, h.record) {
+		return nil
+	}
+	if err := h.cfg.Save(r); err != nil {
+		return fmt.Errorf("save the host's record: %w", err)
+	}
+	h.record = r
+	return nil
+}
+
+// end marks the life as over and, once none of the protected VMs runs, asks for the next.
+func (h *Host) end(ctx context.Context, p Plan) {
+	if h.lease.Incarnation != 0 && !h.record.Over {
+		h.over("its lease ended")
+	}
+	if p.Ended && h.record.Over && !h.beginning {
+		h.begin(ctx)
+	}
+}
+
+// over ends the present life for good (R4).
+func (h *Host) over(why string) {
+	h.cfg.Log.Warn("this incarnation is over: every protected VM is stopped", "incarnation", h.record.Incarnation, "reason", why)
+	h.beginWhy = why
+	r := h.record.clone()
+	r.Over = true
+	if err := h.save(r); err != nil {
+		h.cfg.Log.Error("cannot save that the incarnation is over", "error", err)
+		h.record.Over = true // a restart finds it out from the guard
+	}
+}
+
+// begin asks the master for the next incarnation. Nothing protected runs here and no job is under way.
+func (h *Host) begin(ctx context.Context) {
+	s, _, _ := h.cfg.View()
+	prev := h.record.Incarnation
+	if s != nil && s.Hosts[h.cfg.Name] != nil {
+		prev = max(prev, s.Hosts[h.cfg.Name].Incarnation)
+	}
+	req := api.BeginRequest{Host: h.cfg.Name, Previous: prev, BootID: h.cfg.BootID, Run: h.cfg.Run, Why: h.beginWhy}
+	h.beginning = true
+	h.go_(func() {
+		cctx, cancel := context.WithTimeout(ctx, 5*h.cfg.Timing.Heartbeat)
+		defer cancel()
+		reply, err := h.cfg.Master.Begin(cctx, req)
+		if err != nil { // not more often than heartbeats
+			h.pause(ctx, h.cfg.Timing.Heartbeat)
+		}
+		h.bring(ctx, func() {
+			h.beginning = false
+			if err != nil {
+				h.cfg.Log.Debug("no new incarnation yet", "error", err)
+				return
+			}
+			r := Record{Incarnation: reply.Incarnation, BootID: h.cfg.BootID, Executed: map[string]uint64{}, Known: h.record.Known}
+			if err := h.save(r); err != nil {
+				h.cfg.Log.Error("cannot take up a new incarnation", "incarnation", reply.Incarnation, "error", err)
+				return
+			}
+			h.beginWhy, h.lease, h.expired = "", lease.Lease{}, false
+			clear(h.failed)
+			h.cfg.Log.Info("a new incarnation begins", "incarnation", reply.Incarnation)
+			h.beatNow = true
+		})
+	})
+}
+
+func (h *Host) pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// watch wakes Run at each lifecycle event, and subscribes again when the hypervisor was away.
+func (h *Host) watch(ctx context.Context) {
+	for ctx.Err() == nil {
+		events, err := h.cfg.Hypervisor.Subscribe(ctx)
+		if err == nil {
+			h.nudge()
+			for range events {
+				h.nudge()
+			}
+		}
+		h.pause(ctx, vmm.ReconnectDelay)
+	}
+}
+
+func (h *Host) nudge() {
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
+// relist reads the hypervisor's list when one is due, one at a time.
+func (h *Host) relist(ctx context.Context) {
+	if !h.listDue || h.listBusy {
+		return
+	}
+	h.listDue, h.listBusy = false, true
+	h.listNo++
+	l := listing{no: h.listNo}
+	h.go_(func() {
+		cctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		if l.err = h.cfg.Gate(cctx); l.err == nil {
+			l.domains, l.err = h.cfg.Hypervisor.Domains(cctx)
+		}
+		if l.err == nil {
+			l.capacity, l.err = h.cfg.Hypervisor.Capacity(cctx)
+		}
+		h.bring(ctx, func() {
+			h.listBusy = false
+			if l.err != nil && !errors.Is(l.err, context.Canceled) {
+				h.cfg.Log.Warn("the hypervisor does not answer", "error", l.err)
+				l.capacity = h.list.capacity
+				l.domains = h.list.domains
+			}
+			h.list = l
+		})
+	})
+}
+
+// publish makes the host's standing readable from other goroutines.
+func (h *Host) publish() {
+	s := Status{Incarnation: h.record.Incarnation, Lease: h.lease, Guard: guardWord(h.cfg.Guard.Status(), h.cfg.Now())}
+	if h.record.Over {
+		s.Lease = lease.Lease{}
+		s.Problems = append(s.Problems, fmt.Sprintf("incarnation %d is over (%s); a new one has not begun yet", h.record.Incarnation, h.beginWhy))
+	}
+	if h.list.err != nil {
+		s.Problems = append(s.Problems, "hypervisor: "+h.list.err.Error())
+	}
+	if s.Guard != guardRuns {
+		s.Problems = append(s.Problems, "guard: "+s.Guard+": if this agent dies nothing stops its VMs at the end of the lease")
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.pub = s
+}
+
+const guardRuns = "running"
+
+func guardWord(g fencing.Status, now time.Duration) string {
+	switch {
+	case g.Beat == 0:
+		return "not running"
+	case now-g.Beat > time.Second:
+		return fmt.Sprintf("silent for %v", (now - g.Beat).Round(100*time.Millisecond))
+	}
+	return guardRuns
+}
+
+// tell renews the report for the master when anything in it has changed.
+func (h *Host) tell(outcomes []api.OutcomeReport) {
+	r := api.HostReport{Capacity: h.list.capacity, Outcomes: outcomes, Reserve: h.cfg.Reserve, Version: h.cfg.Version,
+		Guard: guardWord(h.cfg.Guard.Status(), h.cfg.Now())}
+	r.Capacity.MemoryFree = 0 // it changes all the time; what matters is computed from the list
+	if h.list.err != nil {
+		r.HypervisorError = h.list.err.Error()
+	}
+	for _, d := range h.list.domains {
+		r.Domains = append(r.Domains, api.DomainReport{UUID: d.UUID, Name: d.Name, State: d.State, Reason: d.Reason, VCPUs: d.VCPUs,
+			Memory: d.Memory, XMLHash: d.XMLHash, Persistent: d.Persistent})
+	}
+	if reflect.DeepEqual(r, h.report) {
+		return
+	}
+	if !slices.Equal(r.Outcomes, h.report.Outcomes) && len(outcomes) > 0 {
+		h.beatNow = true // what became of a VM does not wait for the next interval
+	}
+	h.report = r
+	h.reportRev++
+}

@@ -1,0 +1,37 @@
+package host
+
+import (
+	"maps"
+	"slices"
+)
+
+// Record is what a host must not forget: which life it is in and what it has
+// executed in it. It is saved before it is used (O2, O4).
+type Record struct {
+	// Incarnation is the life the host is in; 0 before its first.
+	Incarnation uint64 `json:"incarnation"`
+	// BootID is the boot in which that life began.
+	BootID string `json:"boot_id"`
+	// Over says that the life has ended: no protected VM may run until a new one begins.
+	Over bool `json:"over"`
+	// Executed is the highest generation executed or given back, by VM UUID.
+	Executed map[string]uint64 `json:"executed,omitempty"`
+	// Known are the VMs that are protected, as far as this host knows: it stops
+	// them at the end of its lease even when it has not read the state yet.
+	Known []string `json:"known,omitempty"`
+}
+
+func (r Record) clone() Record {
+	r.Executed = maps.Clone(r.Executed)
+	if r.Executed == nil {
+		r.Executed = map[string]uint64{}
+	}
+	r.Known = slices.Clone(r.Known)
+	return r
+}
+
+// knows reports whether the VM is one the host stops at the end of its lease.
+func (r Record) knows(uuid string) bool {
+	_, ok := slices.BinarySearch(r.Known, uuid)
+	return ok
+}

@@ -1,0 +1,329 @@
+package master
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/cluster/lease"
+	"github.com/holdfast-ha/holdfast/cluster/recovery"
+	"github.com/holdfast-ha/holdfast/cluster/verdict"
+	"github.com/holdfast-ha/holdfast/config"
+	"github.com/holdfast-ha/holdfast/fsm"
+	"github.com/holdfast-ha/holdfast/vmm"
+)
+
+// input is everything the master goes by in one round.
+type input struct {
+	now     time.Duration // boot clock
+	wall    time.Time     // for people, and for the delays between retries
+	self    string
+	epoch   uint64
+	elected time.Duration
+	timing  lease.Timing
+	grace   time.Duration // how long a host that never came is waited for after an election
+	state   *fsm.State
+	hosts   map[string]*observed
+	policy  *config.Policy
+}
+
+// suspicion is a host to suspect, or to declare dead, with the command that says so.
+type suspicion struct {
+	host string
+	cmd  fsm.Command
+}
+
+// decision is what a round comes to. Suspicions and deaths are checked once more
+// when they are carried out, against what has been heard meanwhile.
+type decision struct {
+	suspect  []suspicion
+	withdraw []suspicion
+	dead     []suspicion
+	commands []fsm.Command
+	wanted   map[string][]string        // definitions to ask for, by host
+	quiet    map[string]map[string]bool // networks whose silence has been told, by host
+	next     time.Duration              // look again at the latest then; 0: nothing is due
+}
+
+func (d *decision) lookAt(at time.Duration) {
+	if d.next == 0 || at < d.next {
+		d.next = at
+	}
+}
+
+// decide is the master's office as a function: verdicts, then what hosts report,
+// then what is to be protected, then what is to be started where.
+func decide(in input) decision {
+	d := decision{wanted: map[string][]string{}, quiet: map[string]map[string]bool{}}
+	m := fsm.Meta{At: in.wall}
+	for _, h := range in.state.SortedHosts() {
+		o := in.hosts[h.Name]
+		if o == nil || h.Status != fsm.HostLive {
+			continue
+		}
+		judge(in, m, h, o, &d)
+		paths(in, m, h, o, &d)
+		reports(in, m, h, o, &d)
+		domains(in, m, h, o, &d)
+	}
+	unprotect(in, m, &d)
+	if len(d.commands) == 0 { // one kind of change a round, then look again
+		recover_(in, m, &d)
+	}
+	return d
+}
+
+// judge suspects, withdraws or declares dead (safety.md, Taking VMs over).
+func judge(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
+	v, ev := verdict.Judge(o.signals(h, in.now, in.timing, in.self))
+	heard := o.watch.Suspected != 0 && o.watch.Heard > o.watch.Suspected
+	switch {
+	case o.condemned:
+	case heard:
+		d.withdraw = append(d.withdraw, suspicion{h.Name, &fsm.SetVerdict{Meta: m, Epoch: in.epoch, Host: h.Name, Incarnation: h.Incarnation,
+			Verdict: string(verdict.Live), Evidence: ev, Text: h.Name + " is heard again"}})
+	case o.watch.Suspected == 0 && o.watch.Silent(in.now, in.timing):
+		w := o.watch
+		w.Suspected = in.now
+		at, _ := w.DeadAt(in.timing)
+		d.suspect = append(d.suspect, suspicion{h.Name, &fsm.SetVerdict{Meta: m, Epoch: in.epoch, Host: h.Name, Incarnation: h.Incarnation,
+			Verdict: string(verdict.Suspect), Evidence: ev,
+			Text: fmt.Sprintf("%s has not been heard for %v (the bound is %v); its lease is not renewed any more, and if it stays silent it is dead in %v",
+				h.Name, (in.now - o.watch.Heard).Round(time.Millisecond), in.timing.SuspectAfter(), (at - in.now).Round(10*time.Millisecond))}})
+	case o.watch.Suspected == 0:
+		d.lookAt(o.watch.Heard + in.timing.SuspectAfter())
+		if h.Verdict == string(verdict.Suspect) && v == verdict.Live && o.watch.Heard > in.elected { // an earlier master's suspicion
+			d.withdraw = append(d.withdraw, suspicion{h.Name, &fsm.SetVerdict{Meta: m, Epoch: in.epoch, Host: h.Name, Incarnation: h.Incarnation,
+				Verdict: string(verdict.Live), Evidence: ev, Text: h.Name + " is heard by the new master"}})
+		}
+	default:
+		at, _ := o.watch.DeadAt(in.timing)
+		if in.now < at {
+			d.lookAt(at)
+			return
+		}
+		d.dead = append(d.dead, suspicion{h.Name, &fsm.DeclareDead{Meta: m, Epoch: in.epoch, Host: h.Name, Incarnation: h.Incarnation, Evidence: ev,
+			Text: fmt.Sprintf("%s is dead: silent for %v, and its last lease ended for certain %v after it could have been granted",
+				h.Name, (in.now - o.watch.Heard).Round(time.Millisecond), in.timing.Wait().Round(time.Millisecond))}})
+	}
+}
+
+// paths tells people when one of several HA networks to a host falls silent, or is back.
+func paths(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
+	told := map[string]bool{}
+	s := o.signals(h, in.now, in.timing, in.self)
+	if h.Name == in.self || s.Heard > s.Bound {
+		d.quiet[h.Name] = o.quiet // the master does not send to itself; a silent host is not a silent path
+		return
+	}
+	for n, age := range s.Networks {
+		if age < 0 {
+			s.Networks[n] = in.now - in.elected
+		}
+	}
+	var events []fsm.Event
+	for _, n := range verdict.Quiet(s) {
+		told[n] = true
+		if !o.quiet[n] {
+			events = append(events, fsm.Event{Type: "network_path_lost", Severity: fsm.Warning, Host: h.Name,
+				Text: fmt.Sprintf("no heartbeat of %s over network %s for %v; it is heard over another, so nothing else changes", h.Name, n, s.Networks[n].Round(time.Millisecond))})
+		}
+	}
+	for n := range o.quiet {
+		if !told[n] {
+			events = append(events, fsm.Event{Type: "network_path_restored", Host: h.Name, Text: fmt.Sprintf("heartbeats of %s arrive over network %s again", h.Name, n)})
+		}
+	}
+	slices.SortFunc(events, func(a, b fsm.Event) int { return compare(a.Text, b.Text) })
+	d.quiet[h.Name] = told
+	if len(events) > 0 {
+		d.commands = append(d.commands, &fsm.Record{Meta: m, Epoch: in.epoch, Events: events})
+	}
+}
+
+func compare(a, b string) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// reports turns what a host says became of its VMs into commands, until the state has it.
+func reports(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
+	r := o.present()
+	if r == nil {
+		return
+	}
+	for _, x := range r.Outcomes {
+		vm := in.state.VMs[x.UUID]
+		if vm == nil || !expects(vm, h, x) {
+			continue
+		}
+		cmd := &fsm.Report{Meta: m, Epoch: in.epoch, UUID: x.UUID, Host: h.Name, Incarnation: h.Incarnation,
+			Generation: x.Generation, Outcome: fsm.Outcome(x.Outcome), Detail: x.Detail}
+		d.commands = append(d.commands, cmd)
+		if cmd.Outcome == fsm.OutcomeCrashed && in.policy.VM(vm.Name).OnCrash == config.CrashLeave {
+			d.commands = append(d.commands, &fsm.SetIntent{Meta: m, UUID: x.UUID, Intent: fsm.IntentStop, Why: `it crashed, and the policy says on_crash = "leave"`})
+		}
+	}
+}
+
+// expects reports whether the state still waits for this outcome.
+func expects(vm *fsm.VM, h *fsm.Host, x api.OutcomeReport) bool {
+	if g := vm.Sighting; g != nil && g.Host == h.Name && g.Generation == x.Generation {
+		return true
+	}
+	o := vm.Owner
+	return o != nil && o.Host == h.Name && o.Incarnation == h.Incarnation && o.Generation == x.Generation &&
+		(x.Outcome != string(fsm.OutcomeRunning) || o.Phase != fsm.PhaseRunning)
+}
+
+// domains looks through a host's list: VMs that the policy protects, VMs that a
+// person started by hand, definitions that have changed.
+func domains(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
+	r := o.present()
+	if r == nil || r.HypervisorError != "" {
+		return
+	}
+	for _, x := range r.Domains {
+		vm := in.state.VMs[x.UUID]
+		runs := x.State != vmm.Stopped
+		switch {
+		case vm == nil:
+			if p := in.policy.VM(x.Name); p.Protect && (x.Persistent || runs) && in.state.FindVM(x.Name) == nil && !runsElsewhere(in, h.Name, x.UUID, runs) {
+				d.protect(in, m, h, o, x, "policy: "+p.Why)
+			}
+		case vm.Owner == nil && vm.Sighting == nil && x.State == vmm.Running:
+			d.commands = append(d.commands, &fsm.Adopt{Meta: m, Epoch: in.epoch, UUID: x.UUID, Previous: vm.Generation, Host: h.Name, Incarnation: h.Incarnation})
+		case vm.Owner != nil && vm.Owner.Host == h.Name && vm.Owner.Phase == fsm.PhaseRunning && x.XMLHash != "" && x.XMLHash != vm.XMLHash:
+			if xml, ok := o.defs[x.UUID]; ok {
+				if packed, err := fsm.PackXML(xml); err == nil {
+					d.commands = append(d.commands, &fsm.Redefine{Meta: m, Epoch: in.epoch, UUID: x.UUID, Name: x.Name, XML: packed, XMLHash: x.XMLHash, VCPUs: x.VCPUs, Memory: x.Memory})
+				}
+			} else {
+				d.wanted[h.Name] = append(d.wanted[h.Name], x.UUID)
+			}
+		}
+	}
+}
+
+// runsElsewhere reports whether the domain is better protected where another
+// host has it: where it runs, else on the first host by name.
+func runsElsewhere(in input, host, uuid string, runsHere bool) bool {
+	for name, o := range in.hosts {
+		r := o.present()
+		if name == host || r == nil {
+			continue
+		}
+		for _, x := range r.Domains {
+			if x.UUID == uuid && (x.State != vmm.Stopped && !runsHere || x.State == vmm.Stopped && !runsHere && name < host) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// protect proposes to protect a domain of a host once its definition has come.
+func (d *decision) protect(in input, m fsm.Meta, h *fsm.Host, o *observed, x api.DomainReport, by string) {
+	xml, ok := o.defs[x.UUID]
+	if !ok {
+		d.wanted[h.Name] = append(d.wanted[h.Name], x.UUID)
+		return
+	}
+	cmd, err := protectCommand(in.epoch, m, h, x, xml, by)
+	if err == nil {
+		d.commands = append(d.commands, cmd)
+	}
+}
+
+func protectCommand(epoch uint64, m fsm.Meta, h *fsm.Host, x api.DomainReport, xml, by string) (*fsm.Protect, error) {
+	packed, err := fsm.PackXML(xml)
+	if err != nil {
+		return nil, err
+	}
+	m.By = by
+	vm := fsm.VM{UUID: x.UUID, Name: x.Name, XML: packed, XMLHash: x.XMLHash, VCPUs: x.VCPUs, Memory: x.Memory, Intent: fsm.IntentStop}
+	return &fsm.Protect{Meta: m, Epoch: epoch, VM: vm, Running: x.State != vmm.Stopped, Host: h.Name, Incarnation: h.Incarnation}, nil
+}
+
+// unprotect lets go of VMs that the policy protected and does not any more.
+func unprotect(in input, m fsm.Meta, d *decision) {
+	for _, vm := range in.state.SortedVMs() {
+		if len(vm.By) >= 6 && vm.By[:6] == "policy" && !in.policy.VM(vm.Name).Protect {
+			m.By = "policy"
+			d.commands = append(d.commands, &fsm.Unprotect{Meta: m, UUID: vm.UUID})
+		}
+	}
+}
+
+// recover_ orders starts. It waits until every live host has been heard or is
+// suspected: a new master knows nothing of the hosts' room before.
+func recover_(in input, m fsm.Meta, d *decision) {
+	var hosts []recovery.Host
+	for _, h := range in.state.SortedHosts() {
+		rh, known := room(in, h)
+		if !known {
+			return
+		}
+		hosts = append(hosts, rh)
+	}
+	for _, s := range recovery.Plan(recovery.Input{State: in.state, Hosts: hosts, Now: in.wall}) {
+		switch {
+		case s.Host != "":
+			d.commands = append(d.commands, &fsm.Assign{Meta: m, Epoch: in.epoch, UUID: s.VM.UUID, Previous: s.VM.Generation,
+				Host: s.Host, Incarnation: s.Incarnation, Why: s.Why})
+		case !s.Retry.IsZero():
+			d.lookAt(in.now + max(s.Retry.Sub(in.wall), in.timing.Heartbeat))
+		default:
+			d.commands = append(d.commands, &fsm.SetWaiting{Meta: m, Epoch: in.epoch, UUID: s.VM.UUID, Why: s.Why})
+		}
+	}
+}
+
+// room is what a host could take. known is false while the master has yet to hear from it.
+func room(in input, h *fsm.Host) (rh recovery.Host, known bool) {
+	rh = recovery.Host{Name: h.Name, Incarnation: h.Incarnation}
+	o := in.hosts[h.Name]
+	switch {
+	case h.Status == fsm.HostDead:
+		rh.Why = "it is dead"
+		return rh, true
+	case h.Status == fsm.HostJoining:
+		rh.Why, rh.Awaited = "it has not come up yet", in.now < in.elected+in.grace
+		return rh, true
+	case o == nil || o.incarnation != h.Incarnation:
+		return rh, false
+	case o.watch.Suspected != 0 || o.condemned:
+		rh.Why = "it is suspected to be dead"
+		return rh, true
+	}
+	r := o.present()
+	switch {
+	case r == nil || r.Capacity.Memory == 0 && r.HypervisorError == "":
+		rh.Why, rh.Awaited = "it has not said yet what room it has", true
+		return rh, in.now-o.since > 4*in.timing.Heartbeat
+	case r.HypervisorError != "":
+		rh.Why = "its hypervisor does not answer"
+		return rh, true
+	case r.Guard != "running":
+		rh.Why = "its guard is " + r.Guard
+		return rh, true
+	}
+	rh.Usable, rh.CPUs = true, r.Capacity.CPUs
+	if r.Capacity.Memory > r.Reserve {
+		rh.Memory = r.Capacity.Memory - r.Reserve
+	}
+	for _, x := range r.Domains {
+		vm := in.state.VMs[x.UUID]
+		if x.State != vmm.Stopped && (vm == nil || vm.Owner == nil || vm.Owner.Host != h.Name) {
+			rh.RunningMemory += x.Memory
+			rh.RunningVCPUs += x.VCPUs
+		}
+	}
+	return rh, true
+}

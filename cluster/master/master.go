@@ -1,0 +1,329 @@
+// Package master is the office of the master: hear the hosts' heartbeats and
+// acknowledge them, suspect the silent, declare dead whoever cannot hold a lease
+// any more, commit what hosts report, and order VMs started that nobody runs. The
+// decisions are one pure function (decide); this package collects what it reads
+// and carries out what it returns. Rules: docs/safety.md.
+package master
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/cluster/lease"
+	"github.com/holdfast-ha/holdfast/cluster/verdict"
+	"github.com/holdfast-ha/holdfast/config"
+	"github.com/holdfast-ha/holdfast/fsm"
+)
+
+// Log is the replicated log, as the master needs it.
+type Log interface {
+	// Confirm proves that this host leads by an entry committed after the call.
+	Confirm(ctx context.Context) error
+	// Propose commits a command and returns what the state machine answered; a
+	// refusal is a *fsm.Refusal.
+	Propose(ctx context.Context, c fsm.Command) (any, error)
+}
+
+// Config is what a Master is made of. All fields are needed.
+type Config struct {
+	Name   string
+	Timing lease.Timing
+	// Grace is how long, after an election, a VM waits for a home that has never come up.
+	Grace time.Duration
+	Log   Log
+	View  func() (*fsm.State, uint64, <-chan struct{})
+	// Policy is the policy that the state holds, parsed.
+	Policy func(*fsm.State) *config.Policy
+	Now    func() time.Duration // boot clock
+	Wall   func() time.Time
+	Gate   func(context.Context) error
+	Logger hclog.Logger
+}
+
+// Master serves the office while this host holds it (Hold), and refuses what only
+// a master can do at other times.
+type Master struct {
+	cfg Config
+
+	mu     sync.Mutex // guards office and all that hangs on it
+	office *office
+}
+
+// office is one term of office, from election to loss.
+type office struct {
+	epoch   uint64
+	elected time.Duration
+	hosts   map[string]*observed
+	news    chan struct{} // cap 1: something to decide about
+	noted   chan struct{} // closed, and replaced, at each heartbeat with news
+}
+
+// New returns a Master that holds no office.
+func New(cfg Config) *Master { return &Master{cfg: cfg} }
+
+// commitTimeout bounds one proposal. What has not been committed by then is
+// looked at anew.
+const commitTimeout = 10 * time.Second
+
+// Hold takes office and works until ctx ends or the office is lost. It is called
+// once this host has been elected, and returns why it ended.
+func (m *Master) Hold(ctx context.Context) error {
+	// R1: nothing is done on an election alone; an entry of this term must be committed and applied.
+	if err := m.cfg.Log.Confirm(ctx); err != nil {
+		return fmt.Errorf("confirm the election: %w", err)
+	}
+	elected := m.cfg.Now()
+	s, _, _ := m.cfg.View()
+	epoch := s.Office.Epoch + 1
+	cctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	if _, err := m.cfg.Log.Propose(cctx, &fsm.TakeOffice{Meta: m.meta(), Master: m.cfg.Name, Epoch: epoch}); err != nil {
+		return fmt.Errorf("take office: %w", err)
+	}
+	m.cfg.Logger.Info("holds the office", "epoch", epoch)
+	o := &office{epoch: epoch, elected: elected, hosts: map[string]*observed{}, news: make(chan struct{}, 1), noted: make(chan struct{})}
+	m.mu.Lock()
+	m.office = o
+	m.mu.Unlock()
+	defer func() {
+		m.mu.Lock()
+		m.office = nil
+		close(o.noted)
+		m.mu.Unlock()
+		m.cfg.Logger.Info("holds the office no more", "epoch", epoch)
+	}()
+	return m.work(ctx, o)
+}
+
+// work is the office's loop: gather, decide, carry out, wait.
+func (m *Master) work(ctx context.Context, o *office) error {
+	for {
+		if err := m.cfg.Gate(ctx); err != nil {
+			return err
+		}
+		_, _, changed := m.cfg.View()
+		in := m.gather(o)
+		d := decide(in)
+		if err := m.carryOut(ctx, o, d); err != nil {
+			return err
+		}
+		wait := m.cfg.Timing.Heartbeat
+		if d.next != 0 {
+			wait = min(wait, max(d.next-m.cfg.Now(), 0)+time.Millisecond)
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return ctx.Err()
+		case <-o.news:
+		case <-changed:
+		case <-t.C:
+		}
+		t.Stop()
+	}
+}
+
+func (m *Master) meta() fsm.Meta { return fsm.Meta{At: m.cfg.Wall()} }
+
+// gather fixes what the decision reads. A host of a new incarnation, or seen for
+// the first time in this office, begins a new watch.
+func (m *Master) gather(o *office) input {
+	s, _, _ := m.cfg.View()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := m.cfg.Now()
+	hosts := map[string]*observed{}
+	for name, h := range s.Hosts {
+		hosts[name] = o.observe(h, now).snapshot()
+	}
+	for name := range o.hosts {
+		if s.Hosts[name] == nil {
+			delete(o.hosts, name)
+		}
+	}
+	return input{now: now, wall: m.cfg.Wall(), self: m.cfg.Name, epoch: o.epoch, elected: o.elected, timing: m.cfg.Timing,
+		grace: m.cfg.Grace, state: s, hosts: hosts, policy: m.cfg.Policy(s)}
+}
+
+// observe returns the office's record of a host in its present incarnation. The lock is held.
+func (o *office) observe(h *fsm.Host, now time.Duration) *observed {
+	x := o.hosts[h.Name]
+	if x == nil {
+		x = newObserved(now, o.elected, h.Incarnation)
+		o.hosts[h.Name] = x
+	}
+	if x.incarnation != h.Incarnation {
+		x.incarnation, x.condemned, x.since = h.Incarnation, false, now
+		x.watch = lease.Watch{Heard: now, Elected: o.elected}
+	}
+	return x
+}
+
+// carryOut does what was decided, in the order: suspicions first, because they
+// end acknowledgements, and starts last.
+func (m *Master) carryOut(ctx context.Context, o *office, d decision) error {
+	m.mu.Lock()
+	for host, uuids := range d.wanted {
+		for _, uuid := range uuids {
+			o.hosts[host].wanted[uuid] = true
+		}
+	}
+	for host, q := range d.quiet {
+		o.hosts[host].quiet = q
+	}
+	m.mu.Unlock()
+	if len(d.suspect)+len(d.dead) > 0 {
+		// Before it suspects, and before it declares dead, the master confirms that it leads.
+		if err := m.confirm(ctx); err != nil {
+			return err
+		}
+	}
+	for _, s := range d.suspect {
+		if m.suspect(o, s.host) {
+			if err := m.propose(ctx, s.cmd); err != nil {
+				return err
+			}
+		}
+	}
+	for _, s := range d.withdraw {
+		if m.withdraw(o, s.host) {
+			if err := m.propose(ctx, s.cmd); err != nil {
+				return err
+			}
+		}
+	}
+	for _, s := range d.dead {
+		if m.condemn(o, s.host) {
+			if err := m.propose(ctx, s.cmd); err != nil {
+				return err
+			}
+		}
+	}
+	for _, c := range d.commands {
+		m.forget(o, c)
+		if err := m.propose(ctx, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// propose commits one command. A refusal means that the state has moved on: the
+// next round sees it. Anything else ends the office.
+func (m *Master) propose(ctx context.Context, c fsm.Command) error {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	_, err := m.cfg.Log.Propose(ctx, c)
+	var r *fsm.Refusal
+	if errors.As(err, &r) {
+		m.cfg.Logger.Info("a proposal was refused", "reason", r.Message)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("propose %T: %w", c, err)
+	}
+	return nil
+}
+
+func (m *Master) confirm(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	if err := m.cfg.Log.Confirm(ctx); err != nil {
+		return fmt.Errorf("confirm the office: %w", err)
+	}
+	return nil
+}
+
+// suspect stops acknowledging the host, unless it was heard meanwhile.
+func (m *Master) suspect(o *office, host string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	x, now := o.hosts[host], m.cfg.Now()
+	if x == nil || x.watch.Suspected != 0 || !x.watch.Silent(now, m.cfg.Timing) {
+		return false
+	}
+	x.watch.Suspected = now
+	return true
+}
+
+// withdraw takes a suspicion back; acknowledgements resume.
+func (m *Master) withdraw(o *office, host string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	x := o.hosts[host]
+	if x == nil || x.condemned {
+		return false
+	}
+	x.watch.Suspected = 0
+	return true
+}
+
+// condemn decides, under the lock that acknowledgements are given under, that
+// the host's death is proposed (I5). From here on it is never acknowledged again
+// in this incarnation by this office.
+func (m *Master) condemn(o *office, host string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	x := o.hosts[host]
+	if x == nil || x.condemned || x.watch.Heard > x.watch.Suspected {
+		return false
+	}
+	at, suspected := x.watch.DeadAt(m.cfg.Timing)
+	if !suspected || m.cfg.Now() < at {
+		return false
+	}
+	x.condemned = true
+	return true
+}
+
+// forget drops a definition that a command uses, so that the next change is asked for anew.
+func (m *Master) forget(o *office, c fsm.Command) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, x := range o.hosts {
+		switch c := c.(type) {
+		case *fsm.Protect:
+			delete(x.defs, c.VM.UUID)
+		case *fsm.Redefine:
+			delete(x.defs, c.UUID)
+		}
+	}
+}
+
+// Observations is what this office sees of every host.
+func (m *Master) Observations() (map[string]api.HostObservation, error) {
+	s, _, _ := m.cfg.View()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.office == nil {
+		return nil, api.ErrNotMaster
+	}
+	now := m.cfg.Now()
+	all := map[string]api.HostObservation{}
+	for name, h := range s.Hosts {
+		x := m.office.observe(h, now)
+		v, ev := verdict.Judge(x.signals(h, now, m.cfg.Timing, m.cfg.Name))
+		ob := api.HostObservation{Verdict: string(v), Evidence: ev, Applied: x.applied, Networks: map[string]time.Duration{}}
+		for _, a := range h.Addresses {
+			ob.Networks[a.Network] = -1
+			if at, ok := x.networks[a.Network]; ok {
+				ob.Networks[a.Network] = now - at
+			}
+		}
+		if at, ok := x.watch.DeadAt(m.cfg.Timing); ok && h.Status == fsm.HostLive {
+			ob.DeadIn = max(at-now, time.Millisecond)
+		}
+		if r := x.report; r != nil {
+			ob.Capacity, ob.HypervisorError, ob.Domains, ob.Guard, ob.Version = r.Capacity, r.HypervisorError, r.Domains, r.Guard, r.Version
+		}
+		all[name] = ob
+	}
+	return all, nil
+}

@@ -1,0 +1,86 @@
+package master
+
+import (
+	"maps"
+	"time"
+
+	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/cluster/lease"
+	"github.com/holdfast-ha/holdfast/cluster/verdict"
+	"github.com/holdfast-ha/holdfast/fsm"
+)
+
+// observed is what this office has seen of one host.
+type observed struct {
+	watch lease.Watch
+	// incarnation is the committed one that watch is about.
+	incarnation uint64
+	// condemned: the host's death has been proposed; nothing is withdrawn any more (R7).
+	condemned bool
+	// since is when the present life of the host or of its agent was first seen.
+	since     time.Duration
+	run       uint64
+	networks  map[string]time.Duration // when a heartbeat last came, boot clock
+	applied   uint64
+	report    *api.HostReport
+	reportRev uint64
+	// reportIncarnation is the one the report was sent in.
+	reportIncarnation uint64
+	wanted            map[string]bool   // definitions asked for, by UUID
+	defs              map[string]string // definitions that came
+	quiet             map[string]bool   // networks whose silence has been told
+}
+
+func newObserved(now, elected time.Duration, incarnation uint64) *observed {
+	return &observed{watch: lease.Watch{Heard: now, Elected: elected}, incarnation: incarnation, since: now,
+		networks: map[string]time.Duration{}, wanted: map[string]bool{}, defs: map[string]string{}, quiet: map[string]bool{}}
+}
+
+// note takes what a heartbeat says. It does not acknowledge.
+func (o *observed) note(hb api.Heartbeat, now time.Duration) (news bool) {
+	if hb.Run != o.run {
+		o.run, o.report, o.reportRev, o.since = hb.Run, nil, 0, now
+		clear(o.networks)
+	}
+	o.watch.Heard = now
+	if hb.Network != "" {
+		o.networks[hb.Network] = now
+	}
+	o.applied = max(o.applied, hb.Applied)
+	if hb.Report != nil && hb.ReportRev > o.reportRev {
+		o.report, o.reportRev, o.reportIncarnation, news = hb.Report, hb.ReportRev, hb.Incarnation, true
+	}
+	for uuid, xml := range hb.Definitions {
+		o.defs[uuid] = xml
+		delete(o.wanted, uuid)
+		news = true
+	}
+	return news
+}
+
+// present returns the report if it is of the host's present life.
+func (o *observed) present() *api.HostReport {
+	if o.report == nil || o.reportIncarnation != o.incarnation {
+		return nil
+	}
+	return o.report
+}
+
+func (o *observed) signals(h *fsm.Host, now time.Duration, t lease.Timing, by string) verdict.Signals {
+	s := verdict.Signals{Status: h.Status, Incarnation: h.Incarnation, Networks: map[string]time.Duration{},
+		Heard: now - o.watch.Heard, Suspected: o.watch.Suspected != 0, Bound: t.SuspectAfter(), By: by}
+	for _, a := range h.Addresses {
+		s.Networks[a.Network] = -1
+		if at, ok := o.networks[a.Network]; ok {
+			s.Networks[a.Network] = now - at
+		}
+	}
+	return s
+}
+
+// snapshot copies what a decision reads, so that it can be read without the lock.
+func (o *observed) snapshot() *observed {
+	c := *o
+	c.networks, c.wanted, c.defs, c.quiet = maps.Clone(o.networks), maps.Clone(o.wanted), maps.Clone(o.defs), maps.Clone(o.quiet)
+	return &c
+}

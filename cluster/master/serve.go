@@ -1,0 +1,216 @@
+package master
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/fsm"
+	"github.com/holdfast-ha/holdfast/vmm"
+)
+
+// Heartbeat takes a host's heartbeat and answers it. The acknowledgement is given
+// only after a confirmation of the office that began after receipt (I4), and not
+// to a host that is suspected, condemned or in another incarnation.
+func (m *Master) Heartbeat(ctx context.Context, hb api.Heartbeat) (api.HeartbeatReply, error) {
+	o, err := m.receive(hb)
+	if err != nil {
+		return api.HeartbeatReply{}, err
+	}
+	if err := m.cfg.Log.Confirm(ctx); err != nil {
+		return api.HeartbeatReply{}, fmt.Errorf("%w: %w", api.ErrNotMaster, err)
+	}
+	if err := m.cfg.Gate(ctx); err != nil {
+		return api.HeartbeatReply{}, err
+	}
+	s, index, _ := m.cfg.View()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	h := s.Hosts[hb.Host]
+	if m.office != o || h == nil {
+		return api.HeartbeatReply{}, api.ErrNotMaster
+	}
+	now := m.cfg.Now()
+	x := o.observe(h, now)
+	r := api.HeartbeatReply{Epoch: o.epoch, Incarnation: hb.Incarnation, Run: hb.Run, Seq: hb.Seq, Commit: index, ReportSeen: x.reportRev}
+	for uuid := range x.wanted {
+		r.Wanted = append(r.Wanted, uuid)
+	}
+	slices.Sort(r.Wanted)
+	live := s.Live(hb.Host, hb.Incarnation)
+	r.Over = hb.Incarnation != 0 && !live
+	if live && x.watch.Suspected == 0 && !x.condemned {
+		r.Acknowledged = true
+		x.watch.Acknowledged = now
+	}
+	return r, nil
+}
+
+// receive notes a heartbeat at the moment of its receipt.
+func (m *Master) receive(hb api.Heartbeat) (*office, error) {
+	s, _, _ := m.cfg.View()
+	h := s.Hosts[hb.Host]
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	o := m.office
+	if o == nil {
+		return nil, api.ErrNotMaster
+	}
+	if h == nil {
+		return nil, fmt.Errorf("%w: %s is not a member of this cluster", api.ErrRefused, hb.Host)
+	}
+	now := m.cfg.Now()
+	x := o.observe(h, now)
+	withdrawn := x.watch.Suspected != 0
+	if x.note(hb, now) || withdrawn {
+		select {
+		case o.news <- struct{}{}:
+		default:
+		}
+		close(o.noted)
+		o.noted = make(chan struct{})
+	}
+	return o, nil
+}
+
+// Begin gives a host a new incarnation. The host has stated that none of its
+// protected VMs runs.
+func (m *Master) Begin(ctx context.Context, r api.BeginRequest) (api.BeginReply, error) {
+	m.mu.Lock()
+	o := m.office
+	m.mu.Unlock()
+	if o == nil {
+		return api.BeginReply{}, api.ErrNotMaster
+	}
+	v, err := m.cfg.Log.Propose(ctx, &fsm.BeginIncarnation{Meta: m.meta(), Epoch: o.epoch, Host: r.Host, Previous: r.Previous, BootID: r.BootID, Why: r.Why})
+	if err != nil {
+		return api.BeginReply{}, err
+	}
+	inc, ok := v.(uint64)
+	if !ok {
+		return api.BeginReply{}, fmt.Errorf("begin an incarnation of %s: unexpected answer %v", r.Host, v)
+	}
+	_, index, _ := m.cfg.View()
+	return api.BeginReply{Incarnation: inc, Commit: index}, nil
+}
+
+// protectTimeout is how long a person waits for a VM's host to confirm.
+const protectTimeout = 15 * time.Second
+
+// Protect protects the VM of that name or UUID wherever it is, and returns once
+// its host has confirmed that it guards it.
+func (m *Master) Protect(ctx context.Context, name, by string) (*fsm.VM, error) {
+	ctx, cancel := context.WithTimeout(ctx, protectTimeout)
+	defer cancel()
+	for {
+		_, _, changed := m.cfg.View()
+		vm, noted, err := m.tryProtect(ctx, name, by)
+		if vm != nil || err != nil {
+			return vm, err
+		}
+		select {
+		case <-changed:
+		case <-noted:
+		case <-ctx.Done():
+			s, _, _ := m.cfg.View()
+			if vm := s.FindVM(name); vm != nil && vm.Sighting != nil {
+				return nil, fmt.Errorf("%w: %s is committed as protected, but %s has not confirmed within %v that it guards it; until it does nobody else can be given the VM: see `haadm vms show %s`",
+					api.ErrUnknownOutcome, name, vm.Sighting.Host, protectTimeout, name)
+			}
+			return nil, fmt.Errorf("%w: the host of %s has not sent its definition within %v", api.ErrUnknownOutcome, name, protectTimeout)
+		}
+	}
+}
+
+// tryProtect is one look: the VM as protected, or an error, or neither yet.
+func (m *Master) tryProtect(ctx context.Context, name, by string) (*fsm.VM, <-chan struct{}, error) {
+	s, _, _ := m.cfg.View()
+	m.mu.Lock()
+	o := m.office
+	if o == nil {
+		m.mu.Unlock()
+		return nil, nil, api.ErrNotMaster
+	}
+	noted := o.noted
+	if vm := s.FindVM(name); vm != nil {
+		m.mu.Unlock()
+		if vm.Sighting != nil {
+			return nil, noted, nil
+		}
+		return vm, noted, nil
+	}
+	h, x, err := o.find(s, name)
+	if err != nil {
+		m.mu.Unlock()
+		return nil, nil, err
+	}
+	xml, ok := o.hosts[h.Name].defs[x.UUID]
+	if !ok {
+		o.hosts[h.Name].wanted[x.UUID] = true
+		m.mu.Unlock()
+		return nil, noted, nil
+	}
+	delete(o.hosts[h.Name].defs, x.UUID)
+	m.mu.Unlock()
+	cmd, err := protectCommand(o.epoch, m.meta(), h, x, xml, by)
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, err = m.cfg.Log.Propose(ctx, cmd); err != nil {
+		return nil, nil, err
+	}
+	return nil, noted, nil
+}
+
+// find looks for a domain by name or UUID on the live hosts: where it runs, else
+// where it is defined. The lock is held.
+func (o *office) find(s *fsm.State, name string) (*fsm.Host, api.DomainReport, error) {
+	type place struct {
+		host *fsm.Host
+		dom  api.DomainReport
+	}
+	var running, defined []place
+	var all []string
+	for _, h := range s.SortedHosts() {
+		x := o.hosts[h.Name]
+		if x == nil || h.Status != fsm.HostLive || x.present() == nil {
+			continue
+		}
+		for _, d := range x.present().Domains {
+			all = append(all, d.Name)
+			if d.Name != name && d.UUID != name {
+				continue
+			}
+			if d.State == vmm.Stopped {
+				defined = append(defined, place{h, d})
+			} else {
+				running = append(running, place{h, d})
+			}
+		}
+	}
+	if len(running) > 1 {
+		return nil, api.DomainReport{}, fmt.Errorf("%w: %s runs on both %s and %s: stop one of them first", api.ErrRefused, name, running[0].host.Name, running[1].host.Name)
+	}
+	places := append(running, defined...)
+	if len(places) == 0 {
+		slices.Sort(all)
+		return nil, api.DomainReport{}, fmt.Errorf("%w: no live host has a VM named %s (there are: %s)", api.ErrRefused, name, strings.Join(slices.Compact(all), ", "))
+	}
+	for _, p := range places[1:] {
+		if p.dom.UUID != places[0].dom.UUID {
+			return nil, api.DomainReport{}, fmt.Errorf("%w: %s and %s each have another VM named %s: give the UUID (%s or %s)",
+				api.ErrRefused, places[0].host.Name, p.host.Name, name, places[0].dom.UUID, p.dom.UUID)
+		}
+	}
+	return places[0].host, places[0].dom, nil
+}
+
+// Refused reports whether an error is a rule's, not the machinery's.
+func Refused(err error) bool {
+	var r *fsm.Refusal
+	return errors.As(err, &r) || errors.Is(err, api.ErrRefused)
+}

@@ -1,0 +1,257 @@
+package fencing
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrExpired: the deadline has passed and the guard has acted (or is about to):
+// the incarnation is over for good (R4).
+var ErrExpired = errors.New("the lease has ended and the guard has acted on it")
+
+// MaxCovered is how many VMs one guard can cover.
+const MaxCovered = 1024
+
+const (
+	magic     = 0x31445247_54464c48 // "HLFTGRD1"
+	entrySize = 32
+	headSize  = 128
+	fileSize  = headSize + MaxCovered*entrySize
+)
+
+// head is the shared memory's first part. All fields are accessed atomically:
+// the agent and the guard write different ones.
+type head struct {
+	magic       uint64
+	incarnation uint64 // by the agent
+	deadline    int64  // boot clock, ns; by the agent; 0: no lease to guard
+	tripped     int64  // boot clock, ns, when the guard acted; by the guard, cleared by Begin
+	beat        int64  // boot clock, ns, of the guard's last look; by the guard
+	guardPID    uint64 // by the guard
+	killed      uint64 // processes killed since it started; by the guard
+	leftover    uint64 // processes that were still there at the guard's last look after it acted; by the guard
+}
+
+// entry is one covered VM. The process is written last and cleared first.
+type entry struct {
+	start uint64 // field 22 of /proc/PID/stat
+	uuid  [16]byte
+	pid   uint64 // 0: the entry is free
+}
+
+// Shared is the agent's and the guard's common memory: a file in a tmpfs, mapped
+// by both. It outlives an agent, so that the next one finds the lease as it is.
+type Shared struct {
+	path string
+	mem  []byte
+	mu   sync.Mutex // one agent writes entries from several goroutines
+}
+
+// OpenShared maps the file at path, creating it when it is not there. The
+// directory should be on a tmpfs: what it says must not survive a reboot.
+func OpenShared(path string) (*Shared, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("create the guard's directory: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the guard's memory: %w", err)
+	}
+	defer f.Close() //nolint:errcheck // the mapping outlives the descriptor
+	if err := f.Truncate(fileSize); err != nil {
+		return nil, fmt.Errorf("size the guard's memory %s: %w", path, err)
+	}
+	mem, err := unix.Mmap(int(f.Fd()), 0, fileSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("map the guard's memory %s: %w", path, err)
+	}
+	s := &Shared{path: path, mem: mem}
+	h := s.head()
+	if !atomic.CompareAndSwapUint64(&h.magic, 0, magic) && atomic.LoadUint64(&h.magic) != magic {
+		_ = unix.Munmap(mem)
+		return nil, fmt.Errorf("the guard's memory %s was written by another program or version: stop the agent and the guard, remove the file and start them", path)
+	}
+	return s, nil
+}
+
+// Close unmaps the memory. The guard goes on.
+func (s *Shared) Close() error { return unix.Munmap(s.mem) }
+
+func (s *Shared) head() *head { return (*head)(unsafe.Pointer(&s.mem[0])) }
+
+func (s *Shared) entries() []entry {
+	return unsafe.Slice((*entry)(unsafe.Pointer(&s.mem[headSize])), MaxCovered)
+}
+
+// Status is what the shared memory says.
+type Status struct {
+	Incarnation uint64
+	Deadline    time.Duration // boot clock; 0: none
+	Tripped     time.Duration // boot clock; 0: not
+	Beat        time.Duration // boot clock of the guard's last look; 0: never
+	GuardPID    int
+	Covered     int // VMs
+	Leftover    int // processes the guard could not get rid of yet
+}
+
+// Status reads the memory.
+func (s *Shared) Status() Status {
+	h := s.head()
+	n := 0
+	for i := range s.entries() {
+		if atomic.LoadUint64(&s.entries()[i].pid) != 0 {
+			n++
+		}
+	}
+	return Status{
+		Incarnation: atomic.LoadUint64(&h.incarnation),
+		Deadline:    time.Duration(atomic.LoadInt64(&h.deadline)),
+		Tripped:     time.Duration(atomic.LoadInt64(&h.tripped)),
+		Beat:        time.Duration(atomic.LoadInt64(&h.beat)),
+		GuardPID:    int(atomic.LoadUint64(&h.guardPID)),
+		Covered:     n,
+		Leftover:    int(atomic.LoadUint64(&h.leftover)),
+	}
+}
+
+// Begin starts to guard a new incarnation until deadline. Nothing may be covered
+// from an earlier one: the caller has proven that none of its VMs runs.
+func (s *Shared) Begin(incarnation uint64, deadline time.Duration) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.head()
+	if old := atomic.LoadUint64(&h.incarnation); incarnation <= old && old != 0 {
+		return fmt.Errorf("begin to guard incarnation %d: the guard has seen %d", incarnation, old)
+	}
+	// The order matters to a guard that looks between two of these: it sees no deadline until all is set.
+	atomic.StoreInt64(&h.deadline, 0)
+	for i := range s.entries() {
+		atomic.StoreUint64(&s.entries()[i].pid, 0)
+	}
+	atomic.StoreUint64(&h.incarnation, incarnation)
+	atomic.StoreInt64(&h.tripped, 0)
+	atomic.StoreInt64(&h.deadline, int64(deadline))
+	return nil
+}
+
+// Extend moves the deadline of the incarnation forward. ErrExpired when the
+// guard has acted already: the lease cannot be had back.
+func (s *Shared) Extend(incarnation uint64, deadline time.Duration) error {
+	h := s.head()
+	if atomic.LoadUint64(&h.incarnation) != incarnation || atomic.LoadInt64(&h.tripped) != 0 {
+		return ErrExpired
+	}
+	for {
+		old := atomic.LoadInt64(&h.deadline)
+		if old == 0 {
+			return ErrExpired
+		}
+		if int64(deadline) <= old {
+			break
+		}
+		if atomic.CompareAndSwapInt64(&h.deadline, old, int64(deadline)) {
+			break
+		}
+	}
+	if atomic.LoadInt64(&h.tripped) != 0 {
+		return ErrExpired
+	}
+	return nil
+}
+
+// Cover adds a VM's process to those that the guard kills. It is called before
+// the VM's processors run. ErrExpired when the guard has acted: whether it saw
+// the process is not known, so the caller kills it.
+func (s *Shared) Cover(uuid string, pid int, start uint64) error {
+	id, err := parseUUID(uuid)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	free := -1
+	for i := range s.entries() {
+		e := &s.entries()[i]
+		p := atomic.LoadUint64(&e.pid)
+		switch {
+		case p == 0 && free < 0:
+			free = i
+		case p != 0 && e.uuid == id && p == uint64(pid) && e.start == start:
+			return s.coverable()
+		case p != 0 && e.uuid == id: // an earlier process of this VM
+			atomic.StoreUint64(&e.pid, 0)
+			if free < 0 {
+				free = i
+			}
+		}
+	}
+	if free < 0 {
+		return fmt.Errorf("cover VM %s: the guard covers %d VMs already, which is the most it can", uuid, MaxCovered)
+	}
+	e := &s.entries()[free]
+	e.start, e.uuid = start, id
+	atomic.StoreUint64(&e.pid, uint64(pid))
+	// Either the guard's pass over the entries comes after this store and sees
+	// it, or the guard set tripped before this load.
+	return s.coverable()
+}
+
+func (s *Shared) coverable() error {
+	if atomic.LoadInt64(&s.head().tripped) != 0 {
+		return ErrExpired
+	}
+	return nil
+}
+
+// Uncover takes a VM out: it is proven gone, or protected no more.
+func (s *Shared) Uncover(uuid string) {
+	id, err := parseUUID(uuid)
+	if err != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.entries() {
+		if e := &s.entries()[i]; atomic.LoadUint64(&e.pid) != 0 && e.uuid == id {
+			atomic.StoreUint64(&e.pid, 0)
+		}
+	}
+}
+
+// Covered lists the VMs that are covered, by UUID.
+func (s *Shared) Covered() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var uuids []string
+	for i := range s.entries() {
+		if e := &s.entries()[i]; atomic.LoadUint64(&e.pid) != 0 {
+			uuids = append(uuids, formatUUID(e.uuid))
+		}
+	}
+	return uuids
+}
+
+func parseUUID(s string) (id [16]byte, err error) {
+	b, err := hex.DecodeString(strings.ReplaceAll(s, "-", ""))
+	if err != nil || len(b) != 16 {
+		return id, fmt.Errorf("UUID %.50q is not one", s)
+	}
+	copy(id[:], b)
+	return id, nil
+}
+
+func formatUUID(id [16]byte) string {
+	return fmt.Sprintf("%08x-%04x-%04x-%04x-%012x", binary.BigEndian.Uint32(id[:4]), binary.BigEndian.Uint16(id[4:6]),
+		binary.BigEndian.Uint16(id[6:8]), binary.BigEndian.Uint16(id[8:10]), id[10:])
+}
