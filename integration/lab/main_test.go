@@ -54,10 +54,10 @@ func (w testWriter) Write(line []byte) (int, error) {
 	return len(line), err
 }
 
-// within is a context for one step of a test.
+// within is a context for one step of a test, also in a cleanup.
 func within(t *testing.T, d time.Duration) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), d)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), d)
 	t.Cleanup(cancel)
 	return ctx
 }
