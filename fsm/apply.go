@@ -187,12 +187,15 @@ func (c *BeginIncarnation) apply(s *State) (any, *Refusal) {
 	if c.Previous != h.Incarnation {
 		return refuse(CodeStale, "%s asks for the life after incarnation %d, but its last one is %d", c.Host, c.Previous, h.Incarnation)
 	}
-	for _, vm := range s.Owned(h.Name, h.Incarnation) {
-		s.release(s.editVM(vm.UUID), c.Meta, fmt.Sprintf("%s stopped it (%s)", h.Name, c.Why))
-	}
+	owned := s.Owned(h.Name, h.Incarnation)
 	h.Incarnation++
 	h.Status, h.BootID, h.Since, h.Verdict, h.Evidence = HostLive, c.BootID, c.At, "live", nil
-	s.emit(c.Meta, Event{Type: EventHostAvailable, Host: h.Name, Text: fmt.Sprintf("%s begins incarnation %d: %s", h.Name, h.Incarnation, c.Why)})
+	id := s.emit(c.Meta, Event{Type: EventHostAvailable, Host: h.Name, Text: fmt.Sprintf("%s begins incarnation %d: %s", h.Name, h.Incarnation, c.Why)})
+	for _, vm := range owned {
+		vm = s.editVM(vm.UUID)
+		s.release(vm, c.Meta, fmt.Sprintf("%s stopped it (%s)", h.Name, c.Why))
+		vm.Cause = id
+	}
 	return h.Incarnation, nil
 }
 
@@ -224,7 +227,7 @@ func (c *SetVerdict) apply(s *State) (any, *Refusal) {
 	e := Event{Type: EventHostSuspected, Severity: Warning, Host: c.Host, Text: c.Text, Evidence: c.Evidence}
 	if c.Verdict == "live" {
 		e.Type, e.Severity = EventHostHeardAgain, Info
-		e.Cause = s.cause(func(e *Event) bool { return e.Type == EventHostSuspected && e.Host == c.Host })
+		e.Cause = s.suspicion(c.Host)
 	}
 	s.emit(c.Meta, e)
 	return nil, nil
@@ -240,11 +243,12 @@ func (c *DeclareDead) apply(s *State) (any, *Refusal) {
 	h := s.editHost(c.Host)
 	h.Status, h.Since, h.Verdict, h.Evidence = HostDead, c.At, "dead", c.Evidence
 	owned := s.Owned(h.Name, h.Incarnation)
+	id := s.emit(c.Meta, Event{Type: EventHostDead, Severity: Critical, Host: c.Host, Text: c.Text, Evidence: c.Evidence, Cause: s.suspicion(c.Host)})
 	for _, vm := range owned {
-		s.release(s.editVM(vm.UUID), c.Meta, fmt.Sprintf("%s was declared dead", h.Name))
+		vm = s.editVM(vm.UUID)
+		s.release(vm, c.Meta, fmt.Sprintf("%s was declared dead", h.Name))
+		vm.Cause = id
 	}
-	s.emit(c.Meta, Event{Type: EventHostDead, Severity: Critical, Host: c.Host, Text: c.Text, Evidence: c.Evidence,
-		Cause: s.cause(func(e *Event) bool { return e.Type == EventHostSuspected && e.Host == c.Host })})
 	return len(owned), nil
 }
 
@@ -286,7 +290,7 @@ func (c *Protect) apply(s *State) (any, *Refusal) {
 		delete(s.writeLoose(), vm.UUID)
 	}
 	s.writeVMs()[vm.UUID] = &vm
-	s.emit(c.Meta, Event{Type: EventVMProtected, VM: vm.Name, Host: c.Host, Text: fmt.Sprintf("%s is protected, by %s", vm.Name, c.By)})
+	vm.Cause = s.emit(c.Meta, Event{Type: EventVMProtected, VM: vm.Name, Host: c.Host, Text: fmt.Sprintf("%s is protected, by %s", vm.Name, c.By)})
 	return &vm, nil
 }
 
@@ -344,16 +348,7 @@ func (c *Assign) apply(s *State) (any, *Refusal) {
 	vm.Generation++
 	vm.Owner = &Placement{Host: c.Host, Incarnation: c.Incarnation, Generation: vm.Generation, Phase: PhaseOrdered, At: c.At, Why: c.Why}
 	vm.Waiting = ""
-	cause := s.cause(func(e *Event) bool {
-		switch e.Type {
-		case EventVMCrashed, EventVMStartFailed, EventVMIntentChanged, EventVMProtected:
-			return e.VM == vm.Name
-		case EventHostDead, EventHostAvailable:
-			return e.Host == vm.Home
-		}
-		return false
-	})
-	s.emit(c.Meta, Event{Type: EventVMAssigned, VM: vm.Name, From: vm.Home, To: c.Host, Host: c.Host, Cause: cause,
+	vm.Cause = s.emit(c.Meta, Event{Type: EventVMAssigned, VM: vm.Name, From: vm.Home, To: c.Host, Host: c.Host, Cause: vm.Cause,
 		Text: fmt.Sprintf("start of %s ordered on %s, generation %d: %s", vm.Name, c.Host, vm.Generation, c.Why)})
 	return vm.Generation, nil
 }
@@ -388,7 +383,7 @@ func (c *Adopt) apply(s *State) (any, *Refusal) {
 	}
 	vm := s.editVM(c.UUID)
 	vm.see(c.Host, c.Meta)
-	s.emit(c.Meta, Event{Type: EventVMSeenRunning, VM: vm.Name, Host: c.Host, Text: fmt.Sprintf("%s runs on %s, started by hand", vm.Name, c.Host)})
+	vm.Cause = s.emit(c.Meta, Event{Type: EventVMSeenRunning, VM: vm.Name, Host: c.Host, Text: fmt.Sprintf("%s runs on %s, started by hand", vm.Name, c.Host)})
 	return vm.Generation, nil
 }
 
@@ -405,12 +400,13 @@ func (c *Report) confirm(s *State, vm *VM) (any, *Refusal) {
 		if c.Outcome == OutcomeStopped {
 			vm.Intent, vm.Waiting = IntentStop, ""
 		}
-		s.emit(c.Meta, Event{Type: EventVMStopped, VM: vm.Name, Host: c.Host, Text: fmt.Sprintf("%s stopped on %s before it was guarded there: %s", vm.Name, c.Host, c.Detail)})
+		vm.Cause = s.emit(c.Meta, Event{Type: EventVMStopped, VM: vm.Name, Host: c.Host, Cause: vm.Cause, Text: fmt.Sprintf("%s stopped on %s before it was guarded there: %s", vm.Name, c.Host, c.Detail)})
 		return nil, nil
 	}
 	vm.Intent, vm.Waiting, vm.WaitingSince, vm.Home = IntentRun, "", time.Time{}, c.Host
 	vm.Owner = &Placement{Host: c.Host, Incarnation: c.Incarnation, Generation: vm.Generation, Phase: PhaseRunning, At: c.At, Why: "it was seen running there"}
-	s.emit(c.Meta, Event{Type: EventVMStarted, VM: vm.Name, Host: c.Host, Text: fmt.Sprintf("%s runs on %s and is guarded there, generation %d", vm.Name, c.Host, c.Generation)})
+	s.emit(c.Meta, Event{Type: EventVMStarted, VM: vm.Name, Host: c.Host, Cause: vm.Cause, Text: fmt.Sprintf("%s runs on %s and is guarded there, generation %d", vm.Name, c.Host, c.Generation)})
+	vm.Cause = 0
 	return nil, nil
 }
 
@@ -433,15 +429,14 @@ func (c *Report) apply(s *State) (any, *Refusal) {
 		return nil, nil
 	}
 	vm = s.editVM(c.UUID)
-	ordered := s.cause(func(e *Event) bool { return e.Type == EventVMAssigned && e.VM == vm.Name && e.To == c.Host })
-	e := Event{VM: vm.Name, Host: c.Host, Text: c.Detail}
+	e := Event{VM: vm.Name, Host: c.Host, Text: c.Detail, Cause: vm.Cause}
 	switch c.Outcome {
 	case OutcomeRunning:
 		vm.Owner.Phase, vm.Home = PhaseRunning, c.Host
 		if n := len(vm.Failures); n > 0 && c.At.Sub(vm.Failures[n-1].At) > failureMemory {
 			vm.Failures = nil
 		}
-		e.Type, e.Cause = EventVMStarted, ordered
+		e.Type = EventVMStarted
 		e.Text = fmt.Sprintf("%s runs on %s, generation %d", vm.Name, c.Host, c.Generation)
 		if !vm.WaitingSince.IsZero() {
 			e.Text += fmt.Sprintf(", %.1f s after it lost its owner", c.At.Sub(vm.WaitingSince).Seconds())
@@ -458,12 +453,16 @@ func (c *Report) apply(s *State) (any, *Refusal) {
 	case OutcomeStartFailed:
 		s.release(vm, c.Meta, fmt.Sprintf("its start on %s failed: %s", c.Host, c.Detail))
 		vm.fail(c, false)
-		e.Type, e.Severity, e.Cause = EventVMStartFailed, Warning, ordered
+		e.Type, e.Severity = EventVMStartFailed, Warning
 	case OutcomeReleased:
 		s.release(vm, c.Meta, fmt.Sprintf("%s gave it back: %s", c.Host, c.Detail))
 		e.Type, e.Severity = EventVMStopped, Warning
 	}
-	s.emit(c.Meta, e)
+	id := s.emit(c.Meta, e)
+	vm.Cause = 0
+	if vm.Owner == nil {
+		vm.Cause = id
+	}
 	return nil, nil
 }
 
@@ -484,10 +483,10 @@ func (c *SetIntent) apply(s *State) (any, *Refusal) {
 	}
 	vm.Intent = c.Intent
 	vm.Failures = nil
+	id := s.emit(c.Meta, Event{Type: EventVMIntentChanged, VM: vm.Name, Host: vm.Home, Text: fmt.Sprintf("%s shall %s: %s", vm.Name, c.Intent, c.Why)})
 	if c.Intent == IntentRun && vm.Owner == nil && vm.Sighting == nil {
-		vm.WaitingSince, vm.Waiting = c.At, "a person wants it running"
+		vm.WaitingSince, vm.Waiting, vm.Cause = c.At, "a person wants it running", id
 	}
-	s.emit(c.Meta, Event{Type: EventVMIntentChanged, VM: vm.Name, Host: vm.Home, Text: fmt.Sprintf("%s shall %s: %s", vm.Name, c.Intent, c.Why)})
 	return nil, nil
 }
 
@@ -522,6 +521,6 @@ func (c *SetWaiting) apply(s *State) (any, *Refusal) {
 		return nil, nil
 	}
 	vm.Waiting = c.Why
-	s.emit(c.Meta, Event{Type: EventVMNoHost, Severity: Critical, VM: vm.Name, From: vm.Home, Text: fmt.Sprintf("%s cannot be started: %s", vm.Name, c.Why)})
+	s.emit(c.Meta, Event{Type: EventVMNoHost, Severity: Critical, VM: vm.Name, From: vm.Home, Cause: vm.Cause, Text: fmt.Sprintf("%s cannot be started: %s", vm.Name, c.Why)})
 	return nil, nil
 }

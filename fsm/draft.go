@@ -97,12 +97,19 @@ func (s *State) emit(m Meta, e Event) uint64 {
 	return e.ID
 }
 
-// cause finds the newest event of that type about the host or VM, as the cause
-// of what follows from it; 0 when it is no longer kept.
-func (s *State) cause(match func(*Event) bool) uint64 {
+// suspicion is the event by which the host came under the suspicion that it is
+// under now; 0 when it is under none, or the event is no longer kept.
+func (s *State) suspicion(host string) uint64 {
 	for i := len(s.Events) - 1; i >= 0; i-- {
-		if match(&s.Events[i]) {
-			return s.Events[i].ID
+		e := &s.Events[i]
+		if e.Host != host {
+			continue
+		}
+		switch e.Type {
+		case EventHostSuspected:
+			return e.ID
+		case EventHostHeardAgain, EventHostAvailable, EventHostJoined:
+			return 0
 		}
 	}
 	return 0

@@ -155,6 +155,9 @@ type VM struct {
 	Failures []Failure `json:"failures,omitempty"`
 	// Waiting says why nobody owns it, while it shall run and nobody does.
 	Waiting string `json:"waiting,omitempty"`
+	// Cause is the event that what happens to the VM next follows from: what took its
+	// owner away, or the order to start it. 0 while it runs.
+	Cause uint64 `json:"cause,omitempty"`
 	// WaitingSince is when it lost its owner; for reports of how long it was down.
 	WaitingSince time.Time `json:"waiting_since,omitzero"`
 }
