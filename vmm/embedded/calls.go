@@ -127,11 +127,11 @@ func (h *Host) create(uuid string) (vmm.Process, error) {
 		return vmm.Process{}, fmt.Errorf("%s: %w", d.Name, vmm.ErrRunning)
 	}
 	if err := h.consumeFault(d); err != nil {
-		d.reason = vmm.ReasonFailed
-		h.emit(d, vmm.EventStopped)
+		d.reason = vmm.ReasonFailed // libvirt has no event for this either
 		return vmm.Process{}, err
 	}
 	h.spawn(d)
+	h.emit(d, vmm.EventStarted) // libvirt says both, in this order
 	h.emit(d, vmm.EventPaused)
 	return d.process, nil
 }

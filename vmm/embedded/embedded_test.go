@@ -189,7 +189,13 @@ func TestWhoStoppedIt(t *testing.T) {
 			err := h.CrashVM("vm1")
 			h.SetDown(false)
 			return err
-		}, vmm.Stopped, vmm.ReasonUnknown, EndedCrashed},
+		}, vmm.Stopped, vmm.ReasonCrashed, EndedCrashed},
+		{"guest while the daemon is away", func(h *Host) error {
+			h.SetDown(true)
+			err := h.GuestShutdown("vm1")
+			h.SetDown(false)
+			return err
+		}, vmm.Stopped, vmm.ReasonCrashed, EndedShutdown},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -71,7 +71,9 @@ func (h *Host) SetDelays(d Delays) {
 
 // SetDown takes the daemon away, or brings it back. While it is away calls return
 // vmm.ErrUnavailable, subscriptions close, VMs go on, and Kill works by the
-// process. A daemon that comes back does not know why stopped VMs have stopped.
+// process. A daemon that comes back does not know why VMs had stopped before it went
+// (vmm.ReasonUnknown), and takes those that ended while it was away for crashed,
+// also when the guest shut itself down.
 func (h *Host) SetDown(down bool) {
 	h.mu.Lock()
 	defer h.unlock()

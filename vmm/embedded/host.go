@@ -2,8 +2,9 @@
 // values, its disks are entries in a World that all hosts share. It carries the
 // simulation (everything is deterministic and works in a testing/synctest bubble)
 // and the demo without QEMU. It imitates what libvirt was seen to do, the awkward
-// parts above all: a daemon that restarts forgets why a VM stopped, a call that
-// was given up takes effect later all the same.
+// parts above all: a daemon that restarts forgets why a VM stopped and takes one
+// that ended meanwhile for crashed, a call that was given up takes effect later
+// all the same.
 package embedded
 
 import (
@@ -215,7 +216,7 @@ func (h *Host) stop(d *domain, reason vmm.Reason, how Ending) {
 		h.world.end(d.run, how)
 	}
 	if h.answers == refusing {
-		reason = vmm.ReasonUnknown // nobody was there to see it end
+		reason = vmm.ReasonCrashed // what libvirtd says of a process that it does not find again
 	}
 	d.state, d.reason, d.process = vmm.Stopped, reason, vmm.Process{}
 	h.emit(d, vmm.EventStopped)

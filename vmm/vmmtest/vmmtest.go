@@ -138,7 +138,9 @@ func (c *checker) life(t *testing.T) {
 	if err := h.Kill(c.ctx(t), id); err != nil {
 		t.Fatalf("kill while paused: %v", err)
 	}
-	c.wantEvents(t, events, id, vmm.EventDefined, vmm.EventResumed, vmm.EventStopped, vmm.EventStopped)
+	c.wantEvents(t, events, id,
+		vmm.EventDefined, vmm.EventStarted, vmm.EventPaused, vmm.EventResumed, vmm.EventStopped,
+		vmm.EventStarted, vmm.EventPaused, vmm.EventStopped)
 }
 
 // wantEvents waits until the kinds have come for a domain in this order; others
