@@ -71,6 +71,8 @@ type VMPolicy struct {
 	OnCrash         string // CrashRestart or CrashLeave
 	RestartAttempts int
 	Why             string // the rule that decided: vm "db1", vms "web" or defaults.protect = "all"
+	// Listed says that a vm or vms block decided, not the defaults.
+	Listed bool
 }
 
 // VM finds what holds for the VM of that name. One rule decides: its own vm
@@ -96,7 +98,7 @@ func (p *Policy) VM(name string) VMPolicy {
 		}
 	}
 	if ok {
-		v.Protect = rule.Protect
+		v.Protect, v.Listed = rule.Protect, true
 		if rule.OnCrash != "" {
 			v.OnCrash = rule.OnCrash
 		}

@@ -164,14 +164,14 @@ vm "db1" {
 		vm       string
 		want     VMPolicy
 	}{
-		{"own block", "", "db1", VMPolicy{true, "leave", 3, `vm "db1"`}},
-		{"own block says no", `defaults { protect = "all" }`, "vdi", VMPolicy{false, "restart", 3, `vm "vdi"`}},
-		{"own block goes before a selector", "", "web-9", VMPolicy{true, "restart", 3, `vm "web-9"`}},
-		{"first selector that matches", "", "web-1", VMPolicy{true, "leave", 3, `vms "web"`}},
-		{"second selector", `defaults { on_crash = "leave" }`, "wiki", VMPolicy{false, "leave", 3, `vms "w"`}},
-		{"none, listed", "", "other", VMPolicy{false, "restart", 3, `defaults.protect = "listed"`}},
-		{"none, all", `defaults { protect = "all" }`, "other", VMPolicy{true, "restart", 3, `defaults.protect = "all"`}},
-		{"attempts", `defaults { restart_attempts = 7 }`, "db1", VMPolicy{true, "leave", 7, `vm "db1"`}},
+		{"own block", "", "db1", VMPolicy{true, "leave", 3, `vm "db1"`, true}},
+		{"own block says no", `defaults { protect = "all" }`, "vdi", VMPolicy{false, "restart", 3, `vm "vdi"`, true}},
+		{"own block goes before a selector", "", "web-9", VMPolicy{true, "restart", 3, `vm "web-9"`, true}},
+		{"first selector that matches", "", "web-1", VMPolicy{true, "leave", 3, `vms "web"`, true}},
+		{"second selector", `defaults { on_crash = "leave" }`, "wiki", VMPolicy{false, "leave", 3, `vms "w"`, true}},
+		{"none, listed", "", "other", VMPolicy{false, "restart", 3, `defaults.protect = "listed"`, false}},
+		{"none, all", `defaults { protect = "all" }`, "other", VMPolicy{true, "restart", 3, `defaults.protect = "all"`, false}},
+		{"attempts", `defaults { restart_attempts = 7 }`, "db1", VMPolicy{true, "leave", 7, `vm "db1"`, true}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -3,6 +3,7 @@ package api
 import (
 	"time"
 
+	"github.com/holdfast-ha/holdfast/cluster/lease"
 	"github.com/holdfast-ha/holdfast/vmm"
 )
 
@@ -133,4 +134,6 @@ type JoinReply struct {
 	SealKey     []byte `json:"seal_key"` // opens what the state keeps sealed
 	// Peers are the addresses of all members, by name.
 	Peers map[string][]Address `json:"peers"`
+	// Timing is the cluster's: a host must know it before it can hold a lease.
+	Timing lease.Timing `json:"timing"`
 }

@@ -1,0 +1,81 @@
+// Package agent puts one host's agent together: identity, connections, the
+// replicated log, the host's duty, the master's office and the API. It decides
+// nothing. What differs between a real host, the demo and the simulation comes in
+// by Env.
+package agent
+
+import (
+	"context"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/cluster/host"
+	"github.com/holdfast-ha/holdfast/cluster/identity"
+	"github.com/holdfast-ha/holdfast/cluster/lease"
+	"github.com/holdfast-ha/holdfast/cluster/peer"
+	"github.com/holdfast-ha/holdfast/cluster/raftnode"
+	"github.com/holdfast-ha/holdfast/vmm"
+)
+
+// Env is the world that an agent lives in. All fields are needed but those that
+// say otherwise.
+type Env struct {
+	// Name is this host's, unique in the cluster.
+	Name string
+	// Listen is where this host listens on each HA network, preferred first.
+	Listen []peer.Address
+	// Reserve is the memory kept for the host itself, bytes.
+	Reserve uint64
+	Version string
+	// BootID changes with each boot of the machine.
+	BootID string
+	// Run is a random number of this life of the agent.
+	Run uint64
+
+	Network    peer.Network
+	Hypervisor vmm.Hypervisor
+	Guard      host.Guard
+	Store      Store
+	// Now reads the boot clock, Wall the wall clock (for people).
+	Now  func() time.Duration
+	Wall func() time.Time
+	// Gate is called before each step of the agent's loops; nil: never blocks. The
+	// simulation freezes an agent in it.
+	Gate func(context.Context) error
+	// Grace is how long after an election VMs wait for a home that has never come up; 0: two minutes.
+	Grace  time.Duration
+	Logger hclog.Logger
+}
+
+// Store is what of an agent outlives its process.
+type Store interface {
+	// Membership returns what was saved last; nil when this host is no member of a cluster.
+	Membership() (*Membership, error)
+	SaveMembership(*Membership) error
+	// Record is the host's own (host.Record); the zero Record when none was saved.
+	Record() (host.Record, error)
+	SaveRecord(host.Record) error
+	// OpenRaft opens the log's stores. The agent closes them.
+	OpenRaft(hclog.Logger) (raftnode.Stores, error)
+}
+
+// Membership is what makes this host a member before it has heard from anybody.
+type Membership struct {
+	Identity *identity.Identity
+	Timing   lease.Timing
+	// Peers is where the members listened when last heard of.
+	Peers map[string][]peer.Address
+	// Genesis is the command that creates the cluster, kept by the first host
+	// until it has been committed.
+	Genesis []byte
+}
+
+func peerAddresses(all []api.Address) []peer.Address {
+	out := make([]peer.Address, 0, len(all))
+	for _, a := range all {
+		out = append(out, peer.Address(a))
+	}
+	return out
+}

@@ -1,0 +1,355 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/cluster/host"
+	"github.com/holdfast-ha/holdfast/cluster/master"
+	"github.com/holdfast-ha/holdfast/cluster/peer"
+	"github.com/holdfast-ha/holdfast/cluster/raftnode"
+	"github.com/holdfast-ha/holdfast/fsm"
+)
+
+// member is this host's life as a member of a cluster.
+type member struct {
+	agent   *Agent
+	ms      *Membership
+	log     hclog.Logger
+	machine *fsm.Machine
+	stores  raftnode.Stores
+	book    *peer.Book
+	dialer  *peer.Dialer
+	node    *raftnode.Node
+	server  *peer.Server
+	api     *api.Server
+	host    *host.Host
+	master  *master.Master
+	any     *http.Transport            // to a member over any network
+	over    map[string]*http.Transport // over exactly one
+}
+
+// enter builds a member from the bottom up. On an error nothing is left open.
+func (a *Agent) enter(ms *Membership) (_ *member, err error) {
+	env := a.env
+	m := &member{agent: a, ms: ms, log: env.Logger, machine: fsm.New(), book: &peer.Book{}, over: map[string]*http.Transport{}}
+	m.book.Update(ms.Peers)
+	m.dialer = &peer.Dialer{Network: env.Network, Book: m.book, Identity: ms.Identity}
+	record, err := env.Store.Record()
+	if err != nil {
+		return nil, fmt.Errorf("read this host's record: %w", err)
+	}
+	if m.stores, err = env.Store.OpenRaft(m.log.Named("store")); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			m.close()
+		}
+	}()
+	networks := make([]string, 0, len(env.Listen))
+	for _, l := range env.Listen {
+		networks = append(networks, l.Network)
+		m.over[l.Network] = m.dialer.Transport(l.Network)
+	}
+	m.any = m.dialer.Transport("")
+	if m.node, err = raftnode.New(raftnode.Config{Name: env.Name, ClusterID: ms.Identity.ClusterID, Networks: networks, Election: ms.Timing.Election,
+		Stores: m.stores, Machine: m.machine, Dialer: m.dialer, Logger: m.log.Named("raft")}); err != nil {
+		return nil, err
+	}
+	m.api = api.NewServer(a, api.Options{Logger: m.log.Named("api"), Caller: m.caller, Forward: m.any, Timing: a.timing})
+	if m.server, err = peer.Listen(peer.ServerConfig{Network: env.Network, Listen: env.Listen, Identity: ms.Identity, Allow: m.allow,
+		Raft:    func(c net.Conn, _ peer.Peer) { m.node.Handoff(c) },
+		Handler: m.api.Peers(), Logger: m.log.Named("peer")}); err != nil {
+		return nil, err
+	}
+	m.master = master.New(master.Config{Name: env.Name, Timing: ms.Timing, Grace: env.Grace, Log: replicated{m.node}, View: m.machine.View, Policy: a.parsed,
+		Now: env.Now, Wall: env.Wall, Gate: env.Gate, Logger: m.log.Named("master")})
+	m.host = host.New(host.Config{Name: env.Name, Networks: networks, Timing: ms.Timing, BootID: env.BootID, Run: env.Run, Reserve: env.Reserve,
+		Version: env.Version, Hypervisor: env.Hypervisor, Guard: env.Guard, Master: toMaster{m}, View: m.machine.View,
+		Record: record, Save: env.Store.SaveRecord, Now: env.Now, Gate: env.Gate, Log: m.log.Named("host")})
+	return m, nil
+}
+
+func (m *member) close() {
+	if m.node != nil {
+		m.node.Shutdown()
+	}
+	for _, t := range m.over {
+		t.CloseIdleConnections()
+	}
+	if m.any != nil {
+		m.any.CloseIdleConnections()
+	}
+	if err := m.stores.Close(); err != nil {
+		m.log.Warn("cannot close the log's stores", "error", err)
+	}
+}
+
+// run lives as a member until ctx ends or a part of it cannot go on.
+func (m *member) run(ctx context.Context) error {
+	g, ctx := newGroup(ctx)
+	defer m.close()
+	g.run("raft", func() error { return m.node.Run(ctx) })
+	g.run("cluster port", func() error { return m.server.Run(ctx) })
+	g.run("host", func() error { return m.host.Run(ctx) })
+	g.run("office", func() error { return m.serveOffice(ctx) })
+	g.run("members", func() error { return m.followBook(ctx) })
+	g.run("store", func() error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-m.node.Fatal():
+			return err
+		}
+	})
+	<-ctx.Done()
+	m.api.Close()
+	return g.wait()
+}
+
+// allow says whether a host with a good certificate is still a member. Before the
+// state is known the certificate alone counts, since raft itself brings the state.
+func (m *member) allow(name, machineID string) bool {
+	s, index, _ := m.machine.View()
+	if index == 0 || len(s.Hosts) == 0 {
+		return true
+	}
+	h := s.Hosts[name]
+	return h != nil && h.ID == machineID
+}
+
+func (m *member) caller(r *http.Request) (string, bool) {
+	p, ok := peer.From(r.Context())
+	if !ok || !m.allow(p.Name, p.MachineID) {
+		return "", false
+	}
+	return p.Name, true
+}
+
+// serveOffice holds the master's office whenever raft elects this host, and
+// nothing of one term outlives it.
+func (m *member) serveOffice(ctx context.Context) error {
+	var g *group
+	end := func() {
+		if g != nil {
+			g.cancel()
+			_ = g.wait()
+			g = nil
+		}
+	}
+	defer end()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case o := <-m.node.Leadership():
+			end()
+			if !o.Leader {
+				continue
+			}
+			var octx context.Context
+			g, octx = newGroup(ctx)
+			g.run("office", func() error { return m.holdOffice(octx) })
+			g.run("membership", func() error { return m.keepMembership(octx) })
+		}
+	}
+}
+
+// holdOffice holds the office as long as raft says that this host leads. An
+// office that ended on a passing fault is taken again, in a new epoch.
+func (m *member) holdOffice(ctx context.Context) error {
+	for ctx.Err() == nil {
+		err := m.genesis(ctx)
+		if err == nil {
+			err = m.master.Hold(ctx)
+		}
+		if ctx.Err() == nil {
+			m.log.Warn("the office was interrupted", "error", err)
+			pause(ctx, m.ms.Timing.Heartbeat)
+		}
+	}
+	return nil
+}
+
+// genesis commits the creation of the cluster, on its first host, once.
+func (m *member) genesis(ctx context.Context) error {
+	if m.ms.Genesis == nil {
+		return nil
+	}
+	if err := m.node.Confirm(ctx); err != nil {
+		return fmt.Errorf("confirm the first election: %w", err)
+	}
+	if s, _, _ := m.machine.View(); s.Cluster.ID == "" {
+		if _, _, err := m.node.Apply(ctx, m.ms.Genesis); err != nil {
+			return fmt.Errorf("create the cluster: %w", err)
+		}
+	}
+	done := *m.ms
+	done.Genesis = nil
+	if err := m.agent.env.Store.SaveMembership(&done); err != nil {
+		return fmt.Errorf("note that the cluster is created: %w", err)
+	}
+	m.ms = &done
+	return nil
+}
+
+// keepMembership makes raft's members those that the state names, one change at a time.
+func (m *member) keepMembership(ctx context.Context) error {
+	for ctx.Err() == nil {
+		s, _, changed := m.machine.View()
+		err := m.matchMembers(ctx, s)
+		if err != nil && ctx.Err() == nil {
+			m.log.Warn("membership differs from what was committed; trying again", "error", err)
+		}
+		t := time.NewTimer(5 * time.Second)
+		select {
+		case <-ctx.Done():
+		case <-changed:
+		case <-t.C:
+		}
+		t.Stop()
+	}
+	return nil
+}
+
+func (m *member) matchMembers(ctx context.Context, s *fsm.State) error {
+	if s.Cluster.ID == "" || s.Hosts[m.agent.env.Name] == nil {
+		return nil
+	}
+	members := m.node.Members()
+	is := map[string]bool{}
+	for _, x := range members {
+		is[x.Name] = true
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	for _, h := range s.SortedHosts() {
+		if !is[h.Name] {
+			if err := m.node.AddMember(ctx, h.Name); err != nil {
+				return fmt.Errorf("add %s to the log's members: %w", h.Name, err)
+			}
+		}
+	}
+	for _, x := range members {
+		if s.Hosts[x.Name] == nil {
+			if err := m.node.RemoveMember(ctx, x.Name); err != nil {
+				return fmt.Errorf("remove %s from the log's members: %w", x.Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// followBook keeps the addresses of the members, and remembers them for the next start.
+func (m *member) followBook(ctx context.Context) error {
+	for {
+		s, _, changed := m.machine.View()
+		if len(s.Hosts) > 0 {
+			m.updateBook(s)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		}
+	}
+}
+
+func (m *member) updateBook(s *fsm.State) {
+	book := map[string][]peer.Address{}
+	for name, h := range s.Hosts {
+		for _, a := range h.Addresses {
+			book[name] = append(book[name], peer.Address(a))
+		}
+	}
+	same := func(a, b []peer.Address) bool { return slices.Equal(a, b) }
+	if maps.EqualFunc(book, m.book.All(), same) {
+		return
+	}
+	m.book.Update(book)
+	m.server.Recheck()
+	ms := *m.ms
+	ms.Peers = book
+	if err := m.agent.env.Store.SaveMembership(&ms); err != nil {
+		m.log.Warn("cannot remember the members' addresses", "error", err)
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// replicated is the log as the master's office uses it.
+type replicated struct{ node *raftnode.Node }
+
+func (r replicated) Confirm(ctx context.Context) error { return r.node.Confirm(ctx) }
+
+func (r replicated) Propose(ctx context.Context, c fsm.Command) (any, error) {
+	b, err := fsm.Encode(c)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", api.ErrRefused, err)
+	}
+	v, _, err := r.node.Apply(ctx, b)
+	switch {
+	case errors.Is(err, raftnode.ErrUnknownOutcome):
+		return nil, fmt.Errorf("%w: %w", api.ErrUnknownOutcome, err)
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", api.ErrNoMaster, err)
+	}
+	res, ok := v.(fsm.Result)
+	if !ok {
+		return nil, fmt.Errorf("the state machine answered %T", v)
+	}
+	if res.Refusal != nil {
+		return nil, res.Refusal
+	}
+	return res.Value, nil
+}
+
+// toMaster is how this host's duty reaches whoever is master, itself included.
+type toMaster struct{ m *member }
+
+func (t toMaster) Heartbeat(ctx context.Context, network string, hb api.Heartbeat) (api.HeartbeatReply, error) {
+	switch leader := t.m.node.Leader(); leader {
+	case "":
+		return api.HeartbeatReply{}, api.ErrNoMaster
+	case hb.Host:
+		return t.m.master.Heartbeat(ctx, hb)
+	default:
+		r, err := api.NewPeerClient(t.m.over[network], leader).Heartbeat(ctx, hb)
+		if err != nil {
+			return api.HeartbeatReply{}, err
+		}
+		return *r, nil
+	}
+}
+
+func (t toMaster) Begin(ctx context.Context, r api.BeginRequest) (api.BeginReply, error) {
+	switch leader := t.m.node.Leader(); leader {
+	case "":
+		return api.BeginReply{}, api.ErrNoMaster
+	case r.Host:
+		return t.m.master.Begin(ctx, r)
+	default:
+		b, err := api.NewPeerClient(t.m.any, leader).Begin(ctx, r)
+		if err != nil {
+			return api.BeginReply{}, err
+		}
+		return *b, nil
+	}
+}
