@@ -128,7 +128,11 @@ func (w World) explainPlacement(e *Explanation, vm *fsm.VM) {
 		return
 	}
 	if state := w.hostState(h); state != string(fsm.HostLive) {
-		e.fact(h.Since, "host %s is %s", o.Host, state)
+		since := h.Since
+		if state != string(h.Status) {
+			since = time.Time{} // that is when it was committed, not when this began
+		}
+		e.fact(since, "host %s is %s", o.Host, state)
 		e.rule("O1", "it is placed elsewhere only when incarnation %d of %s is dead or has released generation %d: until then it may still run there", o.Incarnation, o.Host, o.Generation)
 		if left := w.Observed[o.Host].DeadIn; left > 0 {
 			e.fact(time.Time{}, "%s may be declared dead in %v", o.Host, left.Round(100*time.Millisecond))
@@ -224,13 +228,16 @@ func (w World) explainStanding(e *Explanation, h *fsm.Host, v HostView) {
 			e.rule("N", "it is suspected after %v of silence: its heartbeats are not acknowledged any more, so its lease runs out", t.SuspectAfter())
 		}
 		e.rule("D", "until every lease it could hold has ended it may still run its VMs, so nothing is restarted%s", wait)
+	case w.masterUnknown():
+		e.Headline = fmt.Sprintf("%s was live when the cluster last had a master; now nobody watches it.", h.Name)
+		e.rule("N", "without a master no heartbeat is acknowledged: a host whose lease ends stops its protected VMs, and nobody restarts them before there is a master")
 	case v.State != string(fsm.HostLive):
 		e.Headline = fmt.Sprintf("%s is %s.", h.Name, v.State)
 		e.rule("D", "nothing that it owns is started elsewhere while it could still hold a lease%s", wait)
 	default:
 		e.Headline = fmt.Sprintf("%s is live: its heartbeats are acknowledged, so it may run its VMs.", h.Name)
 		if !v.Observed && !v.Master {
-			e.Headline = fmt.Sprintf("%s was live when this copy of the state was last changed; nobody here watches it.", h.Name)
+			e.Headline = fmt.Sprintf("%s is live as far as %s knows; only the master watches it.", h.Name, w.Self.Name)
 		}
 		if t.Lease > 0 {
 			e.rule("N", "each acknowledged heartbeat lets it go on for %v from the moment it was sent", t.Lease)

@@ -134,6 +134,9 @@ func (w World) hostState(h *fsm.Host) string {
 	if o, ok := w.Observed[h.Name]; ok && o.Verdict != "" {
 		return o.Verdict
 	}
+	if h.Status == fsm.HostLive && w.masterUnknown() {
+		return "unknown" // nobody watches it: that it was live is all that is known
+	}
 	if h.Status == fsm.HostLive && h.Verdict != "" {
 		return h.Verdict
 	}

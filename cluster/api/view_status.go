@@ -160,12 +160,12 @@ func (w World) hostProblems(h HostView) []Problem {
 	explain := "haadm explain host " + h.Name
 	switch {
 	case h.Committed == string(fsm.HostDead):
-		add(fsm.Critical, explain, "is dead: what it owned is placed elsewhere; it returns with a new incarnation")
+		add(fsm.Critical, explain, "is dead: what it owned is started elsewhere; it returns as a new incarnation")
 	case h.Committed == string(fsm.HostJoining):
 		add(fsm.Warning, explain, "has joined, but has not begun to run VMs yet")
 	case h.DeadIn > 0:
 		add(fsm.Critical, explain, "is %s: may be declared dead in %v", h.State, h.DeadIn.Duration().Round(100*time.Millisecond))
-	case h.State != string(fsm.HostLive):
+	case h.State != string(fsm.HostLive) && !w.masterUnknown():
 		add(fsm.Warning, explain, "is %s", h.State)
 	}
 	if h.State != string(fsm.HostLive) {

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-ha/holdfast/cluster/api/apitest"
+)
+
+// TestWhatPeopleRead runs command lines against clusters in several conditions
+// and compares everything that a person sees, and the exit status.
+func TestWhatPeopleRead(t *testing.T) {
+	for _, world := range []struct {
+		file  string
+		make  func() *apitest.Backend
+		lines []string
+	}{
+		{"healthy.txt", apitest.Healthy, []string{
+			"status", "hosts list", "hosts list -o wide", "hosts show kvm1", "hosts show kvm3", "vms list", "vms list --protected -o wide", "vms show db1", "vms show build",
+			"cluster members", "cluster token list", "explain vm db1", "explain vm build", "explain host kvm1", "events", "config show",
+			"protect build --yes", "protect build mail --yes", "protect mail --yes", "unprotect db1 --yes", "cluster token create --host kvm4 --ttl 30m", "cluster token revoke t2", "cluster transfer-master kvm3 --yes",
+			"cluster leave kvm1 --yes", "cluster bootstrap --yes", "wait settled", "wait host kvm1 live", "wait vm db1 paused --timeout 1ms",
+		}},
+		{"hostlost.txt", apitest.HostLost, []string{
+			"status", "hosts list", "hosts show kvm1", "vms list", "vms show mail", "vms show db1", "explain vm mail", "explain vm db1", "explain host kvm1", "events", "events -o wide", "events --vm db1", "events --type vm_started",
+			"events --since 39s", "cluster members",
+		}},
+		{"nomaster.txt", apitest.NoMaster, []string{
+			"status", "hosts list", "vms list", "explain vm db1", "explain host kvm1", "cluster members", "protect build --yes", "unprotect db1 --yes", "cluster token create", "wait quorum --timeout 1ms",
+		}},
+		{"single.txt", apitest.Single, []string{
+			"status", "hosts list", "protect a --yes", "cluster bootstrap --name basement --timing-profile fast --yes", "cluster bootstrap", "cluster bootstrap --timing-profile quick --yes", "cluster join xyz --yes",
+		}},
+	} {
+		t.Run(world.file, func(t *testing.T) {
+			var b strings.Builder
+			for _, line := range world.lines {
+				got := haadm(t, agent(t, world.make()), nil, strings.Fields(line)...)
+				fmt.Fprintf(&b, "$ haadm %s\n%s", line, got.out)
+				for _, l := range strings.SplitAfter(got.errOut, "\n") {
+					if l != "" {
+						fmt.Fprintf(&b, "2> %s", l)
+					}
+				}
+				fmt.Fprintf(&b, "exit %d\n\n", got.code)
+			}
+			golden(t, world.file, b.String())
+		})
+	}
+}

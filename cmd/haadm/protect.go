@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/holdfast-ha/holdfast/cluster/api"
+)
+
+func (p *program) protectCommand() *cli.Command {
+	return p.leaf("protect", "restart these VMs elsewhere when their host dies", "VM...", 1, -1, nil, func(ctx context.Context, c *cli.Context) error {
+		return p.setProtection(ctx, c.Args().Slice(), true)
+	})
+}
+
+func (p *program) unprotectCommand() *cli.Command {
+	return p.leaf("unprotect", "leave these VMs alone from now on; they go on running", "VM...", 1, -1, nil, func(ctx context.Context, c *cli.Context) error {
+		return p.setProtection(ctx, c.Args().Slice(), false)
+	})
+}
+
+// setProtection looks at every name before it changes anything.
+func (p *program) setProtection(ctx context.Context, names []string, protect bool) error {
+	client := p.changer()
+	defer client.Close()
+	list, err := client.VMs(ctx)
+	if err != nil {
+		return err
+	}
+	if err := needMaster(list.Source); err != nil {
+		return err
+	}
+	due, plan, err := protectionPlan(list, names, protect)
+	if err != nil {
+		return err
+	}
+	if len(due) > 0 {
+		verb := "Protect"
+		if !protect {
+			verb = "Stop protecting"
+		}
+		if err := p.agree(fmt.Sprintf("%s %s?", verb, plural(len(due), "VM", "VMs")), plan...); err != nil {
+			return err
+		}
+	}
+	var done []string
+	for _, vm := range due {
+		// By UUID: what was shown is what is changed, also when names change meanwhile.
+		if protect {
+			_, err = client.Protect(ctx, vm.UUID)
+		} else {
+			_, err = client.Unprotect(ctx, vm.UUID)
+		}
+		if err != nil {
+			if len(done) > 0 {
+				err = fmt.Errorf("done for %s, but not for %s: %w", strings.Join(done, ", "), vm.Name, err)
+			}
+			return err
+		}
+		done = append(done, vm.Name)
+	}
+	return p.show(struct {
+		Schema  int      `json:"schema"`
+		Protect bool     `json:"protect"`
+		Changed []string `json:"changed"`
+	}{api.Schema, protect, append([]string{}, done...)}, func() {
+		if len(done) == 0 {
+			for _, line := range plan {
+				p.say("%s", line)
+			}
+			p.say("Nothing to change.")
+			return
+		}
+		word := "Protected"
+		if !protect {
+			word = "No longer protected"
+		}
+		p.say("%s: %s", word, strings.Join(done, ", "))
+		p.next("Watch it", "haadm events --follow --vm "+done[0])
+	})
+}
+
+// protectionPlan finds the VMs whose protection would change, and says so in words.
+func protectionPlan(list *api.VMList, names []string, protect bool) (due []api.VMView, plan []string, err error) {
+	for _, name := range names {
+		vm, err := pickVM(list, name)
+		if err != nil {
+			return nil, nil, err
+		}
+		if has(due, vm.UUID) {
+			continue
+		}
+		switch {
+		case protect && vm.Protected:
+			plan = append(plan, fmt.Sprintf("  = %s is protected already, by %s", vm.Name, vm.By))
+			continue
+		case protect:
+			plan = append(plan, fmt.Sprintf("  + %s on %s, %s, %s, %s: will be restarted on another host when %s dies", vm.Name, vm.Host, vm.State, plural(vm.VCPUs, "processor", "processors"), size(vm.Memory), vm.Host))
+		case !vm.Protected:
+			plan = append(plan, fmt.Sprintf("  = %s is not protected", vm.Name))
+			continue
+		default:
+			plan = append(plan, fmt.Sprintf("  - %s, %s on %s: goes on as it is, but nobody restarts it when %s dies", vm.Name, vm.State, dash(vm.Host), dash(vm.Host)))
+			if vm.By == "policy" {
+				plan = append(plan, "      the policy protects it, and will again: take it out there with 'haadm config apply'")
+			}
+		}
+		due = append(due, vm)
+	}
+	return due, plan, nil
+}
+
+func has(vms []api.VMView, uuid string) bool {
+	for _, vm := range vms {
+		if vm.UUID == uuid {
+			return true
+		}
+	}
+	return false
+}
+
+// pickVM finds a VM by name or UUID; an ambiguous name is refused.
+func pickVM(list *api.VMList, name string) (api.VMView, error) {
+	var found []api.VMView
+	var names []string
+	for _, vm := range list.VMs {
+		if vm.UUID == name {
+			return vm, nil
+		}
+		if vm.Name == name {
+			found = append(found, vm)
+		}
+		names = append(names, vm.Name)
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return api.VMView{}, &api.Error{Code: api.CodeNotFound, Message: fmt.Sprintf("no host reports a VM called %q%s; 'haadm vms list' shows them (nothing was changed)", name, didYouMean(name, names))}
+	}
+	var ids []string
+	for _, vm := range found {
+		ids = append(ids, fmt.Sprintf("%s on %s", vm.UUID, dash(vm.Host)))
+	}
+	return api.VMView{}, &refusedError{fmt.Sprintf("%d VMs are called %q: name one by its UUID (%s)", len(found), name, strings.Join(ids, "; "))}
+}

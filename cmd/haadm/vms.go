@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/holdfast-ha/holdfast/cluster/api"
+)
+
+func (p *program) vmsCommand() *cli.Command {
+	list := p.leaf("list", "every VM that a host reports, protected or not", "", 0, 0,
+		[]cli.Flag{&cli.BoolFlag{Name: "protected", Usage: "only protected VMs"}},
+		func(ctx context.Context, c *cli.Context) error {
+			client := p.client()
+			defer client.Close()
+			l, err := client.VMs(ctx)
+			if err != nil {
+				return err
+			}
+			if c.Bool("protected") {
+				l.VMs = onlyProtected(l.VMs)
+			}
+			return p.show(l, func() {
+				p.vmTable(l.VMs)
+				p.note(l.Source)
+			})
+		})
+	show := p.leaf("show", "one VM: state, owner, why it is there, failed starts", "VM", 1, 1, nil, func(ctx context.Context, c *cli.Context) error {
+		client := p.client()
+		defer client.Close()
+		a, err := client.VM(ctx, c.Args().First())
+		if err != nil {
+			return err
+		}
+		return p.show(a, func() {
+			p.vm(a.VM)
+			p.note(a.Source)
+		})
+	})
+	return group("vms", "the VMs of the cluster", list, show)
+}
+
+func onlyProtected(vms []api.VMView) []api.VMView {
+	out := []api.VMView{}
+	for _, vm := range vms {
+		if vm.Protected {
+			out = append(out, vm)
+		}
+	}
+	return out
+}
+
+func (p *program) vmTable(vms []api.VMView) {
+	if len(vms) == 0 {
+		p.say("No VMs are known.")
+		return
+	}
+	header := []any{"VM", "STATE", "HOST", "PROTECTED", "CPUS", "MEM"}
+	wide := p.format == "wide"
+	if wide {
+		header = append(header, "GENERATION", "SINCE", "UUID")
+	}
+	var rows [][]any
+	for _, vm := range vms {
+		row := []any{vm.Name, p.tint(vm.State, vmSeverity(vm.State)), dash(vm.Host), protectedBy(vm), vm.VCPUs, size(vm.Memory)}
+		if wide {
+			since := "-"
+			if vm.Placement != nil {
+				since = p.ago(vm.Placement.At)
+			}
+			row = append(row, vm.Generation, since, vm.UUID)
+		}
+		rows = append(rows, row)
+	}
+	p.grid(header, rows)
+}
+
+func protectedBy(vm api.VMView) string {
+	if !vm.Protected {
+		return "no"
+	}
+	return "by " + vm.By
+}
+
+func (p *program) vm(vm api.VMView) {
+	p.field("vm", "%s", vm.Name)
+	p.field("uuid", "%s", vm.UUID)
+	p.field("state", "%s", p.tint(vm.State, vmSeverity(vm.State)))
+	p.field("size", "%s, %s", plural(vm.VCPUs, "processor", "processors"), size(vm.Memory))
+	if !vm.Protected {
+		p.field("host", "%s", vm.Host)
+		p.field("protected", "no")
+		return
+	}
+	p.field("protected", "by %s for %s; people want it to %s", vm.By, p.ago(vm.Since), vm.Intent)
+	if pl := vm.Placement; pl != nil {
+		p.field("host", "%s (incarnation %d) for %s, generation %d, %s", pl.Host, pl.Incarnation, p.ago(pl.At), pl.Generation, pl.Phase)
+		p.field("why there", "%s", pl.Why)
+	} else {
+		p.field("host", "none; last on %s", dash(vm.Home))
+	}
+	if vm.Waiting != "" {
+		p.field("waiting", "for %s: %s", p.ago(vm.WaitingSince), vm.Waiting)
+	}
+	for _, f := range vm.Failures {
+		what := "start failed"
+		if f.Crash {
+			what = "crashed"
+		}
+		p.field("failure", "%s ago on %s, generation %d: %s: %s", p.ago(f.At), f.Host, f.Generation, what, f.Detail)
+	}
+}
