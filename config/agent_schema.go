@@ -37,7 +37,7 @@ func agentSchema() *block {
 			}},
 			{name: "network", label: "the network's name, the same on every host", many: true, labelCheck: badName, attrs: []attr{
 				{name: "address", kind: kindString, required: true, check: hostAddress},
-				{name: "interface", kind: kindString, check: interfaceName},
+				{name: "interface", kind: kindString, check: orEmpty(interfaceName)},
 			}},
 			{name: "libvirt", attrs: []attr{
 				{name: "socket", kind: kindString, def: "/var/run/libvirt/libvirt-sock", check: socketPath},
@@ -50,7 +50,7 @@ func agentSchema() *block {
 			{
 				name: "host",
 				attrs: []attr{
-					{name: "failure_domain", kind: kindString, check: nameText},
+					{name: "failure_domain", kind: kindString, check: orEmpty(nameText)},
 					{name: "labels", kind: kindMap, check: labelNames},
 				},
 				blocks: []*block{{name: "reserve", attrs: []attr{
@@ -160,9 +160,19 @@ func hostAddress(v any) string {
 	return fmt.Sprintf("%s, but is %s", form, quote(s))
 }
 
+// orEmpty lets "" pass too: a later file takes back what an earlier one set.
+func orEmpty(check func(any) string) func(any) string {
+	return func(v any) string {
+		if v == "" {
+			return ""
+		}
+		return check(v)
+	}
+}
+
 func interfaceName(v any) string {
 	s := v.(string)
-	if s == "" || s == "." || s == ".." || len(s) > 15 || strings.ContainsAny(s, "/: \n\t") {
+	if s == "." || s == ".." || len(s) > 15 || strings.ContainsAny(s, "/: \n\t") {
 		return fmt.Sprintf(`must be the name of a network interface, such as "bond0.10", but is %s`, quote(s))
 	}
 	return ""

@@ -1,0 +1,138 @@
+package config
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/holdfast-ha/holdfast/cluster/lease"
+)
+
+// genPolicy draws a valid policy.
+func genPolicy() *rapid.Generator[*Policy] {
+	name := rapid.StringMatching(`[a-zA-Z0-9][a-zA-Z0-9._-]{0,10}`)
+	vm := rapid.OneOf(name,
+		rapid.SampledFrom([]string{"vdi gold", `quo"te`, "dollar ${x}", "%{if}", "ümläut", "日本", `back\slash`, "$${", "-", "vm", "#x", "\\\\"}),
+		rapid.StringOfN(rapid.RuneFrom([]rune("ab ${}%\"\\#'ü")), 1, 12, -1).Filter(func(s string) bool { return badVMName(s) == "" }))
+	note := rapid.OneOf(rapid.Just(""), vm, rapid.SampledFrom([]string{"two\nlines", "tab\there", "EOT\n", "${", "trailing "}))
+	crash := rapid.SampledFrom([]string{"", CrashRestart, CrashLeave})
+	pattern := rapid.Custom(func(t *rapid.T) string {
+		return name.Draw(t, "prefix") + rapid.SampledFrom([]string{"", "*", "?", "[a-z]", `\*`, "-*-?"}).Draw(t, "tail")
+	})
+	rule := func(t *rapid.T) VMRule {
+		return VMRule{Protect: rapid.Bool().Draw(t, "protect"), OnCrash: crash.Draw(t, "crash"), Note: note.Draw(t, "note")}
+	}
+	return rapid.Custom(func(t *rapid.T) *Policy {
+		p := DefaultPolicy(name.Draw(t, "cluster"))
+		p.Note = note.Draw(t, "note")
+		timing, _ := lease.Profile(rapid.SampledFrom(lease.Profiles).Draw(t, "profile"))
+		if rapid.Bool().Draw(t, "override") {
+			ms := func(low, high int, what string) time.Duration {
+				return time.Duration(rapid.IntRange(low, high).Draw(t, what)) * time.Millisecond
+			}
+			timing.Heartbeat = ms(50, 5000, "heartbeat")
+			timing.Lease = 3*timing.Heartbeat + time.Duration(rapid.Int64Range(0, int64(time.Minute)).Draw(t, "lease"))
+			timing.Watchdog = time.Duration(rapid.IntRange(1, 60).Draw(t, "watchdog")) * time.Second
+			timing.Reset, timing.Drain = ms(0, 5000, "reset"), ms(0, 60_000, "drain")
+			timing.Grain, timing.Election = ms(50, 2000, "grain"), ms(150, 10_000, "election")
+			timing.ClockError = rapid.Float64Range(1e-5, 0.1).Draw(t, "clock")
+		}
+		p.Timing = timing
+		if rapid.Bool().Draw(t, "allow") {
+			p.Networks.Allow = rapid.SliceOfNDistinct(name, 1, 4, rapid.ID[string]).Draw(t, "networks")
+		}
+		p.Networks.IgnoreRedundancyWarning = rapid.Bool().Draw(t, "ignore")
+		p.Defaults.Protect = rapid.SampledFrom([]string{ProtectListed, ProtectAll}).Draw(t, "protect")
+		p.Defaults.OnCrash = rapid.SampledFrom([]string{CrashRestart, CrashLeave}).Draw(t, "crash")
+		p.Defaults.RestartAttempts = rapid.IntRange(1, 100).Draw(t, "attempts")
+		for _, s := range rapid.SliceOfNDistinct(name, 0, 4, rapid.ID[string]).Draw(t, "selectors") {
+			p.Selectors = append(p.Selectors, Selector{Name: s, Match: pattern.Draw(t, "match"), VMRule: rule(t)})
+		}
+		for _, s := range rapid.SliceOfNDistinct(vm, 0, 6, rapid.ID[string]).Draw(t, "vms") {
+			if p.VMs == nil {
+				p.VMs = map[string]VMRule{}
+			}
+			p.VMs[s] = rule(t)
+		}
+		return p
+	})
+}
+
+// A policy survives being printed and read, in HCL and in JSON.
+func TestPolicyRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := genPolicy().Draw(t, "policy")
+		text := p.HCL()
+		q, err := ParsePolicy(map[string][]byte{"p.hcl": text})
+		if err != nil {
+			t.Fatalf("cannot read back:\n%s\n%v", text, err)
+		}
+		if diff := cmp.Diff(p, q); diff != "" {
+			t.Fatalf("read back differently (-was +is):\n%s\n%s", diff, text)
+		}
+		if err := p.Validate(); err != nil {
+			t.Fatalf("a valid policy is refused: %v", err)
+		}
+		tidy, err := Format("p.hcl", text)
+		if err != nil || string(tidy) != string(text) {
+			t.Fatalf("HCL is not tidy: %v\n%s", err, cmp.Diff(string(text), string(tidy)))
+		}
+		encoded, err := json.Marshal(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		decoded := &Policy{}
+		if err := json.Unmarshal(encoded, decoded); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(p, decoded); diff != "" {
+			t.Fatalf("through JSON (-was +is):\n%s", diff)
+		}
+	})
+}
+
+// DiffPolicies says nothing exactly when two policies print the same, and what
+// changed one way changes back the other way.
+func TestDiffIsExact(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a := genPolicy().Draw(t, "a")
+		b := a.Clone()
+		other := genPolicy().Draw(t, "other")
+		for _, take := range rapid.SliceOfN(rapid.IntRange(0, 6), 0, 3).Draw(t, "take") {
+			switch take {
+			case 0:
+				b.Cluster, b.Note = other.Cluster, other.Note
+			case 1:
+				b.Timing = other.Timing
+			case 2:
+				b.Networks = other.Networks
+			case 3:
+				b.Defaults = other.Defaults
+			case 4:
+				b.Selectors = other.Selectors
+			case 5:
+				b.VMs = other.VMs
+			case 6:
+				for name, rule := range b.VMs {
+					rule.Protect = !rule.Protect
+					b.VMs[name] = rule
+				}
+			}
+		}
+		changes, back := DiffPolicies(a, b), DiffPolicies(b, a)
+		if same := string(a.HCL()) == string(b.HCL()); same != (len(changes) == 0) {
+			t.Fatalf("same is %v, but the differences are %v:\n%s", same, changes, cmp.Diff(a, b))
+		}
+		if len(changes) != len(back) {
+			t.Fatalf("%d changes one way, %d the other:\n%v\n%v", len(changes), len(back), changes, back)
+		}
+		for _, c := range changes {
+			if c.Path == "" || c.Old == c.New {
+				t.Fatalf("a change that says nothing: %+v", c)
+			}
+		}
+	})
+}
