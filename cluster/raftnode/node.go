@@ -112,9 +112,8 @@ type Node struct {
 	// wedge it (hashicorp/raft#696).
 	membership chan struct{}
 
-	stop     chan struct{} // closed when the node begins to shut down
-	stopped  chan struct{} // closed when it has
-	stopOnce sync.Once
+	stop    chan struct{} // closed when the node begins to shut down
+	stopped chan struct{} // closed when it has
 
 	mu      sync.Mutex
 	closing bool
@@ -258,37 +257,42 @@ const shutdownLimit = 10 * time.Second
 // under way return; whether what they proposed is committed is for the others
 // to decide. It is safe to call more than once. The stores may be closed after it.
 func (n *Node) Shutdown() {
-	n.stopOnce.Do(func() {
+	n.mu.Lock()
+	first := !n.closing
+	n.closing = true
+	n.mu.Unlock()
+	if first {
 		close(n.stop)
-		n.mu.Lock()
-		n.closing = true
-		n.mu.Unlock()
-		// Without a network a leader steps down within its lease, which answers what
-		// is pending. Raft that is stopped before leaves some of it unanswered for ever.
-		n.transport.conns.sever()
-		pending := make(chan struct{})
-		go func() {
-			n.pending.Wait()
-			close(pending)
-		}()
-		waitFor(pending, 2*n.config.Election)
-		f := n.raft.Shutdown()
-		_ = n.transport.Close()
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			if err := f.Error(); err != nil {
-				n.log.Warn("raft did not stop cleanly", "error", err)
-			}
-			n.transport.calls.Wait()
-		}()
-		if !waitFor(done, shutdownLimit) {
-			n.log.Error("raft does not stop: a write to the log hangs", "waited", shutdownLimit)
-		}
-		waitFor(pending, time.Second)
+		n.shutdown()
 		close(n.stopped)
-	})
+	}
 	<-n.stopped
+}
+
+func (n *Node) shutdown() {
+	// Without a network a leader steps down within its lease, which answers what
+	// is pending. Raft that is stopped before leaves some of it unanswered for ever.
+	n.transport.conns.sever()
+	pending := make(chan struct{})
+	go func() {
+		n.pending.Wait()
+		close(pending)
+	}()
+	waitFor(pending, 2*n.config.Election)
+	f := n.raft.Shutdown()
+	_ = n.transport.Close()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := f.Error(); err != nil {
+			n.log.Warn("raft did not stop cleanly", "error", err)
+		}
+		n.transport.calls.Wait()
+	}()
+	if !waitFor(done, shutdownLimit) {
+		n.log.Error("raft does not stop: a write to the log hangs", "waited", shutdownLimit)
+	}
+	waitFor(pending, time.Second)
 }
 
 // waitFor reports whether done was closed within limit.
