@@ -114,6 +114,11 @@ func inBubbleElection(t *testing.T, n int, election time.Duration, f func(t *tes
 }
 
 func newTestCluster(t *testing.T, n int, election time.Duration) *testCluster {
+	return newTestClusterOn(t, n, election, func(s Stores) Stores { return s })
+}
+
+// newTestClusterOn lets the test put something between raft and the stores.
+func newTestClusterOn(t *testing.T, n int, election time.Duration, wrap func(Stores) Stores) *testCluster {
 	c := &testCluster{t: t, net: peertest.New(), ca: peertest.NewCluster(t, "c1"), book: &peer.Book{}, hosts: map[string]*testHost{}, election: election, logs: &bytes.Buffer{}}
 	c.logger = hclog.New(&hclog.LoggerOptions{Output: c.logs, Level: hclog.Debug})
 	book := map[string][]peer.Address{}
@@ -123,7 +128,7 @@ func newTestCluster(t *testing.T, n int, election time.Duration) *testCluster {
 	c.book.Update(book)
 	for i := range n {
 		name := fmt.Sprintf("h%d", i+1)
-		h := &testHost{name: name, stores: MemoryStores(), diary: &diary{}, refused: map[string]bool{}}
+		h := &testHost{name: name, stores: wrap(MemoryStores()), diary: &diary{}, refused: map[string]bool{}}
 		c.hosts[name] = h
 		if i == 0 {
 			if err := Bootstrap(h.stores, name, hclog.NewNullLogger()); err != nil {

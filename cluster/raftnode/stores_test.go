@@ -1,0 +1,175 @@
+package raftnode
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+)
+
+func TestOpenStores(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "raft")
+	s, err := OpenStores(dir, hclog.NewNullLogger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if used, err := s.Used(); err != nil || used {
+		t.Errorf("new stores: used %v, %v", used, err)
+	}
+	if err := Bootstrap(s, "h1", hclog.NewNullLogger()); err != nil {
+		t.Fatal(err)
+	}
+	if used, err := s.Used(); err != nil || !used {
+		t.Errorf("after Bootstrap: used %v, %v", used, err)
+	}
+	if err := Bootstrap(s, "h1", hclog.NewNullLogger()); err == nil || !strings.Contains(err.Error(), "already holds") {
+		t.Errorf("second Bootstrap: %v", err)
+	}
+	if _, err := OpenStores(dir, hclog.NewNullLogger()); err == nil || !strings.Contains(err.Error(), "has it open") || !strings.Contains(err.Error(), "process") {
+		t.Errorf("stores that are open: %v, want the process that holds them", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := OpenStores(dir, hclog.NewNullLogger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = again.Close()
+}
+
+func TestOpenStoresRefuses(t *testing.T) {
+	damaged := filepath.Join(t.TempDir(), "damaged")
+	if err := os.MkdirAll(damaged, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(damaged, storeFile), []byte(strings.Repeat("no database ", 2000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ name, dir, want string }{
+		{"damaged file", damaged, "damaged"},
+		{"a file where the directory should be", file, "not a directory"},
+		{"a file system that cannot hold it", "/proc/holdfast-test", "data directory /proc/holdfast-test"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := OpenStores(tt.dir, hclog.NewNullLogger())
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%v, want %q in it", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestClaim(t *testing.T) {
+	dir := t.TempDir()
+	bolt, err := OpenStores(dir, hclog.NewNullLogger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = bolt.Close() }()
+	for name, s := range map[string]Stores{"memory": MemoryStores(), "disk": bolt} {
+		for range 2 {
+			if err := claim(s.Stable, "c1"); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if err := claim(s.Stable, "c2"); !errors.Is(err, ErrOtherCluster) {
+			t.Errorf("%s: stores of another cluster: %v, want ErrOtherCluster", name, err)
+		}
+	}
+}
+
+// slowStore writes as slowly, or with the error, that it is told to.
+type slowStore struct {
+	raft.LogStore
+	delay atomic.Int64
+	fail  atomic.Bool
+}
+
+func (s *slowStore) StoreLogs(l []*raft.Log) error {
+	if s.fail.Load() {
+		return errors.New("no space left on device")
+	}
+	time.Sleep(time.Duration(s.delay.Load()))
+	return s.LogStore.StoreLogs(l)
+}
+
+func (s *slowStore) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
+
+func TestSlowStoreIsFatal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := raft.NewInmemStore()
+		slow := &slowStore{LogStore: memory}
+		fatal := make(chan error, 1)
+		w := &watched{LogStore: slow, StableStore: memory, limit: 10 * time.Second, fatal: func(err error) { fatal <- err }}
+		slow.delay.Store(int64(9 * time.Second))
+		if err := w.StoreLogs([]*raft.Log{{Index: 1}}); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case err := <-fatal:
+			t.Errorf("a write of 9s is fatal: %v", err)
+		default:
+		}
+		slow.delay.Store(int64(time.Minute))
+		began := time.Now()
+		go func() { _ = w.StoreLogs([]*raft.Log{{Index: 2}}) }()
+		err := <-fatal
+		if took := time.Since(began); took != 10*time.Second || !strings.Contains(err.Error(), "10s") {
+			t.Errorf("fatal after %v: %v, want after 10s", took, err)
+		}
+		time.Sleep(time.Minute)
+	})
+}
+
+// TestDiskOfLeader: a leader whose disk hangs is reported, and the end of its
+// process frees the cluster; one whose disk fails steps down.
+func TestDiskOfLeader(t *testing.T) {
+	for _, hang := range []bool{true, false} {
+		name := "fails"
+		if hang {
+			name = "hangs"
+		}
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newTestClusterOn(t, 3, 500*time.Millisecond, func(s Stores) Stores {
+					s.Log = &slowStore{LogStore: s.Log}
+					return s
+				})
+				defer c.close()
+				l := c.leader("")
+				disk := l.stores.Log.(*slowStore)
+				if !hang {
+					disk.fail.Store(true)
+					if err := c.apply(l, "x"); !errors.Is(err, ErrUnknownOutcome) {
+						t.Errorf("Apply with a failing disk: %v, want ErrUnknownOutcome", err)
+					}
+					c.until(5*time.Second, "the leader steps down", func() bool { return !l.node.IsLeader() })
+					disk.fail.Store(false)
+					c.leader("")
+					return
+				}
+				disk.delay.Store(int64(25 * time.Second))
+				began := time.Now()
+				go func() { _ = c.apply(l, "x") }()
+				err := <-l.node.Fatal()
+				if took := time.Since(began); took > 11*time.Second {
+					t.Errorf("reported after %v: %v", took, err)
+				}
+				c.kill(l)
+				c.leader(l.name)
+			})
+		})
+	}
+}
