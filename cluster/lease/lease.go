@@ -46,9 +46,10 @@ func Begin(incarnation uint64, sent time.Duration, t Timing) Lease {
 // Renew returns the lease after an exchange that was started at sent and whose
 // proof arrived at now. Its worth counts from sent, never from the answer. A
 // renewal of another incarnation, or of a lease that has ended by now, changes
-// nothing; nor can an old proof shorten a newer one.
+// nothing, nor does one that claims to have been started after now; and an old
+// proof cannot shorten a newer one.
 func (l Lease) Renew(incarnation uint64, sent, now time.Duration, t Timing) Lease {
-	if incarnation != l.Incarnation || !l.Held(now) {
+	if incarnation != l.Incarnation || !l.Held(now) || sent > now {
 		return l
 	}
 	if end := sent + t.Lease; end > l.End {
@@ -82,9 +83,10 @@ func (w Watch) Silent(now time.Duration, t Timing) bool { return now-w.Heard > t
 // DeadAt is the moment from which the incarnation may be declared dead if it is
 // not heard again: D after the latest of the last acknowledgement and the
 // master's own election (what a predecessor may have granted). ok is false while
-// the host is not suspected, since an acknowledgement could still be given.
+// the host is not suspected, since an acknowledgement could still be given, and
+// to a master without a confirmed election, who may declare nobody dead.
 func (w Watch) DeadAt(t Timing) (at time.Duration, ok bool) {
-	if w.Suspected == 0 {
+	if w.Suspected == 0 || w.Elected == 0 {
 		return 0, false
 	}
 	return max(w.Acknowledged, w.Elected) + t.Wait(), true

@@ -2,6 +2,7 @@ package lease
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"time"
 )
@@ -36,6 +37,12 @@ const latePets = 2
 // chipError is phi: a watchdog chip's clock may be this much slow.
 const chipError = 0.05
 
+// longest is the most that any duration may be: nothing would be restarted before it ends.
+const longest = 10 * time.Minute
+
+// longestDrain is the most for the writes of a dead host, which may sit in an array that is itself recovering.
+const longestDrain = time.Hour
+
 // Profiles are the names Profile accepts, fastest first.
 var Profiles = []string{"fast", "standard", "patient"}
 
@@ -62,10 +69,17 @@ func Profile(name string) (t Timing, ok bool) {
 // that was not heard again can no longer run or write anything.
 //
 //	D >= (T_lease + k*T_wd*(1+phi) + T_reset + T_drain) * (1 + 2*rho) + epsilon
+//
+// It is rounded up, and 1 + 2*rho is taken as what it is short for: see drift.
 func (t Timing) Wait() time.Duration {
 	sum := float64(t.Lease) + latePets*float64(t.Watchdog)*(1+chipError) + float64(t.Reset) + float64(t.Drain)
-	return time.Duration(sum*(1+2*t.ClockError)) + t.Grain
+	return time.Duration(math.Ceil(sum*(1+t.drift()))) + t.Grain
 }
+
+// drift is by what share a wait on one clock must be longer than a permission on
+// another, when one is slow by rho and the other fast by rho: the exact value of
+// 2*rho, which is short by 2 % of the wait at the largest clock error allowed.
+func (t Timing) drift() float64 { return 2 * t.ClockError / (1 - t.ClockError) }
 
 // HardEnd is how long after the soft end of its lease a host's VMs may still be
 // writing in the worst case that the rest of the cluster counts with.
@@ -113,7 +127,7 @@ func (t Timing) Terms() []Term {
 		sum += x.Value
 	}
 	return append(terms,
-		Term{"2*rho", fmt.Sprintf("clock rates differ by up to %g each", t.ClockError), time.Duration(float64(sum) * 2 * t.ClockError)},
+		Term{"2*rho", fmt.Sprintf("clock rates differ by up to %g each", t.ClockError), time.Duration(math.Ceil(float64(sum) * t.drift()))},
 		Term{"epsilon", "scheduling grain", t.Grain})
 }
 
@@ -127,14 +141,21 @@ func (t Timing) Validate() error {
 		}
 	}
 	need(t.Heartbeat >= 50*time.Millisecond, "heartbeat_interval is %v, the least is 50ms", t.Heartbeat)
+	// The upper bounds also keep every sum far from where a Duration wraps around: D must not become negative.
+	need(t.Heartbeat <= longest, "heartbeat_interval is %v, the most is %v", t.Heartbeat, longest)
 	need(t.Lease >= 3*t.Heartbeat, "lease is %v, but must outlast three heartbeats (%v): a single lost packet would stop VMs", t.Lease, 3*t.Heartbeat)
 	need(t.Watchdog >= time.Second && t.Watchdog%time.Second == 0, "watchdog_timeout is %v, but watchdogs count whole seconds, from 1s", t.Watchdog)
+	need(t.Watchdog <= longest, "watchdog_timeout is %v, the most is %v", t.Watchdog, longest)
 	need(t.Reset >= 0, "reset_time is %v, it cannot be negative", t.Reset)
+	need(t.Reset <= longest, "reset_time is %v, the most is %v", t.Reset, longest)
 	need(t.Drain >= 0, "drain_time is %v, it cannot be negative", t.Drain)
+	need(t.Drain <= longestDrain, "drain_time is %v, the most is %v", t.Drain, longestDrain)
 	need(t.ClockError >= 1e-5 && t.ClockError <= 0.1, "clock_error is %g, allowed is 0.00001 to 0.1", t.ClockError)
 	need(t.Grain >= 50*time.Millisecond, "grain is %v, the least is 50ms", t.Grain)
+	need(t.Grain <= longest, "grain is %v, the most is %v", t.Grain, longest)
 	need(t.Election >= 150*time.Millisecond, "election is %v, the least is 150ms: below that busy hosts elect needlessly", t.Election)
-	need(t.Lease <= 10*time.Minute, "lease is %v, the most is 10m: nothing would be restarted before it ends", t.Lease)
+	need(t.Election <= longest, "election is %v, the most is %v", t.Election, longest)
+	need(t.Lease <= longest, "lease is %v, the most is %v: nothing would be restarted before it ends", t.Lease, longest)
 	if len(bad) > 0 {
 		return fmt.Errorf("timing: %s", strings.Join(bad, "; "))
 	}
