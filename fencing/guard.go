@@ -16,9 +16,6 @@ import (
 // Tick is how often the guard looks at the deadline.
 const Tick = 50 * time.Millisecond
 
-// ErrGuardRuns: another guard holds this memory.
-var ErrGuardRuns = errors.New("a guard runs here already")
-
 // BootClock reads CLOCK_BOOTTIME, which goes on in suspend (Go's own clock does not).
 func BootClock() time.Duration {
 	var ts unix.Timespec
@@ -30,7 +27,7 @@ func BootClock() time.Duration {
 
 // RunGuard is the guard: it looks at the deadline each Tick until ctx ends, and
 // kills what is covered once the deadline has passed. One guard at a time serves a
-// file (ErrGuardRuns). It locks its memory and asks for real-time scheduling;
+// file: another waits until that one has ended. It locks its memory and asks for real-time scheduling;
 // where the system refuses either, warn is told and it goes on without.
 func RunGuard(ctx context.Context, path string, warn func(error)) error {
 	s, err := OpenShared(path)
@@ -43,8 +40,8 @@ func RunGuard(ctx context.Context, path string, warn func(error)) error {
 		return fmt.Errorf("open the guard's memory to lock it: %w", err)
 	}
 	defer lock.Close() //nolint:errcheck // the process ends with it
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return ErrGuardRuns
+	if err := waitLock(ctx, lock); err != nil || ctx.Err() != nil {
+		return err
 	}
 	// From here on: no allocation, so no collection; one thread, real-time, resident.
 	runtime.LockOSThread()
@@ -57,13 +54,39 @@ func RunGuard(ctx context.Context, path string, warn func(error)) error {
 	}
 	atomic.StoreUint64(&s.head().guardPID, uint64(os.Getpid()))
 	defer atomic.StoreInt64(&s.head().beat, 0)
+	s.Watch(ctx)
+	return nil
+}
+
+// waitLock takes the file's lock, which a guard holds as long as it lives.
+func waitLock(ctx context.Context, f *os.File) error {
+	tick := time.NewTicker(2 * Tick)
+	defer tick.Stop()
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("lock the guard's memory: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// Watch looks at the deadline each Tick until ctx ends.
+func (s *Shared) Watch(ctx context.Context) {
 	tick := time.NewTicker(Tick)
 	defer tick.Stop()
 	for {
 		s.look(BootClock())
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-tick.C:
 		}
 	}
@@ -87,7 +110,7 @@ func (s *Shared) look(now time.Duration) {
 		if pid == 0 {
 			continue
 		}
-		if s.kill(int(pid), e.start) {
+		if s.end(int(pid), e.start) {
 			atomic.CompareAndSwapUint64(&e.pid, pid, 0)
 		} else {
 			left++

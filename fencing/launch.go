@@ -16,7 +16,8 @@ func (s *Shared) GuardAlive(now time.Duration) bool {
 
 // Launch starts a guard process on this memory: command is the agent's own
 // program, which serves `guard --state PATH`. The guard is a session of its own
-// and outlives the agent; where a guard runs already the new one ends at once.
+// and outlives the agent; where a guard runs already the new one waits for its end,
+// so the caller launches one only when none is alive.
 func (s *Shared) Launch(command string) error {
 	cmd := exec.Command(command, "guard", "--state", s.path)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

@@ -56,6 +56,8 @@ type Shared struct {
 	path string
 	mem  []byte
 	mu   sync.Mutex // one agent writes entries from several goroutines
+	// end ends one process and reports whether it is gone.
+	end func(pid int, start uint64) bool
 }
 
 // OpenShared maps the file at path, creating it when it is not there. The
@@ -77,12 +79,23 @@ func OpenShared(path string) (*Shared, error) {
 		return nil, fmt.Errorf("map the guard's memory %s: %w", path, err)
 	}
 	s := &Shared{path: path, mem: mem}
+	s.end = s.kill
 	h := s.head()
 	if !atomic.CompareAndSwapUint64(&h.magic, 0, magic) && atomic.LoadUint64(&h.magic) != magic {
 		_ = unix.Munmap(mem)
 		return nil, fmt.Errorf("the guard's memory %s was written by another program or version: stop the agent and the guard, remove the file and start them", path)
 	}
 	return s, nil
+}
+
+// OpenPrivate returns memory that only this process has, for VMs that live in it
+// and end with it (the embedded hypervisor). end ends one of them; Watch is the guard.
+func OpenPrivate(end func(pid int, start uint64) bool) (*Shared, error) {
+	mem, err := unix.Mmap(-1, 0, fileSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		return nil, fmt.Errorf("map the guard's memory: %w", err)
+	}
+	return &Shared{mem: mem, end: end}, nil
 }
 
 // Close unmaps the memory. The guard goes on.

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
@@ -57,7 +58,21 @@ func (a *Agent) Changed() <-chan struct{} {
 	return changed
 }
 
-func (a *Agent) timing() lease.Timing {
+// Forward reaches other members over mTLS; the URL's host is the member's name.
+func (a *Agent) Forward() http.RoundTripper { return forward{a} }
+
+type forward struct{ a *Agent }
+
+func (f forward) RoundTrip(r *http.Request) (*http.Response, error) {
+	m, err := f.a.current()
+	if err != nil {
+		return nil, err
+	}
+	return m.any.RoundTrip(r)
+}
+
+// Timing is the cluster's; zero while this host is no member.
+func (a *Agent) Timing() lease.Timing {
 	m, err := a.current()
 	if err != nil {
 		return lease.Timing{}

@@ -66,7 +66,7 @@ func (a *Agent) enter(ms *Membership) (_ *member, err error) {
 		Stores: m.stores, Machine: m.machine, Dialer: m.dialer, Logger: m.log.Named("raft")}); err != nil {
 		return nil, err
 	}
-	m.api = api.NewServer(a, api.Options{Logger: m.log.Named("api"), Caller: m.caller, Forward: m.any, Timing: a.timing})
+	m.api = api.NewServer(a, api.Options{Logger: m.log.Named("api"), Caller: m.caller, Forward: m.any, Timing: a.Timing})
 	if m.server, err = peer.Listen(peer.ServerConfig{Network: env.Network, Listen: env.Listen, Identity: ms.Identity, Allow: m.allow,
 		Raft:    func(c net.Conn, _ peer.Peer) { m.node.Handoff(c) },
 		Handler: m.api.Peers(), Logger: m.log.Named("peer")}); err != nil {

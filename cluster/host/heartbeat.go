@@ -64,10 +64,9 @@ func (h *Host) answered(ctx context.Context, hb api.Heartbeat, r api.HeartbeatRe
 	if h.trustFrom == 0 && r.Commit != 0 {
 		h.trustFrom = r.Commit
 	}
-	if r.Epoch != h.seenEpoch {
-		h.seenEpoch, h.seen = r.Epoch, 0
+	if hb.Seq >= h.seenSeq { // answers can overtake one another
+		h.seenSeq, h.seen = hb.Seq, r.ReportSeen
 	}
-	h.seen = max(h.seen, r.ReportSeen)
 	if len(r.Wanted) > 0 {
 		h.fetch(ctx, r.Wanted)
 	}

@@ -93,8 +93,8 @@ type Host struct {
 	inFlight  map[string]int           // heartbeats under way, by network
 	report    api.HostReport
 	reportRev uint64
-	seen      uint64 // report that the master has
-	seenEpoch uint64
+	seen      uint64 // report that the master has, as of the answer to heartbeat seenSeq
+	seenSeq   uint64
 	fetching  bool
 	defs      map[string]string // definitions that the master asked for
 	beatNow   bool              // something that cannot wait for the next interval

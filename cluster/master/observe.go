@@ -39,7 +39,7 @@ func newObserved(now, elected time.Duration, incarnation uint64) *observed {
 // note takes what a heartbeat says. It does not acknowledge.
 func (o *observed) note(hb api.Heartbeat, now time.Duration) (news bool) {
 	if hb.Run != o.run {
-		o.run, o.report, o.reportRev, o.since = hb.Run, nil, 0, now
+		o.run, o.report, o.reportRev, o.reportIncarnation, o.since = hb.Run, nil, 0, 0, now
 		clear(o.networks)
 	}
 	o.watch.Heard = now
@@ -47,7 +47,7 @@ func (o *observed) note(hb api.Heartbeat, now time.Duration) (news bool) {
 		o.networks[hb.Network] = now
 	}
 	o.applied = max(o.applied, hb.Applied)
-	if hb.Report != nil && hb.ReportRev > o.reportRev {
+	if hb.Report != nil && (hb.ReportRev > o.reportRev || hb.Incarnation > o.reportIncarnation) {
 		o.report, o.reportRev, o.reportIncarnation, news = hb.Report, hb.ReportRev, hb.Incarnation, true
 	}
 	for uuid, xml := range hb.Definitions {
@@ -56,6 +56,14 @@ func (o *observed) note(hb api.Heartbeat, now time.Duration) (news bool) {
 		news = true
 	}
 	return news
+}
+
+// seen is the report that need not be sent again: one of the host's present life.
+func (o *observed) seen(incarnation uint64) uint64 {
+	if o.reportIncarnation != incarnation {
+		return 0
+	}
+	return o.reportRev
 }
 
 // present returns the report if it is of the host's present life.

@@ -36,7 +36,7 @@ func (m *Master) Heartbeat(ctx context.Context, hb api.Heartbeat) (api.Heartbeat
 	}
 	now := m.cfg.Now()
 	x := o.observe(h, now)
-	r := api.HeartbeatReply{Epoch: o.epoch, Incarnation: hb.Incarnation, Run: hb.Run, Seq: hb.Seq, Commit: index, ReportSeen: x.reportRev}
+	r := api.HeartbeatReply{Epoch: o.epoch, Incarnation: hb.Incarnation, Run: hb.Run, Seq: hb.Seq, Commit: index, ReportSeen: x.seen(hb.Incarnation)}
 	for uuid := range x.wanted {
 		r.Wanted = append(r.Wanted, uuid)
 	}

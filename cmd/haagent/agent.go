@@ -1,0 +1,281 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/hashicorp/go-hclog"
+	"github.com/urfave/cli/v2"
+
+	"github.com/holdfast-ha/holdfast/cluster/agent"
+	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/cluster/host"
+	"github.com/holdfast-ha/holdfast/cluster/peer"
+	"github.com/holdfast-ha/holdfast/config"
+	"github.com/holdfast-ha/holdfast/fencing"
+	"github.com/holdfast-ha/holdfast/vmm"
+	"github.com/holdfast-ha/holdfast/vmm/embedded"
+	"github.com/holdfast-ha/holdfast/vmm/libvirt"
+)
+
+const (
+	defaultGuard = "/run/haagent/guard"
+	bootIDFile   = "/proc/sys/kernel/random/boot_id"
+	// bootIDVariable names another file, for a test bed in which several hosts share a kernel.
+	bootIDVariable = "HAAGENT_BOOT_ID_FILE"
+)
+
+func runAgent(ctx context.Context, c *cli.Context) error {
+	name, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("read this host's name: %w", err)
+	}
+	environ := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, bootIDVariable+"=") })
+	cfg, err := config.LoadAgent(c.String("config"), environ, name, overrides(c))
+	if err != nil {
+		return err
+	}
+	log := hclog.New(&hclog.LoggerOptions{Name: "haagent", Level: hclog.LevelFromString(cfg.LogLevel), JSONFormat: cfg.LogFormat == "json", Output: os.Stderr})
+	env, done, err := environment(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer done()
+	gids, err := groupIDs(cfg.SocketGroups)
+	if err != nil {
+		return err
+	}
+	a := agent.New(*env)
+	stop, err := serveSocket(a, cfg.Listen.Socket, gids, log)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	notify(log, daemon.SdNotifyReady)
+	defer notify(log, daemon.SdNotifyStopping)
+	log.Info("running", "host", cfg.NodeName, "version", version, "hypervisor", cfg.Hypervisor)
+	return a.Run(ctx)
+}
+
+// environment is the real world of this host. done lets go of it.
+func environment(ctx context.Context, cfg *config.Agent, log hclog.Logger) (_ *agent.Env, done func(), err error) {
+	store, err := agent.OpenDirectory(cfg.DataDir)
+	if err != nil {
+		return nil, nil, err
+	}
+	boot, err := bootID()
+	if err != nil {
+		return nil, nil, err
+	}
+	var run [8]byte
+	_, _ = rand.Read(run[:]) // never fails since Go 1.24
+	env := &agent.Env{Name: cfg.NodeName, Reserve: cfg.Host.ReserveMemory, Version: version, BootID: boot, Run: binary.LittleEndian.Uint64(run[:]) | 1,
+		Store: store, Now: fencing.BootClock, Wall: time.Now, Logger: log}
+	local := map[string]netip.Addr{}
+	for _, n := range cfg.Networks {
+		local[n.Name] = n.Address
+		env.Listen = append(env.Listen, peer.Address{Network: n.Name, Addr: netip.AddrPortFrom(n.Address, uint16(cfg.Listen.Port)).String()})
+	}
+	env.Network = peer.OS{Local: local}
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	var hv vmm.Hypervisor
+	if cfg.Hypervisor == "embedded" {
+		hv, env.Guard, err = embeddedWorld(ctx, &wg, cfg)
+	} else {
+		hv = libvirt.New(libvirt.Config{Socket: cfg.Libvirt.Socket, Logger: log.Named("libvirt")})
+		env.Guard, err = guardProcess(ctx, &wg, filepath.Join(filepath.Dir(cfg.Listen.Socket), "guard"), log)
+	}
+	if err != nil {
+		cancel()
+		return nil, nil, err
+	}
+	env.Hypervisor = hv
+	return env, func() {
+		cancel()
+		wg.Wait()
+		if err := hv.Close(); err != nil {
+			log.Warn("cannot close the hypervisor's connection", "error", err)
+		}
+	}, nil
+}
+
+// embeddedWorld is the demo's: VMs that live in this process, and so does their guard.
+func embeddedWorld(ctx context.Context, wg *sync.WaitGroup, cfg *config.Agent) (vmm.Hypervisor, host.Guard, error) {
+	hv, err := embedded.OpenDirectory(cfg.Embedded.Directory, cfg.NodeName)
+	if err != nil {
+		return nil, nil, err
+	}
+	guard, err := fencing.OpenPrivate(func(int, uint64) bool { hv.KillAll(); return true })
+	if err != nil {
+		return nil, nil, err
+	}
+	wg.Add(1)
+	go func() {
+		defer wg.Done()
+		guard.Watch(ctx)
+	}()
+	return hv, guard, nil
+}
+
+// guardProcess attaches to the guard, and starts one whenever none is alive.
+func guardProcess(ctx context.Context, wg *sync.WaitGroup, path string, log hclog.Logger) (host.Guard, error) {
+	guard, err := fencing.OpenShared(path)
+	if err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this program, to start the guard from it: %w", err)
+	}
+	if err := keepGuard(ctx, guard, self); err != nil {
+		return nil, err
+	}
+	wg.Add(1)
+	go func() {
+		defer wg.Done()
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			if !guard.GuardAlive(fencing.BootClock()) {
+				log.Warn("the guard does not answer; starting another")
+				if err := guard.Launch(self); err != nil {
+					log.Error("cannot start the guard", "error", err)
+				}
+			}
+		}
+	}()
+	return guard, nil
+}
+
+// keepGuard makes sure that a guard is alive before the agent does anything.
+func keepGuard(ctx context.Context, guard *fencing.Shared, self string) error {
+	if guard.GuardAlive(fencing.BootClock()) {
+		return nil
+	}
+	if err := guard.Launch(self); err != nil {
+		return err
+	}
+	deadline := time.NewTimer(5 * time.Second)
+	defer deadline.Stop()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !guard.GuardAlive(fencing.BootClock()) {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-deadline.C:
+			return errors.New("the guard was started but does not answer within 5 s: run `haagent guard` by hand to see why")
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// bootID identifies this boot of the machine.
+func bootID() (string, error) {
+	file := os.Getenv(bootIDVariable)
+	if file == "" {
+		file = bootIDFile
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("read the boot id: %w", err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+// serveSocket serves the API for local administrators.
+func serveSocket(a *agent.Agent, path string, gids []int, log hclog.Logger) (stop func(), err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("create the socket's directory: %w", err)
+	}
+	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		_ = c.Close()
+		return nil, fmt.Errorf("another agent serves %s already", path)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("remove the socket of an earlier agent: %w", err)
+	}
+	old := syscall.Umask(0o117) // 0660 from the start
+	l, err := net.Listen("unix", path)
+	syscall.Umask(old)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	if len(gids) > 0 {
+		if err := os.Chown(path, 0, gids[0]); err != nil {
+			return nil, fmt.Errorf("give %s to group %d: %w", path, gids[0], err)
+		}
+		if len(gids) > 1 { // the kernel knows one group a file; who may speak is checked for each connection
+			if err := os.Chmod(path, 0o666); err != nil {
+				return nil, fmt.Errorf("open %s to its groups: %w", path, err)
+			}
+		}
+	}
+	s := api.NewServer(a, api.Options{Logger: log.Named("api"), AllowedGroups: gids, Forward: a.Forward(), Timing: a.Timing})
+	srv := s.HTTPServer(s.Local())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("the local API ended", "error", err)
+		}
+	}()
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		if err := srv.Shutdown(ctx); err != nil {
+			_ = srv.Close()
+		}
+		<-done
+	}, nil
+}
+
+func groupIDs(groups []string) ([]int, error) {
+	var ids []int
+	for _, g := range groups {
+		if n, err := strconv.Atoi(g); err == nil {
+			ids = append(ids, n)
+			continue
+		}
+		gr, err := user.LookupGroup(g)
+		if err != nil {
+			return nil, fmt.Errorf("socket_access: group %q: %w", g, err)
+		}
+		n, err := strconv.Atoi(gr.Gid)
+		if err != nil {
+			return nil, fmt.Errorf("socket_access: group %q has id %q: %w", g, gr.Gid, err)
+		}
+		ids = append(ids, n)
+	}
+	return ids, nil
+}
+
+// notify tells systemd, where it listens.
+func notify(log hclog.Logger, state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		log.Warn("cannot notify systemd", "error", err)
+	}
+}
