@@ -180,18 +180,18 @@ var events = map[string]string{
 	"went_idle":                         waitsIdle,
 
 	// Of Holdfast.
-	"cluster_created":     "",
-	"host_joined":         "",
-	"host_left":           "",
-	"host_heard_again":    "",
-	"host_began_new_life": "",
-	"vm_redefined":        "",
-	"vm_crashed":          "",
-	"vm_start_failed":     "",
-	"vm_intent_changed":   "",
-	"token_created":       "",
-	"token_revoked":       "",
-	"policy_applied":      "",
+	"cluster_created":   "",
+	"host_joined":       "",
+	"host_left":         "",
+	"host_heard_again":  "",
+	"vm_redefined":      "",
+	"vm_seen_running":   "",
+	"vm_crashed":        "",
+	"vm_start_failed":   "",
+	"vm_intent_changed": "",
+	"token_created":     "",
+	"token_revoked":     "",
+	"policy_applied":    "",
 }
 
 // The values that enumerated fields take.
@@ -211,3 +211,6 @@ var (
 func (s signature) takes(arg string) bool {
 	return arg == "t" || arg == "do" || slices.Contains(s.need, arg) || slices.Contains(s.may, arg)
 }
+
+// KnownEvent reports whether the language has an event of this name.
+func KnownEvent(name string) bool { _, ok := events[name]; return ok }

@@ -38,6 +38,7 @@ func Waits(s *Scenario) []string {
 		if f := v.InjectedFaults; f != nil {
 			add(f.StopAlwaysFails, waitsFailed)
 			add(f.MoveFailsFirstN > 0, waitsMigration)
+			add(f.StartFailsFirstN > 0 && f.StartAndMoveFaultsOnlyHost == "", waitsRetries)
 		}
 	}
 	add(s.Settings.Placement == "measured_load", waitsLoad)

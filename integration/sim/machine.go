@@ -1,0 +1,161 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/holdfast-ha/holdfast/cluster/agent"
+	"github.com/holdfast-ha/holdfast/integration/sim/simnet"
+	"github.com/holdfast-ha/holdfast/vmm/embedded"
+)
+
+// machine is one host: power, disk, clock, hypervisor, guard, and the agent that
+// runs on it, if one does. All its fields are the World's own goroutine's.
+type machine struct {
+	w         *World
+	name      string
+	hyp       *embedded.Host
+	clock     *clock
+	guard     *guard
+	stopGuard context.CancelFunc
+	rng       *rand.Rand
+	on        bool
+	boot      int
+	wall      atomic.Int64 // how far its wall clock is off
+	disk      *disk
+	machineID string
+	agent     *agentProcess      // nil while none runs
+	lives     int                // of agents
+}
+
+// agentProcess is one life of an agent.
+type agentProcess struct {
+	life   *life
+	stack  *simnet.Stack
+	disk   *disk
+	frozen bool
+	agent  *agent.Agent
+	cancel context.CancelFunc
+	done   chan struct{}
+	err    error // of Run; valid once done is closed
+}
+
+// bootID names the present boot of the machine, as a kernel does.
+func (m *machine) bootID() string { return fmt.Sprintf("%s-boot-%d", m.name, m.boot) }
+
+// powerOn boots the machine: kernel, hypervisor, guard, then the agent.
+func (m *machine) powerOn() {
+	if m.on {
+		return
+	}
+	m.on = true
+	m.boot++
+	m.clock.reboot()
+	m.w.net.PowerOn(m.name)
+	m.hyp.PowerOn()
+	m.guard = newGuard(m.clock, m.hyp, m.rng)
+	ctx, cancel := context.WithCancel(m.w.ctx)
+	m.stopGuard = cancel
+	g := m.guard
+	m.w.wg.Go(func() { g.run(ctx) })
+	m.startAgent()
+}
+
+// powerOff pulls the plug: whatever runs is gone at once and nobody is told.
+func (m *machine) powerOff() {
+	if !m.on {
+		return
+	}
+	m.on = false
+	m.w.net.PowerOff(m.name)
+	m.hyp.PowerOff()
+	m.stopGuard()
+	m.endAgent()
+}
+
+// killAgent is SIGKILL: the kernel closes the agent's connections, VMs go on.
+func (m *machine) killAgent() {
+	if m.agent == nil {
+		return
+	}
+	m.agent.stack.Kill()
+	m.endAgent()
+}
+
+// endAgent takes everything from the agent at once, so that what is left of its
+// goroutines can do nothing, and tells them to end.
+func (m *machine) endAgent() {
+	a := m.agent
+	if a == nil {
+		return
+	}
+	m.agent = nil
+	a.life.set(false, true)
+	m.disk = a.disk.image()
+	a.cancel()
+}
+
+// startAgent starts an agent on what is on the disk.
+func (m *machine) startAgent() {
+	if !m.on || m.agent != nil {
+		return
+	}
+	stack, err := m.w.net.Process(m.name)
+	if err != nil {
+		m.w.broken("start agent of %s: %v", m.name, err)
+		return
+	}
+	m.lives++
+	a := &agentProcess{life: newLife(), stack: stack, disk: m.disk, done: make(chan struct{})}
+	a.agent = m.newAgent(a)
+	ctx, cancel := context.WithCancel(m.w.ctx)
+	a.cancel = cancel
+	m.agent = a
+	m.w.wg.Go(func() {
+		a.err = a.agent.Run(ctx)
+		close(a.done)
+	})
+}
+
+// reap notices an agent that ended by itself, as one does whose store hangs.
+func (m *machine) reap() {
+	a := m.agent
+	if a == nil {
+		return
+	}
+	select {
+	case <-a.done:
+		m.w.note("the agent of %s ended by itself: %v", m.name, a.err)
+		a.stack.Kill()
+		m.endAgent()
+		m.w.later(agentRestartDelay, m.startAgent)
+	default:
+	}
+}
+
+// agentRestartDelay is how long the service manager waits before it starts an
+// agent again that ended by itself.
+const agentRestartDelay = time.Second
+
+// freezeAgent is SIGSTOP; thawAgent is SIGCONT.
+func (m *machine) freezeAgent() {
+	if m.agent != nil && !m.agent.frozen {
+		m.agent.frozen = true
+		m.agent.stack.Freeze()
+		m.agent.life.set(true, false)
+	}
+}
+
+func (m *machine) thawAgent() {
+	if m.agent != nil && m.agent.frozen {
+		m.agent.frozen = false
+		m.agent.life.set(false, false)
+		m.agent.stack.Thaw()
+	}
+}
+
+// answers reports whether the agent can be asked.
+func (m *machine) answers() bool { return m.agent != nil && !m.agent.frozen }

@@ -1,0 +1,198 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/holdfast-ha/holdfast/cluster/agent"
+	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/fsm"
+	"github.com/holdfast-ha/holdfast/integration/sim/scenario"
+	"github.com/holdfast-ha/holdfast/vmm/domainxml"
+)
+
+// people are those who use the cluster: they ask whichever host is master, ask
+// again while there is none, and remember what they were promised.
+type people struct {
+	w *World
+	// wants is what each VM may lawfully be at the end, by the acknowledgements
+	// that people have: more than one where an answer was lost.
+	wants map[string][]want
+}
+
+// want is what a person was told, or asked for without hearing an answer.
+type want struct {
+	protected bool
+	intent    fsm.Intent
+}
+
+func newPeople(w *World) *people { return &people{w: w, wants: map[string][]want{}} }
+
+// How long people wait for an answer, between two tries, and before they give up.
+const (
+	patience   = 5 * time.Second
+	askAgain   = 500 * time.Millisecond
+	persevere  = 60 * time.Second
+	personName = "operator"
+)
+
+// ask has a person make a request of the master until it is granted, refused, or
+// given up. what is for the timeline; expect is what the VM then is.
+func (p *people) ask(what, vm string, then want, request func(ctx context.Context, on *agent.Agent) error) {
+	w := p.w
+	w.note("person: %s", what)
+	w.wg.Go(func() {
+		give := time.NewTimer(persevere)
+		defer give.Stop()
+		for {
+			answered := make(chan bool, 1)
+			w.soon(func() { p.once(what, vm, then, request, answered) })
+			select {
+			case done := <-answered:
+				if done {
+					return
+				}
+			case <-w.ctx.Done():
+				return
+			}
+			t := time.NewTimer(askAgain)
+			select {
+			case <-t.C:
+			case <-give.C:
+				w.soon(func() { w.note("person: %s: given up", what) })
+				return
+			case <-w.ctx.Done():
+				t.Stop()
+				return
+			}
+		}
+	})
+}
+
+// once tries a request at the present master, if there is one.
+func (p *people) once(what, vm string, then want, request func(ctx context.Context, on *agent.Agent) error, answered chan<- bool) {
+	w := p.w
+	m := w.master()
+	if m == nil {
+		answered <- false
+		return
+	}
+	on := m.agent.agent
+	w.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(w.ctx, patience)
+		err := request(ctx, on)
+		cancel()
+		w.soon(func() {
+			var refusal *fsm.Refusal
+			switch {
+			case err == nil:
+				w.note("person: %s: done (%s)", what, m.name)
+				if vm != "" {
+					p.wants[vm] = []want{then}
+				}
+			case errors.As(err, &refusal):
+				w.note("person: %s: refused by %s: %v", what, m.name, refusal)
+			case errors.Is(err, api.ErrNotMaster) || errors.Is(err, api.ErrNoMaster):
+			default:
+				w.note("person: %s: %s answers %v", what, m.name, err)
+				if vm != "" {
+					p.wants[vm] = append(p.wants[vm], then)
+				}
+			}
+			answered <- err == nil || errors.As(err, &refusal)
+		})
+	})
+}
+
+// master is the machine whose agent holds the office and can be asked; nil when none.
+func (w *World) master() *machine {
+	var best *machine
+	var epoch uint64
+	for _, name := range w.order {
+		m := w.machines[name]
+		if !m.answers() {
+			continue
+		}
+		if s := m.agent.agent.Self(); s.IsMaster && s.Epoch >= epoch {
+			best, epoch = m, s.Epoch
+		}
+	}
+	return best
+}
+
+// apply has a person change the state by one command, made for the master's epoch.
+func (p *people) apply(what, vm string, then want, command func(epoch uint64) fsm.Command) {
+	p.ask(what, vm, then, func(ctx context.Context, on *agent.Agent) error {
+		_, err := on.Apply(ctx, command(on.Self().Epoch))
+		return err
+	})
+}
+
+func (p *people) meta() fsm.Meta { return fsm.Meta{At: time.Now(), By: personName} }
+
+// protectAll puts the scenario's VMs under protection, as soon as there is a
+// master: each at home on its host, wanted running or stopped, owned by nobody.
+func (p *people) protectAll() {
+	for i := range p.w.s.VMs {
+		vm := &p.w.s.VMs[i]
+		switch vm.Desired {
+		case "running":
+			p.protectNew(vm, fsm.IntentRun)
+		case "stopped", "disabled":
+			p.protectNew(vm, fsm.IntentStop)
+		default: // ignored, unmanaged: a person runs it by hand
+			if err := p.w.machines[vm.Host].hyp.PersonStart(vm.ID); err != nil {
+				p.w.note("start of unprotected %s: %v", vm.ID, err)
+			}
+		}
+	}
+}
+
+func (p *people) protectNew(vm *scenario.VM, intent fsm.Intent) {
+	xml := definition(vm)
+	packed, err := fsm.PackXML(xml)
+	if err != nil {
+		p.w.broken("definition of %s: %v", vm.ID, err)
+		return
+	}
+	def, err := domainxml.Parse(xml)
+	if err != nil {
+		p.w.broken("definition of %s: %v", vm.ID, err)
+		return
+	}
+	sum, _ := domainxml.Hash(xml)
+	p.apply(fmt.Sprintf("protect %s on %s (%s)", vm.ID, vm.Host, intent), vm.ID, want{true, intent}, func(epoch uint64) fsm.Command {
+		return &fsm.Protect{Meta: p.meta(), Epoch: epoch, Host: vm.Host, VM: fsm.VM{UUID: def.UUID, Name: vm.ID, XML: packed, XMLHash: sum,
+			VCPUs: def.VCPUs, Memory: def.Memory, Intent: intent}}
+	})
+}
+
+// protect asks for the protection of a VM that is defined or runs somewhere.
+func (p *people) protect(vm string) {
+	p.ask("protect "+vm, vm, want{true, fsm.IntentRun}, func(ctx context.Context, on *agent.Agent) error {
+		_, err := on.Protect(ctx, vm, personName)
+		return err
+	})
+}
+
+// intend changes whether a protected VM shall run.
+func (p *people) intend(vm string, intent fsm.Intent) {
+	p.apply(fmt.Sprintf("%s shall %s", vm, intent), vm, want{true, intent}, func(uint64) fsm.Command {
+		return &fsm.SetIntent{Meta: p.meta(), UUID: uuidOf("vm", vm), Intent: intent}
+	})
+}
+
+// unprotect lets a VM go.
+func (p *people) unprotect(vm string) {
+	p.apply("unprotect "+vm, vm, want{}, func(uint64) fsm.Command {
+		return &fsm.Unprotect{Meta: p.meta(), UUID: uuidOf("vm", vm)}
+	})
+}
+
+// shutsDown notes that somebody ended the VM past Holdfast, which is respected
+// when it is seen: both may be true from here on.
+func (p *people) shutsDown(vm string) {
+	p.wants[vm] = append(p.wants[vm], want{true, fsm.IntentStop})
+}

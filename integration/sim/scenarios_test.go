@@ -1,0 +1,114 @@
+package sim
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/holdfast-ha/holdfast/integration/sim/scenario"
+)
+
+var (
+	scenarioDir    = flag.String("scenarios", "testdata/scenarios", "directory of scenario files")
+	scenarioReport = flag.String("scenario-report", "", "file to write one JSON object per scenario to")
+	simSeed        = flag.Uint64("sim-seed", 1, "seed of the network's delays and the like")
+	simLog         = flag.String("sim-log", "", "level of the agents' log, shown when a test fails")
+)
+
+// report is what TestScenarios writes about one scenario.
+type report struct {
+	ID         string                    `json:"id"`
+	Pass       bool                      `json:"pass"`
+	Skipped    []string                  `json:"skipped,omitempty"` // features that it waits for
+	Violations []string                  `json:"violations"`
+	Placement  map[string]scenario.Final `json:"placement,omitempty"`
+	Hosts      map[string]string         `json:"hosts,omitempty"`
+	Events     []scenario.Seen           `json:"events,omitempty"`
+	Recovery   []scenario.Recovery       `json:"recovery,omitempty"`
+}
+
+// reports collects them from parallel subtests and writes the file at the end.
+type reports struct {
+	mu  sync.Mutex
+	all []report
+}
+
+func (r *reports) add(x report) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.all = append(r.all, x)
+}
+
+func (r *reports) write(t *testing.T, file string) {
+	if file == "" {
+		return
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	enc := json.NewEncoder(f)
+	for _, x := range r.all {
+		if err := enc.Encode(x); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// play runs a scenario in a bubble of its own.
+func play(t *testing.T, cfg Config) (result Result) {
+	t.Helper()
+	if *simLog != "" {
+		cfg.LogLevel = hclog.LevelFromString(*simLog)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w, err := New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		result = w.Run()
+	})
+	return result
+}
+
+// explain shows what a person needs to see why a run failed.
+func explain(t *testing.T, r Result) {
+	t.Helper()
+	t.Errorf("violations:\n  %s\ntimeline:\n%s", strings.Join(r.Violations, "\n  "), strings.Join(r.Timeline, "\n"))
+	if r.Logs != "" {
+		t.Logf("log of the agents:\n%s", r.Logs)
+	}
+}
+
+func TestScenarios(t *testing.T) {
+	all, err := scenario.LoadDir(*scenarioDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := &reports{}
+	t.Cleanup(func() { out.write(t, *scenarioReport) })
+	for _, s := range all {
+		t.Run(s.ID, func(t *testing.T) {
+			t.Parallel()
+			if waits := scenario.Waits(s); len(waits) > 0 {
+				out.add(report{ID: s.ID, Skipped: waits})
+				t.Skipf("waits for %s", strings.Join(waits, ", "))
+			}
+			r := play(t, Config{Scenario: s, Seed: *simSeed})
+			out.add(report{ID: s.ID, Pass: len(r.Violations) == 0, Violations: r.Violations, Placement: r.Outcome.Placement,
+				Hosts: r.Outcome.Hosts, Events: r.Outcome.Events, Recovery: scenario.Recoveries(s, &r.Outcome)})
+			if len(r.Violations) > 0 {
+				explain(t, r)
+			}
+		})
+	}
+}

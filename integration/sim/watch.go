@@ -1,0 +1,333 @@
+package sim
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing/synctest"
+	"time"
+
+	"github.com/holdfast-ha/holdfast/fencing"
+	"github.com/holdfast-ha/holdfast/fsm"
+	"github.com/holdfast-ha/holdfast/integration/sim/scenario"
+	"github.com/holdfast-ha/holdfast/vmm/embedded"
+)
+
+// stateCopy is one host's copy of the replicated state.
+type stateCopy struct {
+	state *fsm.State
+	index uint64
+}
+
+// watch looks at everything at each step: it follows the cluster's history and
+// holds the invariants.
+type watch struct {
+	w      *World
+	broken []string
+
+	newest    stateCopy                // the copy that is furthest
+	sums      map[uint64]string        // of the state at an index, as the first copy had it
+	from      map[uint64]string        // which host's copy that was
+	last      map[string]*fsm.State    // looked at last, by host
+	lastEvent uint64                   // of the history, seen
+	seen      map[uint64]string        // types of events seen, by id
+	dead      map[string]uint64        // newest incarnation declared dead, by host
+	office    map[uint64]string        // who held each epoch
+	masters   map[string]bool          // who was master at the last step
+	tripped   map[*guard]time.Duration // guards seen to have acted
+	runs      int                      // of the witness, looked at
+	ended     map[int]bool             // runs whose end was looked at
+	held      map[string]embedded.Run  // runs that go on without their agent since a restart of it, by VM
+}
+
+func newWatch(w *World) *watch {
+	return &watch{w: w, sums: map[uint64]string{}, from: map[uint64]string{}, last: map[string]*fsm.State{}, seen: map[uint64]string{},
+		dead: map[string]uint64{}, office: map[uint64]string{}, masters: map[string]bool{}, tripped: map[*guard]time.Duration{},
+		ended: map[int]bool{}, held: map[string]embedded.Run{}}
+}
+
+// step looks at everything once, while nothing moves.
+func (x *watch) step() {
+	synctest.Wait()
+	for _, name := range x.w.order {
+		x.w.machines[name].reap()
+	}
+	x.copies()
+	x.history()
+	x.offices()
+	x.leases()
+	x.witness()
+	x.release()
+}
+
+// copies holds that all copies of the state are equal at equal index (I6), and
+// that numbers only grow.
+func (x *watch) copies() {
+	for _, name := range x.w.order {
+		m := x.w.machines[name]
+		if m.agent == nil {
+			continue
+		}
+		c := stateCopy{state: m.agent.agent.State(), index: m.agent.agent.Self().Applied}
+		if c.state == nil || x.last[name] == c.state {
+			continue
+		}
+		x.last[name] = c.state
+		sum := sumOf(c.state)
+		if was, ok := x.sums[c.index]; ok && was != sum {
+			x.w.broken("copies of the state differ at index %d: %s and %s", c.index, x.from[c.index], name)
+		} else if !ok {
+			x.sums[c.index], x.from[c.index] = sum, name
+		}
+		if c.index > x.newest.index {
+			x.grows(c.state)
+			x.newest = c
+		}
+	}
+}
+
+func sumOf(s *fsm.State) string {
+	b, err := json.Marshal(s)
+	if err != nil {
+		return err.Error()
+	}
+	sum := sha256.Sum256(b)
+	return string(sum[:])
+}
+
+// grows compares a newer state with the newest so far.
+func (x *watch) grows(s *fsm.State) {
+	old := x.newest.state
+	if old == nil {
+		return
+	}
+	for name, h := range s.Hosts {
+		if was := old.Hosts[name]; was != nil && was.ID == h.ID && h.Incarnation < was.Incarnation {
+			x.w.broken("incarnation of %s went back from %d to %d", name, was.Incarnation, h.Incarnation)
+		}
+		if h.Status == fsm.HostDead && h.Incarnation > x.dead[name] {
+			x.dead[name] = h.Incarnation
+			x.declaredDead(s, name, h.Incarnation)
+		}
+	}
+	for uuid, vm := range s.VMs {
+		was := old.VMs[uuid]
+		if was == nil {
+			continue
+		}
+		if vm.Generation < was.Generation {
+			x.w.broken("generation of %s went back from %d to %d", vm.Name, was.Generation, vm.Generation)
+		}
+		if vm.Owner != nil && !s.Live(vm.Owner.Host, vm.Owner.Incarnation) {
+			x.w.broken("%s is owned by (%s, %d), which is not live", vm.Name, vm.Owner.Host, vm.Owner.Incarnation)
+		}
+	}
+}
+
+// declaredDead holds that nothing which a dead incarnation owned runs when it is
+// declared dead: the wait was long enough.
+func (x *watch) declaredDead(_ *fsm.State, host string, incarnation uint64) {
+	old := x.newest.state
+	for _, r := range x.w.disks.Running() {
+		vm := old.VMs[r.UUID]
+		if r.Host == host && vm != nil && vm.Owner != nil && vm.Owner.Host == host && vm.Owner.Incarnation == incarnation {
+			x.w.broken("(%s, %d) was declared dead while %s ran there", host, incarnation, r.Name)
+		}
+	}
+}
+
+// history collects the cluster's events and holds that each is explained.
+func (x *watch) history() {
+	s := x.newest.state
+	if s == nil {
+		return
+	}
+	for _, e := range s.Events {
+		if e.ID <= x.lastEvent {
+			continue
+		}
+		if e.ID != x.lastEvent+1 && x.lastEvent != 0 {
+			x.w.broken("event %d follows %d: history was lost", e.ID, x.lastEvent)
+		}
+		x.lastEvent = e.ID
+		x.seen[e.ID] = e.Type
+		if !scenario.KnownEvent(e.Type) {
+			x.w.broken("event type %s is not in the scenario language", e.Type)
+		}
+		if e.Cause >= e.ID || e.Cause != 0 && x.seen[e.Cause] == "" {
+			x.w.broken("event %d (%s) names %d as its cause, which is none", e.ID, e.Type, e.Cause)
+		}
+		if e.Type == fsm.EventVMAssigned && e.Cause == 0 {
+			x.w.broken("event %d: %s was placed on %s without a cause", e.ID, e.VM, e.To)
+		}
+		at := e.At.Sub(x.w.start)
+		if d := x.w.now() - at; d < 0 || d > Step {
+			at = x.w.now() // the clock of whoever wrote it is wrong, or nobody saw it at the time
+		}
+		x.add(scenario.Seen{T: at, Type: e.Type, Host: e.Host, VM: e.VM, From: e.From, To: e.To, Text: e.Text})
+	}
+}
+
+// add takes an event into the outcome and the timeline.
+func (x *watch) add(e scenario.Seen) {
+	e.Seconds = e.T.Seconds()
+	x.w.outcome.Events = append(x.w.outcome.Events, e)
+	line := e.Type
+	for _, f := range []struct{ name, value string }{{"host", e.Host}, {"vm", e.VM}, {"from", e.From}, {"to", e.To}} {
+		if f.value != "" {
+			line += " " + f.name + "=" + f.value
+		}
+	}
+	if e.Text != "" {
+		line += "  (" + e.Text + ")"
+	}
+	x.w.note("%s", line)
+}
+
+// observe adds an event that the simulation saw and the cluster's history does not hold.
+func (x *watch) observe(kind, host, vm string) {
+	x.add(scenario.Seen{T: x.w.now(), Type: kind, Host: host, VM: vm, Observed: true})
+}
+
+// offices holds that an epoch has one master, and sees masters go.
+func (x *watch) offices() {
+	now := map[string]bool{}
+	for _, name := range x.w.order {
+		m := x.w.machines[name]
+		if !m.answers() {
+			if m.agent != nil && x.masters[name] {
+				now[name] = true // frozen: it has not given up yet
+			}
+			continue
+		}
+		if s := m.agent.agent.Self(); s.IsMaster {
+			now[name] = true
+			if other, taken := x.office[s.Epoch]; taken && other != name {
+				x.w.broken("epoch %d has two masters, %s and %s", s.Epoch, other, name)
+			}
+			x.office[s.Epoch] = name
+		}
+	}
+	for _, name := range x.w.order {
+		if x.masters[name] && !now[name] {
+			x.observe("leader_lost", name, "")
+		}
+	}
+	x.masters = now
+}
+
+// leaseGrace is how long after the end of its lease a VM may be seen: the guard's
+// tick, its kill, and a little.
+const leaseGrace = 2*fencing.Tick + 50*time.Millisecond
+
+// leases holds that no protected VM runs past the lease of its host (I2), and
+// sees leases end.
+func (x *watch) leases() {
+	for _, name := range x.w.order {
+		m := x.w.machines[name]
+		if !m.on {
+			continue
+		}
+		g := m.guard.status()
+		if g.Tripped != 0 && x.tripped[m.guard] != g.Tripped {
+			x.tripped[m.guard] = g.Tripped
+			x.observe("host_agent_lost_lease", name, "")
+		}
+	}
+	s := x.newest.state
+	if s == nil {
+		return
+	}
+	for _, r := range x.w.disks.Running() {
+		m, vm := x.w.machines[r.Host], s.VMs[r.UUID]
+		if vm == nil || vm.Owner == nil || vm.Owner.Host != r.Host || !m.on {
+			continue
+		}
+		now, g := m.clock.now(), m.guard.status()
+		if g.Incarnation != vm.Owner.Incarnation {
+			continue // an older copy's owner: the run is judged by what comes
+		}
+		if now > g.Deadline+leaseGrace {
+			x.w.broken("%s runs on %s %v after the end of its lease", vm.Name, r.Host, now-g.Deadline)
+		}
+	}
+}
+
+// witness looks at the runs that began or ended since the last step: that none
+// was doubled, that none began without a lease, and that no VM outside
+// protection was touched.
+func (x *watch) witness() {
+	for _, v := range x.w.disks.Violations() {
+		var hosts []string
+		for _, r := range v.Runs {
+			hosts = append(hosts, fmt.Sprintf("%s since %.3fs", r.Host, r.From.Sub(x.w.start).Seconds()))
+		}
+		x.w.broken("%s ran twice at %.3fs: on %s", v.Name, v.At.Sub(x.w.start).Seconds(), strings.Join(hosts, " and on "))
+	}
+	runs := x.w.disks.Runs()
+	for i, r := range runs {
+		if i >= x.runs {
+			x.began(r)
+		}
+		if !r.To.IsZero() && !x.ended[i] {
+			x.ended[i] = true
+			x.endedRun(r)
+		}
+	}
+	x.runs = len(runs)
+}
+
+func (x *watch) began(r embedded.Run) {
+	x.w.note("disk: %s runs on %s since %.3fs", r.Name, r.Host, r.From.Sub(x.w.start).Seconds())
+}
+
+func (x *watch) endedRun(r embedded.Run) {
+	x.w.note("disk: %s ended on %s at %.3fs: %s", r.Name, r.Host, r.To.Sub(x.w.start).Seconds(), r.How)
+	byUs := r.How == embedded.EndedKilled || r.How == embedded.EndedGuard
+	if wants := x.w.people.wants[r.Name]; byUs && len(wants) == 0 && x.newest.state != nil && x.newest.state.VMs[r.UUID] == nil {
+		x.w.broken("%s is not protected and was ended on %s: %s", r.Name, r.Host, r.How)
+	}
+	x.needless(r, byUs)
+}
+
+// needless holds that no VM is ended that nobody asked to stop and whose host
+// holds its lease and owns it.
+func (x *watch) needless(r embedded.Run, byUs bool) {
+	s, m := x.newest.state, x.w.machines[r.Host]
+	if !byUs || s == nil || !m.on {
+		return
+	}
+	vm := s.VMs[r.UUID]
+	if vm == nil || vm.Intent != fsm.IntentRun || vm.Owner == nil || vm.Owner.Host != r.Host || vm.Owner.Phase != fsm.PhaseRunning {
+		return
+	}
+	g := m.guard.status()
+	asked := slices.ContainsFunc(x.w.people.wants[vm.Name], func(w want) bool { return !w.protected || w.intent == fsm.IntentStop })
+	if !asked && g.Incarnation == vm.Owner.Incarnation && g.Tripped == 0 && g.Deadline-m.clock.now() > x.w.timing.Lease/2 {
+		x.w.broken("%s was ended on %s, which owns it and holds its lease, without anybody asking: %s", r.Name, r.Host, r.How)
+	}
+}
+
+// hold notes that a VM goes on while its agent is away; release sees that a new
+// agent holds the lease under which the same run still goes on.
+func (x *watch) hold(r embedded.Run) {
+	x.held[r.Name] = r
+	x.observe("vm_held", r.Host, r.Name)
+}
+
+func (x *watch) release() {
+	for _, name := range slices.Sorted(maps.Keys(x.held)) {
+		r := x.held[name]
+		m := x.w.machines[r.Host]
+		if !m.answers() || m.agent.agent.Self().LeaseLeft == 0 {
+			continue
+		}
+		delete(x.held, name)
+		if slices.ContainsFunc(x.w.disks.Writers(r.UUID), func(now embedded.Run) bool { return now.Host == r.Host && now.From.Equal(r.From) }) {
+			x.observe("vm_released", r.Host, name)
+		}
+	}
+}
