@@ -12,9 +12,10 @@
 //
 // A raft leader gives up its office when a majority has been silent for half an
 // election timeout, which is less than TCP needs to notice that a path has died.
-// So heartbeats of raft travel over every network at once and the first answer
-// counts; every other request begins on the best path and is repeated on the
-// next after a moment without an answer. Raft's requests may arrive twice.
+// So every request begins on the path that answered last and is repeated on the
+// others after a moment without an answer, heartbeats after a twentieth of the
+// timeout; the first answer counts. A request may arrive twice, which raft's are
+// made for.
 //
 // # Voters
 //

@@ -3,6 +3,7 @@ package raftnode
 import (
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,8 +18,9 @@ type transport struct {
 	inbound *layer
 	out     []*raft.NetworkTransport // by network, best first
 	conns   *connSet
-	// hedge is how long a request waits for an answer before it is repeated on the next network.
-	hedge time.Duration
+	// hedge is how long a request waits for an answer before it is repeated on the
+	// next network; hurry is the same for heartbeats, which wait for no disk.
+	hedge, hurry time.Duration
 	// fresh is for how long an answer proves that a path works.
 	fresh time.Duration
 
@@ -52,7 +54,8 @@ func newTransport(c Config, conns *connSet, logger hclog.Logger) *transport {
 	}
 	inbound := newLayer(c.Name, "", c.Dialer, conns)
 	t := &transport{in: raft.NewNetworkTransportWithConfig(config(inbound)), inbound: inbound, conns: conns,
-		hedge: min(max(c.Election/8, 20*time.Millisecond), 60*time.Millisecond), fresh: c.Election, links: map[raft.ServerID]*link{}}
+		hedge: min(max(c.Election/8, 20*time.Millisecond), 60*time.Millisecond), hurry: max(c.Election/20, 5*time.Millisecond),
+		fresh: c.Election, links: map[raft.ServerID]*link{}}
 	for _, network := range c.Networks {
 		t.out = append(t.out, raft.NewNetworkTransportWithConfig(config(newLayer(c.Name, network, c.Dialer, conns))))
 	}
@@ -166,8 +169,6 @@ func race[R any](t *transport, id raft.ServerID, paths []int, stagger time.Durat
 	if len(paths) == 0 || !start() {
 		return none, errSevered
 	}
-	for stagger == 0 && begun < len(paths) && start() {
-	}
 	var next <-chan time.Time
 	if begun < len(paths) {
 		timer := time.NewTimer(stagger)
@@ -199,18 +200,17 @@ func race[R any](t *transport, id raft.ServerID, paths []int, stagger time.Durat
 
 // AppendEntries implements raft.Transport.
 func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
-	var got raft.AppendEntriesResponse
-	var err error
-	if isHeartbeat(args) {
-		got, err = race(t, id, t.idle(id), 0, func(out *raft.NetworkTransport, path int, r *raft.AppendEntriesResponse) error {
-			defer t.beat(id, path)
-			return out.AppendEntries(id, target, args, r)
-		})
-	} else {
-		got, err = race(t, id, t.order(id), t.hedge, func(out *raft.NetworkTransport, _ int, r *raft.AppendEntriesResponse) error {
-			return out.AppendEntries(id, target, args, r)
-		})
+	paths, stagger, heartbeat := t.order(id), t.hedge, isHeartbeat(args)
+	if heartbeat {
+		paths, stagger = t.idle(id, paths), t.hurry
 	}
+	got, err := race(t, id, paths, stagger, func(out *raft.NetworkTransport, path int, r *raft.AppendEntriesResponse) error {
+		if heartbeat {
+			t.beating(id, path, true)
+			defer t.beating(id, path, false)
+		}
+		return out.AppendEntries(id, target, args, r)
+	})
 	if err != nil {
 		return err
 	}
@@ -227,26 +227,19 @@ func isHeartbeat(a *raft.AppendEntriesRequest) bool {
 	return a.Term != 0 && a.PrevLogEntry == 0 && a.PrevLogTerm == 0 && len(a.Entries) == 0 && a.LeaderCommitIndex == 0
 }
 
-// idle takes every path on which no heartbeat is under way: one that hangs on a
-// dead path must not be joined by another each interval.
-func (t *transport) idle(id raft.ServerID) []int {
+// idle leaves out the paths on which a heartbeat is under way: one that hangs on
+// a dead path must not be joined by another each interval.
+func (t *transport) idle(id raft.ServerID, paths []int) []int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	l := t.link(id)
-	var out []int
-	for i := range l.paths {
-		if !l.paths[i].beating {
-			l.paths[i].beating = true
-			out = append(out, i)
-		}
-	}
-	return out
+	return slices.DeleteFunc(paths, func(i int) bool { return l.paths[i].beating })
 }
 
-// beat ends a heartbeat on a path.
-func (t *transport) beat(id raft.ServerID, path int) {
+// beating notes whether a heartbeat is under way on a path.
+func (t *transport) beating(id raft.ServerID, path int, on bool) {
 	t.mu.Lock()
-	t.link(id).paths[path].beating = false
+	t.link(id).paths[path].beating = on
 	t.mu.Unlock()
 }
 
@@ -275,7 +268,7 @@ func (t *transport) RequestPreVote(id raft.ServerID, target raft.ServerAddress, 
 // TimeoutNow implements raft.Transport. It goes over the best path only: a
 // second copy that arrives late would start an election that nobody wants.
 func (t *transport) TimeoutNow(id raft.ServerID, target raft.ServerAddress, args *raft.TimeoutNowRequest, resp *raft.TimeoutNowResponse) error {
-	got, err := race(t, id, t.order(id)[:1], 0, func(out *raft.NetworkTransport, _ int, r *raft.TimeoutNowResponse) error {
+	got, err := race(t, id, t.order(id)[:1], t.hedge, func(out *raft.NetworkTransport, _ int, r *raft.TimeoutNowResponse) error {
 		return out.TimeoutNow(id, target, args, r)
 	})
 	if err == nil {
