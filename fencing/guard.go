@@ -46,7 +46,8 @@ func RunGuard(ctx context.Context, path string, warn func(error)) error {
 	// From here on: no allocation, so no collection; one thread, real-time, resident.
 	runtime.LockOSThread()
 	debug.SetGCPercent(-1)
-	if err := unix.Mlockall(unix.MCL_CURRENT); err != nil {
+	// On fault: what the runtime has only reserved stays unused.
+	if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | unix.MCL_ONFAULT); err != nil {
 		warn(fmt.Errorf("lock the guard's memory: %w", err))
 	}
 	if err := unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 50}, 0); err != nil {
@@ -54,7 +55,14 @@ func RunGuard(ctx context.Context, path string, warn func(error)) error {
 	}
 	atomic.StoreUint64(&s.head().guardPID, uint64(os.Getpid()))
 	defer atomic.StoreInt64(&s.head().beat, 0)
-	s.Watch(ctx)
+	for ctx.Err() == nil {
+		s.look(BootClock())
+		// Asleep in the kernel, on this thread: the wake-up waits for no other goroutine.
+		ts := unix.NsecToTimespec(int64(Tick))
+		if err := unix.ClockNanosleep(unix.CLOCK_BOOTTIME, 0, &ts, nil); err != nil && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("sleep between two looks: %w", err)
+		}
+	}
 	return nil
 }
 

@@ -439,7 +439,7 @@ func (c *Report) apply(s *State) (any, *Refusal) {
 		e.Type = EventVMStarted
 		e.Text = fmt.Sprintf("%s runs on %s, generation %d", vm.Name, c.Host, c.Generation)
 		if !vm.WaitingSince.IsZero() {
-			e.Text += fmt.Sprintf(", %.1f s after it lost its owner", c.At.Sub(vm.WaitingSince).Seconds())
+			e.Text += fmt.Sprintf(", %.1f s after it was last known to run", c.At.Sub(vm.WaitingSince).Seconds())
 			vm.WaitingSince = time.Time{}
 		}
 	case OutcomeStopped:

@@ -154,11 +154,14 @@ type SetVerdict struct {
 // what it owned may be placed elsewhere.
 type DeclareDead struct {
 	Meta
-	Epoch       uint64     `json:"epoch"`
-	Host        string     `json:"host"`
-	Incarnation uint64     `json:"incarnation"`
-	Evidence    []Evidence `json:"evidence"`
-	Text        string     `json:"text"`
+	Epoch       uint64 `json:"epoch"`
+	Host        string `json:"host"`
+	Incarnation uint64 `json:"incarnation"`
+	// Heard is when the host was last heard, by the proposer's wall clock; zero
+	// when it has not been heard since the proposer took office.
+	Heard    time.Time  `json:"heard,omitzero"`
+	Evidence []Evidence `json:"evidence"`
+	Text     string     `json:"text"`
 }
 
 // Protect puts a VM under protection. When it runs, Owner is the incarnation

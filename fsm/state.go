@@ -158,7 +158,7 @@ type VM struct {
 	// Cause is the event that what happens to the VM next follows from: what took its
 	// owner away, or the order to start it. 0 while it runs.
 	Cause uint64 `json:"cause,omitempty"`
-	// WaitingSince is when it lost its owner; for reports of how long it was down.
+	// WaitingSince is when it was last known to run, for reports of how long it was down.
 	WaitingSince time.Time `json:"waiting_since,omitzero"`
 }
 

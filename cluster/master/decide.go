@@ -103,7 +103,7 @@ func judge(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 			d.lookAt(at)
 			return
 		}
-		d.dead = append(d.dead, suspicion{h.Name, &fsm.DeclareDead{Meta: m, Epoch: in.epoch, Host: h.Name, Incarnation: h.Incarnation, Evidence: ev,
+		d.dead = append(d.dead, suspicion{h.Name, &fsm.DeclareDead{Meta: m, Epoch: in.epoch, Host: h.Name, Incarnation: h.Incarnation, Heard: in.wall.Add(o.watch.Heard - in.now), Evidence: ev,
 			Text: fmt.Sprintf("%s is dead: silent for %v, and its last lease ended for certain %v after it could have been granted",
 				h.Name, (in.now - o.watch.Heard).Round(time.Millisecond), in.timing.Wait().Round(time.Millisecond))}})
 	}
