@@ -187,28 +187,41 @@ func (s *Server) accept(ctx context.Context, l *listener) {
 	}
 }
 
-// admit begins the handshake of a connection on its own goroutine, or closes it
-// when too many are under way.
+// admit begins the handshake of a connection on its own goroutine. When too many
+// are under way it closes this one, if they come from one address, else another.
 func (s *Server) admit(ctx context.Context, raw net.Conn, network string) {
 	from := raw.RemoteAddr().String()
 	if host, _, err := net.SplitHostPort(from); err == nil {
 		from = host
 	}
 	s.mu.Lock()
-	if s.closed || s.waiting >= handshakesAtOnce || s.pending[from] >= handshakesPerAddress {
+	if s.closed || s.pending[from] >= handshakesPerAddress {
 		closed := s.closed
 		s.mu.Unlock()
 		_ = raw.Close()
 		if !closed {
-			s.config.Logger.Warn("too many connections in handshake, one is refused", "from", from)
+			s.config.Logger.Warn("too many connections in handshake from one address, one is refused", "from", from)
 		}
 		return
+	}
+	var given net.Conn
+	if s.waiting >= handshakesAtOnce {
+		// Any one makes room. A good handshake is under way for so short a time
+		// that a flood of slow ones hardly ever hits it.
+		for given = range s.opening {
+			break
+		}
+		delete(s.opening, given)
 	}
 	s.waiting++
 	s.pending[from]++
 	s.opening[raw] = struct{}{}
 	s.handlings.Add(1)
 	s.mu.Unlock()
+	if given != nil {
+		_ = given.Close()
+		s.config.Logger.Warn("too many connections in handshake, one is given up", "from", given.RemoteAddr().String())
+	}
 	go func() {
 		defer s.handlings.Done()
 		conn, who, err := s.handshake(ctx, &taggedConn{raw, network})
