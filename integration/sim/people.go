@@ -20,6 +20,8 @@ type people struct {
 	// wants is what each VM may lawfully be at the end, by the acknowledgements
 	// that people have: more than one where an answer was lost.
 	wants map[string][]want
+	// persevere is how long they go on asking.
+	persevere time.Duration
 }
 
 // want is what a person was told, or asked for without hearing an answer.
@@ -28,13 +30,14 @@ type want struct {
 	intent    fsm.Intent
 }
 
-func newPeople(w *World) *people { return &people{w: w, wants: map[string][]want{}} }
+func newPeople(w *World) *people { return &people{w: w, wants: map[string][]want{}, persevere: persevere} }
 
 // How long people wait for an answer, between two tries, and before they give up.
 const (
 	patience   = 5 * time.Second
 	askAgain   = 500 * time.Millisecond
 	persevere  = 60 * time.Second
+	setUp      = 24 * time.Hour // those who set a cluster up do not give up
 	personName = "operator"
 )
 
@@ -43,8 +46,9 @@ const (
 func (p *people) ask(what, vm string, then want, request func(ctx context.Context, on *agent.Agent) error) {
 	w := p.w
 	w.note("person: %s", what)
+	patient := p.persevere
 	w.wg.Go(func() {
-		give := time.NewTimer(persevere)
+		give := time.NewTimer(patient)
 		defer give.Stop()
 		for {
 			answered := make(chan bool, 1)
@@ -135,6 +139,8 @@ func (p *people) meta() fsm.Meta { return fsm.Meta{At: time.Now(), By: personNam
 // protectAll puts the scenario's VMs under protection, as soon as there is a
 // master: each at home on its host, wanted running or stopped, owned by nobody.
 func (p *people) protectAll() {
+	p.persevere = setUp
+	defer func() { p.persevere = persevere }()
 	for i := range p.w.s.VMs {
 		vm := &p.w.s.VMs[i]
 		switch vm.Desired {

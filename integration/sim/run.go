@@ -20,15 +20,47 @@ type Result struct {
 
 // Run plays the scenario to its end and judges it. It closes the World.
 func (w *World) Run() Result {
-	w.play(w.s.InOrder(), w.s.End())
+	w.play(append(w.s.InOrder(), steering(w.s)...), w.s.End())
 	w.finish()
 	w.Close()
 	return Result{Violations: append(slices.Clone(w.watch.broken), scenario.Judge(w.s, &w.outcome)...),
-		Outcome: w.outcome, Timeline: w.timeline, Logs: w.Logs()}
+		Outcome: w.outcome, Timeline: w.story(), Logs: w.Logs()}
+}
+
+// steerBefore is how long before an action the office is handed to the host that
+// holds it in a recorded file.
+const steerBefore = 10 * time.Second
+
+// steering hands the office, in a recorded file, to the host that the other
+// manager's election had made its leader by the time of each action: which host
+// wins an election is chance here, and what the action then does depends on it.
+func steering(s *scenario.Scenario) []scenario.Action {
+	if !s.Recorded() {
+		return nil
+	}
+	var all []scenario.Action
+	at := time.Duration(0)
+	for _, a := range s.InOrder() {
+		if a.T.D() == at {
+			continue
+		}
+		leader := ""
+		for _, e := range s.Expect.Events {
+			if e.Type == "leader_elected" && e.PeerT != nil && e.PeerT.D() < a.T.D() {
+				leader = e.Host
+			}
+		}
+		if leader != "" && a.T.D()-at > 2*steerBefore {
+			all = append(all, scenario.Action{T: a.T - scenario.Seconds(steerBefore), Do: "transfer_master", To: leader})
+		}
+		at = a.T.D()
+	}
+	return all
 }
 
 // play carries out the actions at their times, and looks at everything at each step.
 func (w *World) play(actions []scenario.Action, end time.Duration) {
+	slices.SortStableFunc(actions, func(a, b scenario.Action) int { return int(a.T - b.T) })
 	next, step := 0, time.Duration(0)
 	protected := false
 	states := slices.Clone(w.s.Expect.HostState)
@@ -155,7 +187,9 @@ func (w *World) final(name, on string) scenario.Final {
 
 // act carries out one action.
 func (w *World) act(a scenario.Action) {
-	w.outcome.Actions[w.indexOf(a)] = w.now()
+	if i := w.indexOf(a); i >= 0 {
+		w.outcome.Actions[i] = w.now()
+	}
 	w.note("action: %s", describe(a))
 	do, ok := acts[a.Do]
 	if !ok {

@@ -164,7 +164,7 @@ func (x *watch) history() {
 			x.w.broken("event %d: %s was placed on %s without a cause", e.ID, e.VM, e.To)
 		}
 		at := e.At.Sub(x.w.start)
-		if d := x.w.now() - at; d < 0 || d > Step {
+		if d := x.w.now() - at; (d < 0 || d > Step) && at != 0 {
 			at = x.w.now() // the clock of whoever wrote it is wrong, or nobody saw it at the time
 		}
 		x.add(scenario.Seen{T: at, Type: e.Type, Host: e.Host, VM: e.VM, From: e.From, To: e.To, Text: e.Text})
@@ -184,7 +184,7 @@ func (x *watch) add(e scenario.Seen) {
 	if e.Text != "" {
 		line += "  (" + e.Text + ")"
 	}
-	x.w.note("%s", line)
+	x.w.noteAt(e.T, "%s", line)
 }
 
 // observe adds an event that the simulation saw and the cluster's history does not hold.
@@ -281,11 +281,11 @@ func (x *watch) witness() {
 }
 
 func (x *watch) began(r embedded.Run) {
-	x.w.note("disk: %s runs on %s since %.3fs", r.Name, r.Host, r.From.Sub(x.w.start).Seconds())
+	x.w.noteAt(r.From.Sub(x.w.start), "disk: %s runs on %s", r.Name, r.Host)
 }
 
 func (x *watch) endedRun(r embedded.Run) {
-	x.w.note("disk: %s ended on %s at %.3fs: %s", r.Name, r.Host, r.To.Sub(x.w.start).Seconds(), r.How)
+	x.w.noteAt(r.To.Sub(x.w.start), "disk: %s ended on %s: %s", r.Name, r.Host, r.How)
 	byUs := r.How == embedded.EndedKilled || r.How == embedded.EndedGuard
 	if wants := x.w.people.wants[r.Name]; byUs && len(wants) == 0 && x.newest.state != nil && x.newest.state.VMs[r.UUID] == nil {
 		x.w.broken("%s is not protected and was ended on %s: %s", r.Name, r.Host, r.How)

@@ -55,7 +55,7 @@ type World struct {
 	people   *people
 	watch    *watch
 	outcome  scenario.Outcome
-	timeline []string
+	timeline []moment
 	logs     strings.Builder
 	logMu    sync.Mutex
 }
@@ -180,8 +180,16 @@ func (w *World) Close() {
 func (w *World) now() time.Duration { return time.Since(w.start) }
 
 // note adds a line to the timeline.
-func (w *World) note(format string, args ...any) {
-	w.timeline = append(w.timeline, fmt.Sprintf("%9.3fs  %s", w.now().Seconds(), fmt.Sprintf(format, args...)))
+func (w *World) note(format string, args ...any) { w.noteAt(w.now(), format, args...) }
+
+func (w *World) noteAt(at time.Duration, format string, args ...any) {
+	w.timeline = append(w.timeline, moment{at, fmt.Sprintf(format, args...)})
+}
+
+// moment is one line of the timeline.
+type moment struct {
+	at   time.Duration
+	text string
 }
 
 // broken records that an invariant does not hold.
@@ -252,5 +260,13 @@ func (w *World) Logs() string {
 	return w.logs.String()
 }
 
-// Timeline is what happened, a line each.
-func (w *World) Timeline() []string { return slices.Clone(w.timeline) }
+// story is what happened, a line each, in the order of time.
+func (w *World) story() []string {
+	lines := slices.Clone(w.timeline)
+	slices.SortStableFunc(lines, func(a, b moment) int { return int(a.at - b.at) })
+	var all []string
+	for _, l := range lines {
+		all = append(all, fmt.Sprintf("%9.3fs  %s", l.at.Seconds(), l.text))
+	}
+	return all
+}

@@ -68,6 +68,7 @@ const (
 	waitsZones       = "failure domains"
 	waitsIsolation   = "isolation addresses"
 	waitsSuspend     = "suspend of hosts"
+	waitsReadopt     = "protection of a VM that was moved while unprotected"
 	waitsRejection   = "rejected operator requests"
 )
 
@@ -87,7 +88,7 @@ var actions = map[string]signature{
 	"request_stop":              {need: []string{"vm"}, may: []string{"grace_s"}},
 	"request_live_move":         {need: []string{"vm", "to"}, waits: waitsMigration},
 	"request_cold_move":         {need: []string{"vm", "to"}, waits: waitsMigration},
-	"admin_moved_vm_outside_ha": {need: []string{"vm", "to"}},
+	"admin_moved_vm_outside_ha": {need: []string{"vm", "to"}, waits: waitsReadopt},
 	"protect_vm":                {need: []string{"vm", "host"}, may: []string{"desired", "already_running"}},
 	"unprotect_vm":              {need: []string{"vm"}},
 	"set_vm_lock":               {need: []string{"vm", "lock"}, waits: waitsLocks},
@@ -180,18 +181,20 @@ var events = map[string]string{
 	"went_idle":                         waitsIdle,
 
 	// Of Holdfast.
-	"cluster_created":   "",
-	"host_joined":       "",
-	"host_left":         "",
-	"host_heard_again":  "",
-	"vm_redefined":      "",
-	"vm_seen_running":   "",
-	"vm_crashed":        "",
-	"vm_start_failed":   "",
-	"vm_intent_changed": "",
-	"token_created":     "",
-	"token_revoked":     "",
-	"policy_applied":    "",
+	"cluster_created":       "",
+	"host_joined":           "",
+	"host_left":             "",
+	"host_heard_again":      "",
+	"vm_redefined":          "",
+	"vm_seen_running":       "",
+	"network_path_lost":     "",
+	"network_path_restored": "",
+	"vm_crashed":            "",
+	"vm_start_failed":       "",
+	"vm_intent_changed":     "",
+	"token_created":         "",
+	"token_revoked":         "",
+	"policy_applied":        "",
 }
 
 // The values that enumerated fields take.

@@ -210,8 +210,9 @@ func (j *judge) matches(want Event, got Seen) bool {
 }
 
 // events finds each expected event, in order: every one after all before it; in
-// a recorded file only after the action before it, after those about the same
-// host or VM, and after an election before it.
+// a recorded file, where the order of things that have nothing to do with one
+// another is the other manager's, after the action that it follows from and after
+// those about the same host or VM.
 func (j *judge) events() {
 	at := make([]int, len(j.e.Events))
 	used := map[int]bool{}
@@ -220,7 +221,7 @@ func (j *judge) events() {
 		at[i] = -1
 		for k := after; k < len(j.o.Events); k++ {
 			got := j.o.Events[k]
-			if used[k] && want.Type == got.Type || got.T < j.segment(want) || !j.matches(want, got) {
+			if used[k] && want.Type == got.Type || got.T < j.bound(i) || !j.matches(want, got) {
 				continue
 			}
 			at[i], used[k] = k, true
@@ -250,15 +251,25 @@ func (e Event) describe() string {
 	return text
 }
 
-// segment is the moment of the last action that the expected event follows in a
-// recorded file.
-func (j *judge) segment(want Event) time.Duration {
+// bound is the moment of the last action that the expected event can be a
+// consequence of: one on its host or VM, or on the master before the one elected.
+func (j *judge) bound(i int) time.Duration {
+	want := j.e.Events[i]
 	if want.PeerT == nil {
 		return 0
 	}
+	master := ""
+	if want.Type == "leader_elected" {
+		for _, e := range j.e.Events[:i] {
+			if e.Type == want.Type {
+				master = e.Host
+			}
+		}
+	}
+	is := func(host string, of ...string) bool { return host != "" && slices.Contains(of, host) }
 	var start time.Duration
 	for _, a := range j.s.Actions {
-		if a.T <= *want.PeerT {
+		if a.T <= *want.PeerT && (is(a.Host, want.Host, want.From, master) || is(a.VM, want.VM)) {
 			start = max(start, a.T.D())
 		}
 	}
@@ -272,7 +283,7 @@ func (j *judge) notBefore(i int, at []int) (first int, why string) {
 		if at[k] < 0 {
 			continue
 		}
-		ordered := !j.s.Recorded() || earlier.Type == "leader_elected" || earlier.VM != "" && earlier.VM == want.VM ||
+		ordered := !j.s.Recorded() || earlier.Type == "leader_elected" && earlier.Type == want.Type || earlier.VM != "" && earlier.VM == want.VM ||
 			earlier.Host != "" && (earlier.Host == want.Host || earlier.Host == want.From)
 		next := at[k] + 1
 		if same(want.Type, j.o.Events[at[k]].Type) && want.Type != earlier.Type {
