@@ -246,8 +246,12 @@ func (c *DeclareDead) apply(s *State) (any, *Refusal) {
 	id := s.emit(c.Meta, Event{Type: EventHostDead, Severity: Critical, Host: c.Host, Text: c.Text, Evidence: c.Evidence, Cause: s.suspicion(c.Host)})
 	for _, vm := range owned {
 		vm = s.editVM(vm.UUID)
+		ran := vm.Owner.Phase == PhaseRunning
 		s.release(vm, c.Meta, fmt.Sprintf("%s was declared dead", h.Name))
 		vm.Cause = id
+		if ran && !c.Heard.IsZero() && c.Heard.Before(c.At) {
+			vm.WaitingSince = c.Heard
+		}
 	}
 	return len(owned), nil
 }

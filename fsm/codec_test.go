@@ -24,7 +24,7 @@ func samples() []Command {
 		&UpdateHost{Meta: m, Host: "b", Addresses: testHost("b", 2).Addresses},
 		&BeginIncarnation{Meta: m, Epoch: 2, Host: "b", Previous: 3, BootID: "boot", Why: "rebooted"},
 		&SetVerdict{Meta: m, Epoch: 2, Host: "b", Incarnation: 4, Verdict: "suspect", Evidence: ev, Text: "silent"},
-		&DeclareDead{Meta: m, Epoch: 2, Host: "b", Incarnation: 4, Evidence: ev, Text: "dead"},
+		&DeclareDead{Meta: m, Epoch: 2, Host: "b", Incarnation: 4, Heard: day.Add(-time.Minute), Evidence: ev, Text: "dead"},
 		&Protect{Meta: m, Epoch: 2, VM: testVM(1, IntentRun), Running: true, Host: "b", Incarnation: 4},
 		&Unprotect{Meta: m, UUID: uuid(1)},
 		&Redefine{Meta: m, Epoch: 2, UUID: uuid(1), Name: "vm", XML: []byte("x"), XMLHash: "h", VCPUs: 1, Memory: 1<<64 - 1},

@@ -117,8 +117,10 @@ func (s *State) suspicion(host string) uint64 {
 
 // release ends the VM's placement: from here on it may be placed anew.
 func (s *State) release(vm *VM, m Meta, why string) {
+	if vm.Owner.Phase == PhaseRunning { // else it has been waiting since before it was placed
+		vm.WaitingSince = m.At
+	}
 	vm.Home = vm.Owner.Host
 	vm.Owner = nil
-	vm.WaitingSince = m.At
 	vm.Waiting = why
 }

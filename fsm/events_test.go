@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -210,5 +211,65 @@ func TestEventRing(t *testing.T) {
 		if now := text(t, v.s); now != v.text {
 			t.Errorf("view %d changed after it was taken:\n%s", i, cmp.Diff(strings.Split(v.text, "\n"), strings.Split(now, "\n")))
 		}
+	}
+}
+
+// How long a VM was down counts from when it was last known to run, through
+// starts that failed and targets that died.
+func TestDowntime(t *testing.T) {
+	at := func(s int) Meta { return Meta{At: day.Add(time.Hour + time.Duration(s)*time.Second)} }
+	report := func(r *rig, s int, host string, inc, gen uint64, o Outcome) {
+		r.must(&Report{Meta: at(s), Epoch: 1, UUID: uuid(1), Host: host, Incarnation: inc, Generation: gen, Outcome: o, Detail: "as seen"})
+	}
+	assign := func(r *rig, s int, host string, inc, previous uint64) {
+		r.must(&Assign{Meta: at(s), Epoch: 1, UUID: uuid(1), Previous: previous, Host: host, Incarnation: inc, Why: "free"})
+	}
+	tests := []struct {
+		name string
+		do   func(r *rig) // ends with a report of it running, at 20 s
+		want string
+	}{
+		{"its host was heard until 3 s", func(r *rig) {
+			r.must(&DeclareDead{Meta: at(15), Epoch: 1, Host: "b", Incarnation: 1, Heard: at(3).At})
+			assign(r, 16, "a", 1, 1)
+			report(r, 20, "a", 1, 2, OutcomeRunning)
+		}, "17.0 s after it was last known to run"},
+		{"its host was not heard in this office", func(r *rig) {
+			r.must(&DeclareDead{Meta: at(15), Epoch: 1, Host: "b", Incarnation: 1})
+			assign(r, 16, "a", 1, 1)
+			report(r, 20, "a", 1, 2, OutcomeRunning)
+		}, "5.0 s after it was last known to run"},
+		{"its host is heard later than it is declared, says a wall clock", func(r *rig) {
+			r.must(&DeclareDead{Meta: at(15), Epoch: 1, Host: "b", Incarnation: 1, Heard: at(99).At})
+			assign(r, 16, "a", 1, 1)
+			report(r, 20, "a", 1, 2, OutcomeRunning)
+		}, "5.0 s after it was last known to run"},
+		{"a start fails on the way", func(r *rig) {
+			r.must(&DeclareDead{Meta: at(10), Epoch: 1, Host: "b", Incarnation: 1, Heard: at(3).At})
+			assign(r, 11, "a", 1, 1)
+			report(r, 12, "a", 1, 2, OutcomeStartFailed)
+			assign(r, 13, "a", 1, 2)
+			report(r, 20, "a", 1, 3, OutcomeRunning)
+		}, "17.0 s after it was last known to run"},
+		{"the target dies before it runs", func(r *rig) {
+			report(r, 5, "b", 1, 1, OutcomeCrashed)
+			assign(r, 6, "b", 1, 1)
+			r.must(&DeclareDead{Meta: at(12), Epoch: 1, Host: "b", Incarnation: 1, Heard: at(9).At})
+			assign(r, 13, "a", 1, 2)
+			report(r, 20, "a", 1, 3, OutcomeRunning)
+		}, "15.0 s after it was last known to run"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newCluster(t)
+			tt.do(r)
+			s := r.state()
+			if e := s.Events[len(s.Events)-1]; e.Type != EventVMStarted || !strings.Contains(e.Text, tt.want) {
+				t.Errorf("newest event is %s: %s; want %q in it", e.Type, e.Text, tt.want)
+			}
+			if vm := s.VMs[uuid(1)]; !vm.WaitingSince.IsZero() {
+				t.Errorf("it runs, and waits since %v", vm.WaitingSince)
+			}
+		})
 	}
 }
