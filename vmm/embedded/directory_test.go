@@ -1,6 +1,8 @@
 package embedded
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -93,6 +95,23 @@ func TestDirectoryKeepsDefinitionsAndShowsWriters(t *testing.T) {
 	}
 	again := openDirectory(t, dir, "b")
 	wantDomain(t, again, 1, vmm.Stopped, vmm.ReasonUnknown) // StartPaused kept the definition
+}
+
+// A VM is gone when nothing of it can be written any more, not when it was told to stop.
+func TestDirectoryKillWaitsForTheLastWrite(t *testing.T) {
+	d := openDirectory(t, t.TempDir(), "a")
+	w := &diskWrite{stop: make(chan struct{}), done: make(chan struct{})}
+	close(w.stop)
+	d.writers[id(1)] = []*diskWrite{w}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := d.Kill(ctx, id(1)); !errors.Is(err, vmm.ErrNotProven) {
+		t.Errorf("kill during a write returned %v, want ErrNotProven", err)
+	}
+	close(w.done)
+	if err := d.Kill(t.Context(), id(1)); err != nil {
+		t.Errorf("kill after the write returned %v", err)
+	}
 }
 
 func TestDirectoryBadInput(t *testing.T) {

@@ -122,7 +122,7 @@ func (d *Driver) addProcesses(list []vmm.Domain, processes []qemu) []vmm.Domain 
 	for _, q := range processes {
 		i, known := at[q.uuid]
 		if known && list[i].State != vmm.Stopped {
-			list[i].PID = q.PID
+			list[i].PID, list[i].StartTime = q.PID, q.StartTime
 			continue
 		}
 		// It may have ended since libvirt was asked, or been started since.
@@ -134,7 +134,8 @@ func (d *Driver) addProcesses(list []vmm.Domain, processes []qemu) []vmm.Domain 
 			i = len(list) - 1
 			at[q.uuid] = i
 		}
-		list[i].State, list[i].Reason, list[i].PID = vmm.Running, "", q.PID
+		list[i].State, list[i].Reason = vmm.Running, ""
+		list[i].PID, list[i].StartTime = q.PID, q.StartTime
 	}
 	return list
 }

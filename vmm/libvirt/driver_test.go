@@ -143,6 +143,12 @@ func TestProcessesOutsideTheBooksCountAsRunning(t *testing.T) {
 		{UUID: labUUID(1), Name: "ended", State: vmm.Stopped, Reason: vmm.ReasonCrashed},
 		{UUID: uuidB, Name: "web1", State: vmm.Running, PID: unknown.Process.Pid},
 	}
+	for i, d := range got {
+		if (d.StartTime != 0) != (d.PID != 0) {
+			t.Errorf("domain %s has PID %d and start time %d", d.UUID, d.PID, d.StartTime)
+		}
+		got[i].StartTime = 0
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("domains (-want +got):\n%s", diff)
 	}

@@ -96,8 +96,8 @@ func (c *checker) life(t *testing.T) {
 		t.Fatalf("start paused: %v", err)
 	}
 	d := c.wantState(t, id, vmm.Paused, vmm.ReasonUser)
-	if p.PID == 0 || p.StartTime == 0 || d.PID != p.PID {
-		t.Errorf("start returned process %+v, the list says PID %d", p, d.PID)
+	if p.PID == 0 || p.StartTime == 0 || d.PID != p.PID || d.StartTime != p.StartTime {
+		t.Errorf("start returned process %+v, the list says PID %d, start time %d", p, d.PID, d.StartTime)
 	}
 	if !d.Persistent || d.Autostart || d.VCPUs != 2 || d.Memory != 64<<20 || d.XMLHash == "" {
 		t.Errorf("domain is %+v, want it persistent, without autostart, 2 VCPUs, 64 MiB, with a hash", d)
