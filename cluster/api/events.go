@@ -203,6 +203,9 @@ func (s *Server) follow(ctx context.Context, w http.ResponseWriter, f EventFilte
 	rc := http.NewResponseController(w)
 	enc := json.NewEncoder(w)
 	say := func(lines ...StreamLine) error {
+		if len(lines) == 0 {
+			return nil
+		}
 		if err := rc.SetWriteDeadline(time.Now().Add(bodyTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 			return err
 		}
@@ -213,19 +216,18 @@ func (s *Server) follow(ctx context.Context, w http.ResponseWriter, f EventFilte
 		}
 		return rc.Flush()
 	}
-	// Even with nothing to tell, the caller learns at once that the stream stands.
-	if err := say(StreamLine{Alive: true}); err != nil {
-		return errAnswered
-	}
 	tick := time.NewTicker(keepAlive)
 	defer tick.Stop()
+	// Even with nothing to tell, the caller learns at once that the stream stands.
+	first := []StreamLine{{Alive: true}}
 	for {
 		// Taken before the state is read: a change in between is then not missed.
 		changed := s.backend.Changed()
 		lines, last := nextLines(s.backend.State(), f)
-		if err := say(lines...); err != nil {
+		if err := say(append(first, lines...)...); err != nil {
 			return errAnswered // the caller has gone, or does not read
 		}
+		first = nil
 		if last > f.After {
 			f.After, f.Limit = last, 0
 		}

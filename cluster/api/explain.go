@@ -106,7 +106,11 @@ func (w World) explainPlacement(e *Explanation, vm *fsm.VM) {
 		if vm.Intent == fsm.IntentStop {
 			return
 		}
-		e.fact(since, "nobody owns it")
+		if since.IsZero() {
+			e.fact(since, "nobody owns it")
+		} else {
+			e.fact(since, "it lost its owner, and has none since")
+		}
 		if vm.Waiting != "" {
 			e.fact(time.Time{}, "not placed, because %s", vm.Waiting)
 		}

@@ -47,6 +47,8 @@ type Options struct {
 	Forward http.RoundTripper
 	// Timing is the cluster's, to judge the age of heartbeats by; nil: ages are shown, not judged.
 	Timing func() lease.Timing
+	// Now is the wall clock, for what people read; nil: time.Now.
+	Now func() time.Time
 }
 
 // Server answers the API. It starts no goroutine of its own.
@@ -66,6 +68,9 @@ func NewServer(b Backend, opts Options) *Server {
 	s := &Server{backend: b, opts: opts, log: opts.Logger}
 	if s.log == nil {
 		s.log = hclog.NewNullLogger()
+	}
+	if s.opts.Now == nil {
+		s.opts.Now = time.Now
 	}
 	s.closing, s.close = context.WithCancel(context.Background())
 	return s

@@ -124,7 +124,7 @@ func (w *walk) flagNames() []string {
 	if w.command != nil {
 		flags = append(slices.Clone(w.command.Flags), flags...)
 	}
-	out := []string{"--help"}
+	var out []string
 	for _, f := range flags {
 		for _, n := range f.Names() {
 			if len(n) > 1 {
@@ -132,7 +132,7 @@ func (w *walk) flagNames() []string {
 			}
 		}
 	}
-	return out
+	return append(out, "--help")
 }
 
 // line is the whole command line in the library's order.

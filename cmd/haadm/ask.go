@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,7 +11,7 @@ import (
 
 // agree shows the plan of a change and asks whether to carry it out. Plan and
 // question go to standard error: the result alone is on standard output.
-func (p *program) agree(question string, plan ...string) error {
+func (p *program) agree(ctx context.Context, question string, plan ...string) error {
 	for _, line := range plan {
 		fmt.Fprintln(p.stderr, line)
 	}
@@ -21,15 +22,40 @@ func (p *program) agree(question string, plan ...string) error {
 		return &usageError{clear: true, message: "this changes something and there is no terminal to ask at: nothing was changed. Add --yes if you mean it."}
 	}
 	fmt.Fprintf(p.stderr, "%s [y/N] ", question)
-	line, err := bufio.NewReader(p.stdin).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("read the answer: %w", err)
+	line, err := p.readLine(ctx)
+	if err != nil {
+		return err
 	}
 	switch strings.ToLower(strings.TrimSpace(line)) {
 	case "y", "yes":
 		return nil
 	}
 	return errors.New("nothing was changed")
+}
+
+// readLine reads one line, or as much as there is. Ctrl-C must end the wait for a
+// person, and nothing else can end a read from a terminal: the goroutine that
+// reads is left behind, for the moment that the program still has.
+func (p *program) readLine(ctx context.Context) (string, error) {
+	type result struct {
+		line string
+		err  error
+	}
+	read := make(chan result, 1)
+	go func() {
+		line, err := bufio.NewReader(p.stdin).ReadString('\n')
+		read <- result{line, err}
+	}()
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(p.stderr)
+		return "", errors.New("interrupted: nothing was changed")
+	case r := <-read:
+		if r.err != nil && !errors.Is(r.err, io.EOF) {
+			return "", fmt.Errorf("read the answer: %w", r.err)
+		}
+		return r.line, nil
+	}
 }
 
 // next ends a change with the command to go on with.

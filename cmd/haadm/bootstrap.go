@@ -45,7 +45,7 @@ func (p *program) bootstrap(ctx context.Context, c *cli.Context) error {
 		fmt.Sprintf("  + timing profile %s: a silent host's VMs start elsewhere within %s, a silent master's within %s", t.Profile, bound(t.MemberBound()), bound(t.MasterBound())),
 		"    nothing can be restarted elsewhere before at least two more hosts have joined",
 	}
-	if err := p.agree("Make this cluster?", plan...); err != nil {
+	if err := p.agree(ctx, "Make this cluster?", plan...); err != nil {
 		return err
 	}
 	out, err := client.Bootstrap(ctx, api.BootstrapRequest{Name: name, Policy: files})

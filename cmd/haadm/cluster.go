@@ -89,7 +89,7 @@ func (p *program) leaveCommand() *cli.Command {
 		if len(st.Hosts) <= 3 {
 			plan = append(plan, fmt.Sprintf("    with %d left, the loss of one more host may leave no majority: nothing would be restarted", len(st.Hosts)-1))
 		}
-		if err := p.agree(fmt.Sprintf("Take %s out?", host), plan...); err != nil {
+		if err := p.agree(ctx, fmt.Sprintf("Take %s out?", host), plan...); err != nil {
 			return err
 		}
 		done, err := client.Leave(ctx, host)
@@ -122,7 +122,7 @@ func (p *program) transferCommand() *cli.Command {
 			}
 			to = host
 		}
-		if err := p.agree("Hand the office over?", fmt.Sprintf("  ~ the office of master goes from %s to %s; VMs go on as they are", dash(st.Master), to)); err != nil {
+		if err := p.agree(ctx, "Hand the office over?", fmt.Sprintf("  ~ the office of master goes from %s to %s; VMs go on as they are", dash(st.Master), to)); err != nil {
 			return err
 		}
 		done, err := client.TransferMaster(ctx, host)

@@ -182,9 +182,10 @@ func (p *program) planPolicy(ctx context.Context, client *api.Client, path strin
 		ch.files[name] = string(b)
 	}
 	for _, vm := range vms.VMs {
-		was, will := current.VM(vm.Name), next.VM(vm.Name)
-		if was.Protect != will.Protect {
-			ch.VMs = append(ch.VMs, vmChange{Name: vm.Name, Host: vm.Host, Protect: will.Protect, Why: will.Why})
+		// A person's protection stays, whatever the policy says.
+		will := next.VM(vm.Name)
+		if protect := will.Protect || vm.Protected && !byPolicy(vm); protect != vm.Protected {
+			ch.VMs = append(ch.VMs, vmChange{Name: vm.Name, Host: vm.Host, Protect: protect, Why: will.Why})
 		}
 	}
 	return ch, nil
@@ -256,7 +257,7 @@ func (p *program) applyPolicy(ctx context.Context, c *cli.Context) error {
 	}
 	revision := ch.Revision
 	if len(ch.Changes) > 0 {
-		if err := p.agree("Apply it?", ch.lines()...); err != nil {
+		if err := p.agree(ctx, "Apply it?", ch.lines()...); err != nil {
 			return err
 		}
 		a, err := client.ApplyPolicy(ctx, ch.files, ch.Revision)

@@ -28,7 +28,7 @@ func agent(t testing.TB, b *apitest.Backend) (socket string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := api.NewServer(b, api.Options{Timing: func() lease.Timing {
+	s := api.NewServer(b, api.Options{Now: func() time.Time { return apitest.Now }, Timing: func() lease.Timing {
 		timing, _ := lease.Profile("fast")
 		return timing
 	}})

@@ -35,7 +35,7 @@ func (p *program) joinCommand() *cli.Command {
 		if self.Member {
 			return &refusedError{fmt.Sprintf("%s is already a member of cluster %q: a host belongs to one cluster. To move it, take it out first with 'haadm cluster leave'", self.Name, self.ClusterName)}
 		}
-		if err := p.agree(fmt.Sprintf("Join it as %s?", self.Name),
+		if err := p.agree(ctx, fmt.Sprintf("Join it as %s?", self.Name),
 			fmt.Sprintf("  + host %s joins cluster %s, reached at %s", self.Name, token.Cluster, strings.Join(token.Addresses, ", ")),
 			"    whose CA certificate has the SHA-256 fingerprint",
 			"      "+fingerprint(token.Fingerprint),
@@ -64,7 +64,7 @@ func fingerprint(hex string) string {
 
 func (p *program) tokenCommand() *cli.Command {
 	create := p.leaf("create", "invite one host: the token is shown once and kept nowhere", "", 0, 0, []cli.Flag{
-		&cli.DurationFlag{Name: "ttl", Usage: "how `LONG` it is good for, 1m to 168h", Value: time.Hour},
+		&cli.DurationFlag{Name: "ttl", Usage: "how `LONG` it is good for, at least 1m", Value: time.Hour},
 		&cli.StringFlag{Name: "host", Usage: "only a host of this `NAME` may use it"},
 	}, func(ctx context.Context, c *cli.Context) error {
 		client := p.client()

@@ -42,15 +42,14 @@ func (p *program) setProtection(ctx context.Context, names []string, protect boo
 		if !protect {
 			verb = "Stop protecting"
 		}
-		if err := p.agree(fmt.Sprintf("%s %s?", verb, plural(len(due), "VM", "VMs")), plan...); err != nil {
+		if err := p.agree(ctx, fmt.Sprintf("%s %s?", verb, plural(len(due), "VM", "VMs")), plan...); err != nil {
 			return err
 		}
 	}
 	var done []string
 	for _, vm := range due {
-		// By UUID: what was shown is what is changed, also when names change meanwhile.
 		if protect {
-			_, err = client.Protect(ctx, vm.UUID)
+			_, err = client.Protect(ctx, vm.Name) // pickVM has made sure that the name means this one
 		} else {
 			_, err = client.Unprotect(ctx, vm.UUID)
 		}
@@ -104,14 +103,17 @@ func protectionPlan(list *api.VMList, names []string, protect bool) (due []api.V
 			continue
 		default:
 			plan = append(plan, fmt.Sprintf("  - %s, %s on %s: goes on as it is, but nobody restarts it when %s dies", vm.Name, vm.State, dash(vm.Host), dash(vm.Host)))
-			if vm.By == "policy" {
-				plan = append(plan, "      the policy protects it, and will again: take it out there with 'haadm config apply'")
+			if byPolicy(vm) {
+				plan = append(plan, "      the policy protects it: take it out there instead, with 'haadm config apply'")
 			}
 		}
 		due = append(due, vm)
 	}
 	return due, plan, nil
 }
+
+// byPolicy reports whether it is the policy, not a person, that protects a VM.
+func byPolicy(vm api.VMView) bool { return vm.Protected && strings.HasPrefix(vm.By, "policy") }
 
 func has(vms []api.VMView, uuid string) bool {
 	for _, vm := range vms {

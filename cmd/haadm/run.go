@@ -164,6 +164,7 @@ func (p *program) leaf(name, usage, argsUsage string, least, most int, flags []c
 	return &cli.Command{
 		Name: name, Usage: usage, ArgsUsage: argsUsage, Flags: flags, HideHelpCommand: true,
 		CustomHelpTemplate: cli.CommandHelpTemplate + everywhere,
+		OnUsageError:       func(c *cli.Context, err error, _ bool) error { return usageOf(c, err.Error()) },
 		Action: func(c *cli.Context) error {
 			if n := c.NArg(); n < least || most >= 0 && n > most {
 				return usageOf(c, argumentCount(n, least, most))
