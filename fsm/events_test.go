@@ -186,7 +186,7 @@ func TestEventRing(t *testing.T) {
 			n++
 			events = append(events, Event{Type: "tick", Text: fmt.Sprint(n)})
 		}
-		if len(views) < 8 || len(r.state().Events) == EventsKept && len(views) < 16 {
+		if len(views) < 2 || len(r.state().Events) == EventsKept && len(views) < 5 {
 			views = append(views, held{r.state(), text(t, r.state())})
 		}
 		r.must(&Record{Meta: r.meta(), Epoch: 1, Events: events})
