@@ -278,19 +278,17 @@ func (c *Protect) apply(s *State) (any, *Refusal) {
 	}
 	vm := VM{UUID: c.VM.UUID, Name: c.VM.Name, XML: c.VM.XML, XMLHash: c.VM.XMLHash, VCPUs: c.VM.VCPUs, Memory: c.VM.Memory,
 		Intent: c.VM.Intent, By: c.By, Since: c.At, Generation: s.RetiredGeneration, Home: c.Host}
-	loose, wasLoose := s.Loose[vm.UUID]
-	switch {
-	case c.Running && wasLoose && loose != c.Host:
-		return refuse(CodeConflict, "VM %s runs on %s, but was unprotected while %s ran it, which has not said that it stopped there: stop it on one of them, then protect it where it runs; if %s is gone for good, remove it first with `haadm cluster leave %s`",
-			vm.Name, c.Host, loose, loose, loose)
-	case c.Running:
+	if c.Running {
 		vm.Intent = IntentRun
-		vm.see(c.Host, c.Meta)
-	case wasLoose:
+	}
+	switch loose, was := s.Loose[vm.UUID]; {
+	case was && !(c.Running && c.Host == loose): // its word first, also where it runs elsewhere by now: that is adopted after
 		vm.see(loose, c.Meta)
 		vm.Waiting = fmt.Sprintf("%s ran it when it was unprotected, and has not said what became of it", loose)
+	case c.Running:
+		vm.see(c.Host, c.Meta)
 	}
-	if wasLoose {
+	if s.Loose[vm.UUID] != "" {
 		delete(s.writeLoose(), vm.UUID)
 	}
 	s.writeVMs()[vm.UUID] = &vm

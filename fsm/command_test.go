@@ -165,7 +165,7 @@ func TestCommands(t *testing.T) {
 		{name: "Protect/unprotected when nobody ran it", c: &Protect{Meta: m, Epoch: 1, VM: testVM(7, IntentRun), Host: "a", Incarnation: 1}, event: EventVMProtected, holds: free(7, 1, "a", "", IntentRun)},
 		{name: "Protect/where it ran when unprotected", c: &Protect{Meta: m, Epoch: 1, VM: testVM(5, IntentRun), Running: true, Host: "b", Incarnation: 1}, event: EventVMProtected, holds: sighted(5, "b", 2, "")},
 		{name: "Protect/elsewhere than it ran when unprotected", c: &Protect{Meta: m, Epoch: 1, VM: testVM(5, IntentRun), Host: "a", Incarnation: 1}, event: EventVMProtected, holds: sighted(5, "b", 2, "b ran it when it was unprotected")},
-		{name: "Protect/runs elsewhere than it ran when unprotected", c: &Protect{Meta: m, Epoch: 1, VM: testVM(5, IntentRun), Running: true, Host: "a", Incarnation: 1}, code: CodeConflict, says: "was unprotected while b ran it"},
+		{name: "Protect/runs elsewhere than it ran when unprotected", c: &Protect{Meta: m, Epoch: 1, VM: testVM(5, IntentStop), Running: true, Host: "a", Incarnation: 1}, event: EventVMProtected, holds: sighted(5, "b", 2, "b ran it when it was unprotected")},
 		{name: "Protect/already", c: &Protect{Meta: m, Epoch: 1, VM: testVM(1, IntentRun), Host: "a"}, code: CodeConflict, says: "protected already, by ann"},
 		{name: "Protect/name taken", c: &Protect{Meta: m, Epoch: 1, VM: VM{UUID: uuid(8), Name: "vm1", XML: []byte("x"), Intent: IntentRun}, Host: "a"}, code: CodeConflict, says: "another VM named vm1"},
 		{name: "Protect/dead host", c: &Protect{Meta: m, Epoch: 1, VM: testVM(8, IntentRun), Running: true, Host: "d", Incarnation: 1}, code: CodeStale},
@@ -350,6 +350,16 @@ func TestUnprotectedWhileRunning(t *testing.T) {
 	r.begin("b")
 	r.must(&Report{Meta: r.meta(), Epoch: 1, UUID: uuid(5), Host: "b", Incarnation: 2, Generation: r.state().VMs[uuid(5)].Generation, Outcome: OutcomeReleased})
 	r.must(elsewhere(r))
+
+	// A person moved it to a meanwhile: a owns it once b has said that it has gone.
+	r = newCluster(t)
+	r.must(&Protect{Meta: r.meta(), Epoch: 1, VM: testVM(5, IntentRun), Running: true, Host: "a", Incarnation: 1})
+	r.must(&Report{Meta: r.meta(), Epoch: 1, UUID: uuid(5), Host: "b", Incarnation: 1, Generation: r.state().VMs[uuid(5)].Generation, Outcome: OutcomeStopped})
+	r.must(&Adopt{Meta: r.meta(), Epoch: 1, UUID: uuid(5), Previous: r.state().VMs[uuid(5)].Generation, Host: "a", Incarnation: 1})
+	r.must(&Report{Meta: r.meta(), Epoch: 1, UUID: uuid(5), Host: "a", Incarnation: 1, Generation: r.state().VMs[uuid(5)].Generation, Outcome: OutcomeRunning})
+	if vm := r.state().VMs[uuid(5)]; vm.Owner == nil || vm.Owner.Host != "a" || vm.Intent != IntentRun {
+		t.Errorf("vm5 is %+v, owner %+v; want it owned by a", vm, vm.Owner)
+	}
 
 	// When b never comes back, a person's removal of it is the word.
 	r = newCluster(t)
