@@ -3,6 +3,7 @@ package sim
 import (
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -27,7 +28,12 @@ const (
 	votersAtStart = 5
 )
 
-// found makes a cluster of all hosts as it is after the last of them has joined:
+// members are the hosts that belong to the cluster from the start.
+func (w *World) members() []string {
+	return slices.DeleteFunc(slices.Clone(w.order), func(name string) bool { return w.machines[name].outsider })
+}
+
+// found makes a cluster of its members as it is after the last of them has joined:
 // each has its identity, and on its disk the log in which it was admitted.
 func (w *World) found() error {
 	w.ca.id = uuidOf("cluster", clusterName)
@@ -44,9 +50,9 @@ func (w *World) found() error {
 	}
 	log := []fsm.Command{&fsm.CreateCluster{Meta: fsm.Meta{At: time.Now()},
 		Cluster: fsm.Cluster{ID: w.ca.id, Name: clusterName, Created: time.Now(), CACert: w.ca.ca.CertPEM(), CAKey: sealed},
-		Host:    w.admitted(w.machines[w.order[0]])}}
+		Host:    w.admitted(w.machines[w.members()[0]])}}
 	var conf raft.Configuration
-	for i, name := range w.order {
+	for i, name := range w.members() {
 		m := w.machines[name]
 		if err := w.identify(m); err != nil {
 			return err
@@ -73,7 +79,7 @@ func (w *World) found() error {
 		}
 		entries = append(entries, &raft.Log{Index: uint64(i + 2), Term: 1, Type: raft.LogCommand, Data: b})
 	}
-	for _, name := range w.order {
+	for _, name := range w.members() {
 		d := w.machines[name].disk
 		if err := d.SetUint64([]byte("CurrentTerm"), 1); err != nil {
 			return err
@@ -114,7 +120,7 @@ func (w *World) identify(m *machine) error {
 		return err
 	}
 	peers := map[string][]peer.Address{}
-	for _, name := range w.order {
+	for _, name := range w.members() {
 		for _, n := range networks {
 			peers[name] = append(peers[name], peer.Address{Network: n, Addr: w.address(name, n)})
 		}

@@ -27,8 +27,9 @@ type machine struct {
 	wall      atomic.Int64 // how far its wall clock is off
 	disk      *disk
 	machineID string
-	agent     *agentProcess      // nil while none runs
-	lives     int                // of agents
+	outsider  bool          // not a member from the start
+	agent     *agentProcess // nil while none runs
+	lives     int           // of agents
 }
 
 // agentProcess is one life of an agent.

@@ -30,7 +30,9 @@ type want struct {
 	intent    fsm.Intent
 }
 
-func newPeople(w *World) *people { return &people{w: w, wants: map[string][]want{}, persevere: persevere} }
+func newPeople(w *World) *people {
+	return &people{w: w, wants: map[string][]want{}, persevere: persevere}
+}
 
 // How long people wait for an answer, between two tries, and before they give up.
 const (

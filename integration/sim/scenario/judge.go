@@ -233,7 +233,7 @@ func (j *judge) events() {
 	}
 	for _, never := range j.e.ForbiddenEvents {
 		for _, got := range j.o.Events {
-			if j.matches(never, got) {
+			if got.T >= never.Since.D() && j.matches(never, got) {
 				j.fail("event %s occurred at %v, which must not be", never.describe(), got.T)
 				break
 			}

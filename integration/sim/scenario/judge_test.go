@@ -86,6 +86,7 @@ func TestJudge(t *testing.T) {
 		{"before its cause", true, "", func(o *Outcome) { o.Events[2], o.Events[3] = o.Events[3], o.Events[2] }, "vm_recovery_assigned"},
 		{"before its action", true, "", func(o *Outcome) { o.Events[1].T = 99 * time.Second }, "host_unreachable"},
 		{"forbidden", false, `, "forbidden_events": [{"type": "vm_started", "vm": "v3"}]`, nil, "vm_started vm=v3 occurred"},
+		{"forbidden later only", false, `, "forbidden_events": [{"type": "vm_started", "vm": "v3", "since": 116}]`, nil, ""},
 		{"in time", false, `, "max_seconds": [{"vm": "v3", "from_action": 1, "to": "start_ordered", "seconds": 14}]`, nil, ""},
 		{"too late", false, `, "max_seconds": [{"vm": "v3", "from_action": 1, "to": "running", "seconds": 14}]`, nil, "v3 was running 15s after action 1"},
 		{"in the bound", false, `, "max_seconds": [{"vm": "v3", "from_action": 1, "to": "running", "seconds": 0, "bound": "member"}]`, nil, ""},

@@ -39,6 +39,9 @@ type Scenario struct {
 	Settings   Settings    `json:"settings,omitzero"`
 	// Policy is our cluster policy in HCL's JSON syntax.
 	Policy json.RawMessage `json:"policy,omitempty"`
+	// WaitsFor names what the scenario waits for beside what its text shows, such
+	// as the mending of a known fault; it is not run until then.
+	WaitsFor []string `json:"waits_for,omitempty"`
 	// InitialState is a state of another manager that the scenario starts from.
 	InitialState *InitialState   `json:"initial_state,omitempty"`
 	Actions      []Action        `json:"actions"`
@@ -63,6 +66,8 @@ type Host struct {
 	ClockRate   float64 `json:"clock_rate,omitempty"`
 	FenceDevice string  `json:"fence_device,omitempty"`
 	Voter       *bool   `json:"voter,omitempty"`
+	// Member is false for a machine that joins only by an add_host action.
+	Member *bool `json:"member,omitempty"`
 }
 
 // Volume is one heartbeat volume.
@@ -81,21 +86,23 @@ type VM struct {
 	ID   string `json:"id"`
 	Host string `json:"host"` // where it starts
 	// Desired is running, stopped, disabled, ignored or unmanaged.
-	Desired           string          `json:"desired"`
-	CPUs              float64         `json:"cpus,omitempty"` // a fraction is a limit on one processor
-	MemBytes          uint64          `json:"mem_bytes,omitempty"`
-	CPUUsed           *float64        `json:"cpu_used,omitempty"`
-	MemUsedBytes      *float64        `json:"mem_used_bytes,omitempty"`
-	LiveMigratable    *bool           `json:"live_migratable,omitempty"`
-	Datastore         string          `json:"datastore,omitempty"`
-	Priority          *int            `json:"priority,omitempty"`
-	Order             *int            `json:"order,omitempty"`
-	DependsOn         []string        `json:"depends_on,omitempty"`
-	ReadyAfterS       *float64        `json:"ready_after_s,omitempty"`
-	MaxRestartsOnHost *Count          `json:"max_restarts_per_host,omitempty"`
-	MaxRelocations    *Count          `json:"max_relocations,omitempty"`
-	Failback          *bool           `json:"failback,omitempty"`
-	InjectedFaults    *InjectedFaults `json:"injected_faults,omitempty"`
+	Desired           string   `json:"desired"`
+	CPUs              float64  `json:"cpus,omitempty"` // a fraction is a limit on one processor
+	MemBytes          uint64   `json:"mem_bytes,omitempty"`
+	CPUUsed           *float64 `json:"cpu_used,omitempty"`
+	MemUsedBytes      *float64 `json:"mem_used_bytes,omitempty"`
+	LiveMigratable    *bool    `json:"live_migratable,omitempty"`
+	Datastore         string   `json:"datastore,omitempty"`
+	Priority          *int     `json:"priority,omitempty"`
+	Order             *int     `json:"order,omitempty"`
+	DependsOn         []string `json:"depends_on,omitempty"`
+	ReadyAfterS       *float64 `json:"ready_after_s,omitempty"`
+	MaxRestartsOnHost *Count   `json:"max_restarts_per_host,omitempty"`
+	MaxRelocations    *Count   `json:"max_relocations,omitempty"`
+	Failback          *bool    `json:"failback,omitempty"`
+	// Autostart says that the hypervisor of Host was told, before, to start it at boot.
+	Autostart      bool            `json:"autostart,omitempty"`
+	InjectedFaults *InjectedFaults `json:"injected_faults,omitempty"`
 }
 
 // InjectedFaults are what goes wrong with one VM.
@@ -184,6 +191,8 @@ type Event struct {
 	After     string   `json:"after,omitempty"`
 	Component string   `json:"component,omitempty"`
 	N         int      `json:"n,omitempty"`
+	// Since is, for a forbidden event, from when on it must not occur.
+	Since Seconds `json:"since,omitempty"`
 }
 
 // MaxSeconds bounds the time from an action to the order to start a VM

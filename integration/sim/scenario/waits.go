@@ -18,6 +18,9 @@ func Waits(s *Scenario) []string {
 			need[feature] = true
 		}
 	}
+	for _, w := range s.WaitsFor {
+		add(true, w)
+	}
 	add(len(s.Volumes) > 0, waitsVolumes)
 	add(len(s.Datastores) > 0, waitsDatastores)
 	add(s.InitialState != nil, waitsSeed)
