@@ -124,7 +124,7 @@ func (w World) vmState(vm *fsm.VM) string {
 	case o == nil:
 		return VMWaiting
 	}
-	if h := w.State.Hosts[o.Host]; h == nil || w.hostState(h) != string(fsm.HostLive) || w.masterUnknown() {
+	if h := w.State.Hosts[o.Host]; h == nil || w.hostState(h) != string(fsm.HostLive) {
 		return VMUnknown
 	}
 	if o.Phase == fsm.PhaseOrdered {
