@@ -8,14 +8,11 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"time"
 )
 
 const (
 	agentProgram = "haagent"
 	agentPort    = 7301
-	// killTimeout is how long a program may take to be gone after SIGKILL.
-	killTimeout = 10 * time.Second
 )
 
 // configureAgent writes the host's haagent.hcl.
@@ -31,17 +28,22 @@ func (h *Host) configureAgent() error {
 }
 
 // StartAgent starts haagent and returns when it runs, which may be before it
-// answers.
+// answers. When it ends it is started again after 100 ms, as by its systemd unit.
 func (h *Host) StartAgent(ctx context.Context) error {
 	if h.lab.cfg.AgentBinary == "" {
 		return errors.New("this lab has no agent: Config.AgentBinary is empty")
 	}
-	env := append([]string{"HAAGENT_BOOT_ID_FILE=" + h.bootIDFile()}, h.lab.cfg.AgentEnv...)
-	return h.startProgram(ctx, agentProgram, []string{h.lab.cfg.AgentBinary, "agent", "-config", "/etc/haagent"}, env)
+	argv := []string{h.lab.cfg.AgentBinary, "agent", "--config", "/etc/haagent"}
+	return h.startProgram(ctx, agentProgram, argv, h.lab.cfg.AgentEnv, true)
 }
 
-// KillAgent kills haagent (SIGKILL) and waits until it is gone; VMs go on.
+// KillAgent kills haagent (SIGKILL) for good and waits until it is gone; VMs go on.
 func (h *Host) KillAgent(ctx context.Context) error { return h.killProgram(ctx, agentProgram) }
+
+// CrashAgent kills haagent (SIGKILL); it is started again at once, as by systemd.
+func (h *Host) CrashAgent(ctx context.Context) error {
+	return h.signalProgram(ctx, agentProgram, syscall.SIGKILL)
+}
 
 // FreezeAgent stops every thread of haagent until ThawAgent; VMs go on.
 func (h *Host) FreezeAgent(ctx context.Context) error {
@@ -53,7 +55,8 @@ func (h *Host) ThawAgent(ctx context.Context) error {
 	return h.signalProgram(ctx, agentProgram, syscall.SIGCONT)
 }
 
-// AgentRuns reports whether the haagent that was started has not ended.
+// AgentRuns reports whether haagent was started and not killed: it runs or
+// is about to be started again.
 func (h *Host) AgentRuns(ctx context.Context) (bool, error) {
 	return h.programRuns(ctx, agentProgram)
 }
@@ -64,22 +67,4 @@ func (h *Host) Adm(ctx context.Context, args ...string) (string, error) {
 		return "", errors.New("this lab has no haadm: Config.AdmBinary is empty")
 	}
 	return h.Exec(ctx, append([]string{h.lab.cfg.AdmBinary}, args...)...)
-}
-
-func (h *Host) killProgram(ctx context.Context, name string) error {
-	if err := h.signalProgram(ctx, name, syscall.SIGKILL); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, killTimeout)
-	defer cancel()
-	return poll(ctx, func() error {
-		runs, err := h.programRuns(ctx, name)
-		if err != nil {
-			return permanent{err}
-		}
-		if runs {
-			return fmt.Errorf("%s on %s is still there", name, h.name)
-		}
-		return nil
-	})
 }

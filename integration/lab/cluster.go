@@ -53,7 +53,8 @@ func (h *Host) Self(ctx context.Context) (api.Self, error) {
 }
 
 // Form makes one cluster of all hosts, which must be on, the way a person does:
-// with haadm, on each host. It returns when every host is live.
+// with haadm, on each host. It returns when every host is live and has the vote
+// that it gets.
 func (l *Lab) Form(ctx context.Context) error {
 	first := l.hosts[0]
 	if err := first.waitAgent(ctx); err != nil {
@@ -74,7 +75,26 @@ func (l *Lab) Form(ctx context.Context) error {
 			return err
 		}
 	}
-	return l.WaitLive(ctx)
+	if err := l.WaitLive(ctx); err != nil {
+		return err
+	}
+	return l.waitVoters(ctx)
+}
+
+// waitVoters waits until as many hosts vote as ever will: a host that has just
+// joined has no vote yet, and until it has, the loss of another may stop the cluster.
+func (l *Lab) waitVoters(ctx context.Context) error {
+	want := min(len(l.hosts), 5)
+	if want%2 == 0 {
+		want--
+	}
+	_, err := l.WaitStatus(ctx, fmt.Sprintf("%d hosts vote", want), func(s *api.Status) error {
+		if s.Voters != want {
+			return fmt.Errorf("%d hosts vote", s.Voters)
+		}
+		return nil
+	})
+	return err
 }
 
 // invite makes a join token on the first host. A new cluster may have no master
@@ -286,7 +306,7 @@ func (l *Lab) Protect(ctx context.Context, vm string) error {
 		if err != nil {
 			return permanent{err}
 		}
-		_, err = h.Adm(ctx, "protect", vm)
+		_, err = h.Adm(ctx, "protect", vm, "--yes")
 		return err
 	})
 	if err != nil {

@@ -71,18 +71,21 @@ func controlFromFD() (*control, error) {
 
 // request is what the lab asks of a host's first process.
 type request struct {
-	Op string // view, start, signal, list
+	Op string // view, start, signal, stop, list
 
 	View *view `json:",omitempty"` // view
 
-	Name   string   `json:",omitempty"` // start, signal: the program's name in this host
-	Argv   []string `json:",omitempty"` // start
-	Env    []string `json:",omitempty"` // start: added to the environment
-	Log    string   `json:",omitempty"` // start: file for its output
-	Signal int      `json:",omitempty"` // signal
+	Name string   `json:",omitempty"` // start, signal, stop: the program's name in this host
+	Argv []string `json:",omitempty"` // start
+	Env  []string `json:",omitempty"` // start: added to the environment
+	Log  string   `json:",omitempty"` // start: file for its output
+	// Restart has the program started again whenever it ends, until it is stopped.
+	Restart bool `json:",omitempty"`
+	Signal  int  `json:",omitempty"` // signal
 }
 
-// reply is the answer. Running lists the programs that were started and have not ended.
+// reply is the answer. Running lists the programs that were started and have not
+// ended; one that is about to be started again has PID 0.
 type reply struct {
 	Error   string         `json:",omitempty"`
 	Running map[string]int `json:",omitempty"` // name to PID inside the host

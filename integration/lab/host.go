@@ -24,6 +24,8 @@ const (
 	rootPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 	// execGrace is how long output of a cancelled command is waited for.
 	execGrace = 2 * time.Second
+	// killTimeout is how long a program may take to be gone after SIGKILL.
+	killTimeout = 10 * time.Second
 )
 
 // Host is one host of a lab. Methods that start, stop or signal something on the
@@ -191,15 +193,16 @@ func (h *Host) first() (*part, error) {
 	return h.init, nil
 }
 
-// startProgram starts a program that stays until it is killed. Its output goes to
-// the file NAME.log among the host's logs.
-func (h *Host) startProgram(ctx context.Context, name string, argv, env []string) error {
+// startProgram starts a program that stays until it is killed; with restart it is
+// started again when it ends. Its output goes to the file NAME.log among the
+// host's logs.
+func (h *Host) startProgram(ctx context.Context, name string, argv, env []string, restart bool) error {
 	p, err := h.first()
 	if err != nil {
 		return err
 	}
 	_, err = p.ask(ctx, request{Op: "start", Name: name, Argv: argv, Env: append([]string{rootPath}, env...),
-		Log: filepath.Join(h.logDir(), name+".log")})
+		Log: filepath.Join(h.logDir(), name+".log"), Restart: restart})
 	return err
 }
 
@@ -211,6 +214,29 @@ func (h *Host) signalProgram(ctx context.Context, name string, sig syscall.Signa
 	}
 	_, err = p.ask(ctx, request{Op: "signal", Name: name, Signal: int(sig)})
 	return err
+}
+
+// killProgram kills a program for good and waits until it is gone.
+func (h *Host) killProgram(ctx context.Context, name string) error {
+	p, err := h.first()
+	if err != nil {
+		return err
+	}
+	if _, err := p.ask(ctx, request{Op: "stop", Name: name}); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, killTimeout)
+	defer cancel()
+	return poll(ctx, func() error {
+		runs, err := h.programRuns(ctx, name)
+		if err != nil {
+			return permanent{err}
+		}
+		if runs {
+			return fmt.Errorf("%s on %s is still there", name, h.name)
+		}
+		return nil
+	})
 }
 
 // programRuns reports whether the program of that name has not ended.

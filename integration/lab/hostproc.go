@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 // runHost is the first process of a host. It makes the host's view of the file
@@ -32,11 +33,13 @@ func runHost(conn *control) error {
 		}
 	}()
 
-	h := &firstProcess{running: map[string]int{}}
+	h := &firstProcess{running: map[string]int{}, supervised: map[string]request{}, again: make(chan string)}
 	for {
 		select {
 		case <-children:
 			h.reap()
+		case name := <-h.again:
+			h.restart(name)
 		case r := <-requests:
 			h.reap()
 			answer := reply{}
@@ -56,8 +59,13 @@ func runHost(conn *control) error {
 	}
 }
 
+// restartAfter is what the agent's systemd unit has as RestartSec.
+const restartAfter = 100 * time.Millisecond
+
 type firstProcess struct {
-	running map[string]int // name to PID
+	running    map[string]int     // name to PID; 0 while it is about to be started again
+	supervised map[string]request // programs to start again when they end
+	again      chan string        // names whose pause is over
 }
 
 func (h *firstProcess) do(r request) error {
@@ -66,10 +74,17 @@ func (h *firstProcess) do(r request) error {
 		return r.View.enter()
 	case "start":
 		return h.start(r)
-	case "signal":
+	case "signal", "stop":
 		pid, ok := h.running[r.Name]
 		if !ok {
 			return fmt.Errorf("%s does not run on this host", r.Name)
+		}
+		if r.Op == "stop" {
+			delete(h.supervised, r.Name)
+			r.Signal = int(syscall.SIGKILL)
+		}
+		if pid == 0 {
+			return nil // it has just ended by itself
 		}
 		return syscall.Kill(pid, syscall.Signal(r.Signal))
 	case "list":
@@ -101,7 +116,25 @@ func (h *firstProcess) start(r request) error {
 		return fmt.Errorf("start %s: %w", r.Argv[0], err)
 	}
 	h.running[r.Name] = pid
+	if r.Restart {
+		h.supervised[r.Name] = r
+	}
 	return nil
+}
+
+// restart starts a supervised program again, unless it was stopped meanwhile.
+func (h *firstProcess) restart(name string) {
+	if pid, ok := h.running[name]; !ok || pid != 0 {
+		return
+	}
+	delete(h.running, name)
+	r, ok := h.supervised[name]
+	if !ok {
+		return
+	}
+	if err := h.start(r); err != nil {
+		fmt.Printf("start %s again: %v\n", name, err)
+	}
 }
 
 // reap collects every child that has ended: those started here, and the orphans
@@ -120,6 +153,10 @@ func (h *firstProcess) reap() {
 			if p == pid {
 				delete(h.running, name)
 				fmt.Printf("%s (pid %d) ended: %s\n", name, pid, describe(status))
+				if _, ok := h.supervised[name]; ok {
+					h.running[name] = 0
+					time.AfterFunc(restartAfter, func() { h.again <- name })
+				}
 			}
 		}
 	}

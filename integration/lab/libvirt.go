@@ -60,7 +60,7 @@ func (h *Host) startLibvirt(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := h.startProgram(ctx, libvirtProgram, []string{path}, nil); err != nil {
+	if err := h.startProgram(ctx, libvirtProgram, []string{path}, nil, false); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, libvirtTimeout)
@@ -144,6 +144,7 @@ type permanent struct{ error }
 func poll(ctx context.Context, try func() error) error {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
+	var seen error
 	for {
 		err := try()
 		var p permanent
@@ -152,9 +153,13 @@ func poll(ctx context.Context, try func() error) error {
 		} else if errors.As(err, &p) {
 			return p.error
 		}
+		// An attempt that ended with ctx tells less than the one before it.
+		if seen == nil || ctx.Err() == nil {
+			seen = err
+		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w; last seen: %w", context.Cause(ctx), err)
+			return fmt.Errorf("%w; last seen: %w", context.Cause(ctx), seen)
 		case <-tick.C:
 		}
 	}
