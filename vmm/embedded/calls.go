@@ -198,8 +198,11 @@ func (h *Host) Shutdown(ctx context.Context, uuid string) error {
 // or not. It returns nil when there is no process and no start that could still
 // make one.
 func (h *Host) Kill(ctx context.Context, uuid string) error {
+	uuid, err := domainxml.CanonicalUUID(uuid)
+	if err != nil {
+		return fmt.Errorf("kill: %w: %w", vmm.ErrNotProven, err) // a slip of the caller must not pass for a proof
+	}
 	h.mu.Lock()
-	uuid = canonical(uuid)
 	for h.starting[uuid] > 0 {
 		if err := h.wait(ctx); err != nil {
 			return fmt.Errorf("kill %s: %w: a start that was asked for is not done: %w", uuid, vmm.ErrNotProven, err)
@@ -216,7 +219,7 @@ func (h *Host) Kill(ctx context.Context, uuid string) error {
 		return fmt.Errorf("kill %s: %w: process %d does not end", name, vmm.ErrNotProven, process.PID)
 	}
 	h.unlock()
-	err := h.later(ctx, delay, func(bool) error {
+	err = h.later(ctx, delay, func(bool) error {
 		if d.process == process {
 			reason := vmm.ReasonDestroyed
 			if h.answers != answering {

@@ -55,10 +55,10 @@ func OpenDirectory(dir, host string) (*Directory, error) {
 		return nil, err
 	}
 	d := &Directory{Host: h, dir: dir, writers: make(map[string][]*diskWrite), loaded: make(map[string]string)}
+	w.observers = append(w.observers, d.observe) // before the first look, which may find a VM that a person starts
 	if err := d.scan(); err != nil {
-		return nil, err
+		return nil, errors.Join(err, d.Close())
 	}
-	w.observers = append(w.observers, d.observe)
 	return d, nil
 }
 

@@ -97,6 +97,22 @@ func TestDirectoryKeepsDefinitionsAndShowsWriters(t *testing.T) {
 	wantDomain(t, again, 1, vmm.Stopped, vmm.ReasonUnknown) // StartPaused kept the definition
 }
 
+// A deed that was there before the host was opened is done, and what it starts writes.
+func TestDirectoryOpensWithADeedToDo(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "a"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"vm1.xml": vm(1), "vm1.do": "start"} {
+		if err := os.WriteFile(filepath.Join(dir, "a", name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a := openDirectory(t, dir, "a")
+	wantDomain(t, a, 1, vmm.Running, "")
+	waitWrites(t, dir, 1, 2)
+}
+
 // A VM is gone when nothing of it can be written any more, not when it was told to stop.
 func TestDirectoryKillWaitsForTheLastWrite(t *testing.T) {
 	d := openDirectory(t, t.TempDir(), "a")

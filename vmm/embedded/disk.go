@@ -31,7 +31,7 @@ func ReadDisk(dir, uuid string) ([]Write, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read disk of %s: %w", uuid, err)
 	}
-	defer f.Close() //nolint:errcheck // it was only read
+	defer f.Close()
 	var writes []Write
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
@@ -123,7 +123,7 @@ func (d *Directory) write(run Run, id string, stop <-chan struct{}) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close() //nolint:errcheck // each write was checked
+	defer f.Close()
 	tick := time.NewTicker(WriteInterval)
 	defer tick.Stop()
 	for counter := 1; ; counter++ {

@@ -61,7 +61,7 @@ func readFigure(file, key string) (float64, bool) {
 	if err != nil {
 		return 0, false
 	}
-	defer f.Close() //nolint:errcheck // it was only read
+	defer f.Close()
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		name, value, ok := strings.Cut(lines.Text(), ":")
 		if !ok || strings.TrimSpace(name) != key {

@@ -128,9 +128,13 @@ func TestBadUUIDsAreNoDomains(t *testing.T) {
 // A process that libvirt does not account for may write to the VM's disks.
 func TestProcessesOutsideTheBooksCountAsRunning(t *testing.T) {
 	lost, unknown := pretendQEMU(t, "qemu", uuidA), pretendQEMU(t, "qemu", uuidB)
-	processes, err := scan("/proc")
-	if err != nil {
-		t.Fatal(err)
+	processes := []qemu{}
+	for _, uuid := range []string{uuidA, uuidB} {
+		found, err := scanFor("/proc", uuid)
+		if err != nil || len(found) != 1 {
+			t.Fatalf("processes of %s: %v, %v", uuid, found, err)
+		}
+		processes = append(processes, found...)
 	}
 	processes = append(processes, qemu{Process: vmm.Process{PID: os.Getpid(), StartTime: 1}, uuid: labUUID(1)}) // has ended since
 	d := New(Config{})

@@ -54,7 +54,7 @@ func (d *Driver) Subscribe(ctx context.Context) (<-chan vmm.Event, error) {
 func (d *Driver) forward(ctx context.Context, c *conn, in <-chan rpc.DomainEventLifecycleMsg, out chan<- vmm.Event) {
 	defer func() {
 		d.pool.discard(c)
-		for range in { //nolint:revive // drained
+		for range in {
 		}
 	}()
 	for {

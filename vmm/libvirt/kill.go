@@ -18,7 +18,7 @@ import (
 func (d *Driver) Kill(ctx context.Context, uuid string) error {
 	canonical, err := domainxml.CanonicalUUID(uuid)
 	if err != nil {
-		return nil // nothing of that name can ever have been started
+		return fmt.Errorf("kill: %w: %w", vmm.ErrNotProven, err) // a slip of the caller must not pass for a proof
 	}
 	if err := d.awaitStart(ctx, canonical); err != nil {
 		return fmt.Errorf("kill %s: %w: a start that was asked for is not answered: %w", uuid, vmm.ErrNotProven, err)

@@ -33,7 +33,7 @@ func scan(proc string) ([]qemu, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look for VM processes: %w", err)
 	}
-	defer dir.Close() //nolint:errcheck // it was only read
+	defer dir.Close()
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
 		return nil, fmt.Errorf("look for VM processes: %w", err)

@@ -3,6 +3,7 @@ package libvirt
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
@@ -18,9 +19,10 @@ import (
 	"github.com/holdfast-ha/holdfast/vmm"
 )
 
-const (
-	uuidA = "3b1c2a44-0d6f-4a58-9f0e-7a1d2c3b4e5f"
-	uuidB = "3b1c2a44-0d6f-4a58-9f0e-7a1d2c3b4e60"
+// Each run of the tests has VMs of its own: other tests may run on this machine.
+var (
+	uuidA = "3b1c2a44-0d6f-4a58-9f0e-" + fmt.Sprintf("%012x", time.Now().UnixNano()&0xffffffffffff)
+	uuidB = "3b1c2a44-0d6f-4a58-9f0f-" + uuidA[24:]
 )
 
 // pretend tells this test binary to be a process that a test looks at.

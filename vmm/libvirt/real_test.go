@@ -25,7 +25,7 @@ func TestLab(t *testing.T) {
 	}
 	h := &host{t: t}
 	d := New(Config{})
-	defer d.Close() //nolint:errcheck // returns nil
+	defer d.Close()
 
 	if _, err := d.Domains(within(t, callTime)); !errors.Is(err, vmm.ErrUnavailable) {
 		t.Errorf("before libvirtd is there the list returned %v, want ErrUnavailable", err)
@@ -467,7 +467,7 @@ func (l *lab) close(t *testing.T) {
 	if err := d.Close(); err != nil {
 		t.Error(err)
 	}
-	for range events { //nolint:revive // until it is closed
+	for range events {
 	}
 	if _, err := d.Capacity(within(t, callTime)); !errors.Is(err, vmm.ErrUnavailable) {
 		t.Errorf("a call after Close returned %v", err)

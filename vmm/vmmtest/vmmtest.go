@@ -175,6 +175,9 @@ func (c *checker) kill(t *testing.T) {
 	if err := h.Kill(c.ctx(t), id); err != nil {
 		t.Errorf("kill of a domain that nobody knows returned %v, want nil: there is no process", err)
 	}
+	if err := h.Kill(c.ctx(t), "kill"); !errors.Is(err, vmm.ErrNotProven) {
+		t.Errorf("kill of what is no UUID returned %v, want ErrNotProven: a slip is no proof", err)
+	}
 	if _, err := h.StartPaused(c.ctx(t), c.XML("kill", id, 64<<20, 1)); err != nil {
 		t.Fatalf("start: %v", err)
 	}
