@@ -466,11 +466,22 @@ func guardWord(g fencing.Status, now time.Duration) string {
 	return guardRuns
 }
 
+// inUse is the memory of the domains that have a process, bytes.
+func inUse(domains []vmm.Domain) (sum uint64) {
+	for _, d := range domains {
+		if d.State != vmm.Stopped {
+			sum += d.Memory
+		}
+	}
+	return sum
+}
+
 // tell renews the report for the master when anything in it has changed.
 func (h *Host) tell(outcomes []api.OutcomeReport) {
 	r := api.HostReport{Capacity: h.list.capacity, Outcomes: outcomes, Reserve: h.cfg.Reserve, Version: h.cfg.Version,
 		Guard: guardWord(h.cfg.Guard.Status(), h.cfg.Now())}
-	r.Capacity.MemoryFree = 0 // it changes all the time; what matters is computed from the list
+	// What is free by the sizes of the VMs: what the kernel has free changes all the time.
+	r.Capacity.MemoryFree = r.Capacity.Memory - min(r.Capacity.Memory, r.Reserve+inUse(h.list.domains))
 	if h.list.err != nil {
 		r.HypervisorError = h.list.err.Error()
 	}
