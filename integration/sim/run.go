@@ -61,8 +61,7 @@ func steering(s *scenario.Scenario) []scenario.Action {
 // play carries out the actions at their times, and looks at everything at each step.
 func (w *World) play(actions []scenario.Action, end time.Duration) {
 	slices.SortStableFunc(actions, func(a, b scenario.Action) int { return int(a.T - b.T) })
-	next, step := 0, time.Duration(0)
-	protected := false
+	next, step := 0, w.now().Truncate(Step)
 	states := slices.Clone(w.s.Expect.HostState)
 	w.outcome.States = make([]string, len(states))
 	for w.now() < end {
@@ -70,8 +69,8 @@ func (w *World) play(actions []scenario.Action, end time.Duration) {
 			w.act(actions[next])
 			next++
 		}
-		if !protected {
-			protected = true
+		if !w.begun {
+			w.begun = true
 			w.people.protectAll()
 		}
 		for i, x := range states {

@@ -65,7 +65,13 @@ func (r *reports) write(t *testing.T, file string) {
 }
 
 // play runs a scenario in a bubble of its own.
-func play(t *testing.T, cfg Config) (result Result) {
+func play(t *testing.T, cfg Config) Result {
+	t.Helper()
+	return inBubble(t, cfg, (*World).Run)
+}
+
+// inBubble makes a World in a bubble and runs it there.
+func inBubble(t *testing.T, cfg Config, run func(*World) Result) (result Result) {
 	t.Helper()
 	if *simLog != "" {
 		cfg.LogLevel = hclog.LevelFromString(*simLog)
@@ -75,7 +81,7 @@ func play(t *testing.T, cfg Config) (result Result) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		result = w.Run()
+		result = run(w)
 	})
 	return result
 }

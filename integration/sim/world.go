@@ -52,6 +52,7 @@ type World struct {
 	cuts     map[string]bool // hosts that are isolated by an action
 
 	do       chan func() // what goroutines ask the World's own to do
+	begun    bool        // people have asked for the protection of the scenario's VMs
 	people   *people
 	watch    *watch
 	outcome  scenario.Outcome

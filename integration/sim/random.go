@@ -1,0 +1,262 @@
+package sim
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/holdfast-ha/holdfast/fsm"
+	"github.com/holdfast-ha/holdfast/integration/sim/scenario"
+)
+
+// Shape of a random run.
+const (
+	settle     = 10 * time.Second  // before the first fault
+	faultsLast = 90 * time.Second  // the time in which faults fall
+	recover    = 150 * time.Second // for everything to run again after the last heal
+	maxRate    = 4e-4              // of boot clocks, within the timing's allowance
+)
+
+// Random makes a scenario from a seed: hosts, VMs, and what goes wrong when. It
+// ends with everything mended, and Run then holds that every VM that shall run
+// runs exactly once.
+func Random(seed uint64) *scenario.Scenario {
+	r := rand.New(rand.NewPCG(seed, 0x5eed))
+	g := &generator{r: r, s: &scenario.Scenario{SchemaVersion: scenario.SchemaVersion, ID: fmt.Sprintf("seed-%d", seed), Category: "random",
+		Summary: fmt.Sprintf("Random faults from seed %d.", seed)}}
+	g.hosts()
+	g.vms()
+	g.faults()
+	g.mend()
+	slices.SortStableFunc(g.s.Actions, func(a, b scenario.Action) int { return cmp.Compare(a.T, b.T) })
+	return g.s
+}
+
+type generator struct {
+	r *rand.Rand
+	s *scenario.Scenario
+	// newcomer is the machine that joins in the course of the run; empty: none does.
+	newcomer string
+}
+
+func (g *generator) hosts() {
+	n := []int{3, 3, 3, 4, 5}[g.r.IntN(5)]
+	for i := range n {
+		h := scenario.Host{ID: fmt.Sprintf("h%d", i+1)}
+		if g.r.IntN(2) == 0 {
+			h.ClockRate = 1 + maxRate*(2*g.r.Float64()-1)
+		}
+		g.s.Hosts = append(g.s.Hosts, h)
+	}
+	if g.r.IntN(4) == 0 {
+		outside := false
+		g.newcomer = fmt.Sprintf("h%d", n+1)
+		g.s.Hosts = append(g.s.Hosts, scenario.Host{ID: g.newcomer, Member: &outside})
+	}
+	for _, h := range g.s.Hosts {
+		if h.ID != g.newcomer {
+			g.add(0, scenario.Action{Do: "power_on", Host: h.ID})
+		}
+	}
+}
+
+func (g *generator) vms() {
+	for i := range 2 + g.r.IntN(5) {
+		g.s.VMs = append(g.s.VMs, scenario.VM{ID: fmt.Sprintf("v%d", i+1), Host: g.host(), Desired: "running"})
+	}
+}
+
+func (g *generator) add(t time.Duration, a scenario.Action) {
+	a.T = scenario.Seconds(t.Round(time.Millisecond))
+	g.s.Actions = append(g.s.Actions, a)
+}
+
+// host is one of those that are members from the start.
+func (g *generator) host() string {
+	n := len(g.s.Hosts)
+	if g.newcomer != "" {
+		n--
+	}
+	return g.s.Hosts[g.r.IntN(n)].ID
+}
+
+func (g *generator) vm() string { return g.s.VMs[g.r.IntN(len(g.s.VMs))].ID }
+
+// while is how long a fault lasts: often about as long as a lease or a wait, when
+// it matters to the moment.
+func (g *generator) while() time.Duration {
+	longest := []time.Duration{time.Second, 5 * time.Second, 20 * time.Second, 60 * time.Second}[g.r.IntN(4)]
+	return time.Duration(g.r.Int64N(int64(longest))) + 50*time.Millisecond
+}
+
+// faults draws what goes wrong. Moments gather, because two faults at once are
+// worse than two apart.
+func (g *generator) faults() {
+	at := settle
+	for range 2 + g.r.IntN(8) {
+		if g.r.IntN(3) > 0 {
+			at = settle + time.Duration(g.r.Int64N(int64(faultsLast)))
+		} else {
+			at += time.Duration(g.r.Int64N(int64(3 * time.Second)))
+		}
+		g.fault(at)
+	}
+	if g.newcomer != "" {
+		g.add(settle+time.Duration(g.r.Int64N(int64(faultsLast))), scenario.Action{Do: "add_host", Host: g.newcomer})
+	}
+}
+
+func (g *generator) fault(at time.Duration) {
+	h, until := g.host(), at+g.while()
+	pair := func(on, off scenario.Action) {
+		g.add(at, on)
+		g.add(until, off)
+	}
+	network := []string{"", "", "net1", "net2"}[g.r.IntN(4)]
+	switch g.r.IntN(16) {
+	case 0, 1:
+		pair(scenario.Action{Do: "power_off", Host: h}, scenario.Action{Do: "power_on", Host: h})
+	case 2, 3:
+		pair(scenario.Action{Do: "kill_agent", Host: h}, scenario.Action{Do: "start_agent", Host: h})
+	case 4, 5:
+		pair(scenario.Action{Do: "freeze_agent", Host: h}, scenario.Action{Do: "thaw_agent", Host: h})
+	case 6, 7:
+		pair(scenario.Action{Do: "isolate_network", Host: h, Network: network}, scenario.Action{Do: "restore_network", Host: h, Network: network})
+	case 8:
+		groups := [][]string{nil, nil}
+		for _, x := range g.s.Hosts {
+			i := g.r.IntN(2)
+			groups[i] = append(groups[i], x.ID)
+		}
+		pair(scenario.Action{Do: "partition", Groups: groups}, scenario.Action{Do: "heal"})
+	case 9, 10:
+		to := g.host()
+		pair(scenario.Action{Do: "cut_link", From: h, To: to, Network: network}, scenario.Action{Do: "restore_link", From: h, To: to, Network: network})
+	case 11:
+		slow := scenario.Action{Do: "network_delay", Hosts: []string{h}, MS: float64(g.r.IntN(300)), Loss: float64(g.r.IntN(20)) / 100}
+		pair(slow, scenario.Action{Do: "network_delay", Hosts: []string{h}})
+	case 12:
+		g.person(at)
+	case 13:
+		pair(scenario.Action{Do: "hypervisor_down", Host: h, Hang: g.r.IntN(2) == 0}, scenario.Action{Do: "hypervisor_up", Host: h})
+	case 14:
+		g.add(at, scenario.Action{Do: "clock_rate", Host: h, Rate: 1 + maxRate*(2*g.r.Float64()-1)})
+		g.add(at, scenario.Action{Do: "restart_host_agent", Host: h})
+	default:
+		pair(scenario.Action{Do: "fail_starts", VM: g.vm(), Host: h, Fails: 1 + g.r.IntN(2)}, scenario.Action{Do: "crash_vm", VM: g.vm()})
+	}
+}
+
+// person is somebody who does something to a VM or to the membership.
+func (g *generator) person(at time.Duration) {
+	vm := g.vm()
+	switch g.r.IntN(6) {
+	case 0:
+		g.add(at, scenario.Action{Do: "set_desired", VM: vm, Desired: "stopped"})
+	case 1:
+		g.add(at, scenario.Action{Do: "set_desired", VM: vm, Desired: "stopped"})
+		g.add(at+g.while(), scenario.Action{Do: "set_desired", VM: vm, Desired: "running"})
+	case 2:
+		g.add(at, scenario.Action{Do: "guest_shutdown", VM: vm})
+	case 3:
+		g.add(at, scenario.Action{Do: "crash_vm", VM: vm})
+	case 4:
+		g.add(at, scenario.Action{Do: "transfer_master", To: g.host()})
+	default: // a host leaves for good, if the cluster lets it
+		h := g.host()
+		g.add(at, scenario.Action{Do: "power_off", Host: h})
+		g.add(at+25*time.Second, scenario.Action{Do: "remove_host", Host: h})
+	}
+}
+
+// mend ends every fault.
+func (g *generator) mend() {
+	end := settle + faultsLast + 5*time.Second
+	for _, a := range g.s.Actions {
+		end = max(end, a.T.D()+time.Second)
+	}
+	g.add(end, scenario.Action{Do: "heal"})
+	for _, h := range g.s.Hosts {
+		g.add(end, scenario.Action{Do: "thaw_agent", Host: h.ID})
+		g.add(end, scenario.Action{Do: "hypervisor_up", Host: h.ID})
+		g.add(end, scenario.Action{Do: "power_on", Host: h.ID})
+		g.add(end, scenario.Action{Do: "start_agent", Host: h.ID})
+		for _, vm := range g.s.VMs {
+			g.add(end, scenario.Action{Do: "fail_starts", VM: vm.ID, Host: h.ID})
+		}
+	}
+	g.s.Until = scenario.Seconds(end + recover)
+}
+
+// RunRandom plays a scenario made by Random, ends it as soon as all is well after
+// everything was mended, and holds what must then be true: every VM is what
+// people were promised, and what shall run runs exactly once.
+func (w *World) RunRandom() Result {
+	actions := w.s.InOrder()
+	mended := time.Duration(0)
+	for _, a := range actions {
+		mended = max(mended, a.T.D())
+	}
+	w.play(actions, mended+Step)
+	for w.now() < w.s.End() && w.unsettled() != "" {
+		w.play(nil, w.now()+5*time.Second)
+	}
+	w.play(nil, w.now()+10*time.Second) // and it stays so
+	if what := w.unsettled(); what != "" {
+		w.broken("%v after everything was mended %s", w.now()-mended, what)
+	}
+	w.finish()
+	w.Close()
+	return Result{Violations: slices.Clone(w.watch.broken), Outcome: w.outcome, Timeline: w.story(), Logs: w.Logs()}
+}
+
+// unsettled says what is not yet as it shall be; empty: all is well.
+func (w *World) unsettled() string {
+	m, s := w.master(), w.watch.newest.state
+	if m == nil || s == nil {
+		return "there is no master"
+	}
+	for _, h := range s.SortedHosts() {
+		if h.Status != fsm.HostLive {
+			return fmt.Sprintf("host %s is %s", h.Name, h.Status)
+		}
+		if a := w.machines[h.Name].agent; a == nil || a.agent.Self().LeaseLeft == 0 {
+			return fmt.Sprintf("host %s holds no lease", h.Name)
+		}
+	}
+	for _, vm := range w.s.VMs {
+		if what := w.astray(vm.ID, s.FindVM(vm.ID)); what != "" {
+			return what
+		}
+	}
+	return ""
+}
+
+// astray says how a VM differs from what it shall be.
+func (w *World) astray(name string, vm *fsm.VM) string {
+	wants := w.people.wants[name]
+	if len(wants) == 0 {
+		return name + " was never protected"
+	}
+	is := want{protected: vm != nil}
+	if vm != nil {
+		is.intent = vm.Intent
+	}
+	if !slices.Contains(wants, is) {
+		return fmt.Sprintf("%s is %v, but people were promised %v", name, is, wants)
+	}
+	on := w.disks.Writers(uuidOf("vm", name))
+	switch {
+	case vm == nil:
+		return ""
+	case vm.Intent == fsm.IntentStop && len(on) > 0:
+		return fmt.Sprintf("%s runs on %s and shall not", name, on[0].Host)
+	case vm.Intent == fsm.IntentRun && len(on) == 0:
+		return fmt.Sprintf("%s shall run and does not (owner %v, waiting %q)", name, vm.Owner, vm.Waiting)
+	case vm.Intent == fsm.IntentRun && (vm.Owner == nil || vm.Owner.Host != on[0].Host || vm.Owner.Phase != fsm.PhaseRunning):
+		return fmt.Sprintf("%s runs on %s, but its owner is %v", name, on[0].Host, vm.Owner)
+	}
+	return ""
+}

@@ -1,0 +1,124 @@
+package sim
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/holdfast-ha/holdfast/integration/sim/scenario"
+)
+
+var (
+	seeds      = flag.Int("seeds", 40, "random runs of TestRandomFaults")
+	firstSeed  = flag.Uint64("first-seed", 1, "seed of the first random run")
+	randReport = flag.String("report", "", "file to write one JSON object per random run to")
+	shrinkMost = flag.Int("shrink", 60, "runs to spend on shrinking a failing one; 0: do not shrink")
+)
+
+// outcomeOf is what TestRandomFaults writes about one run.
+type outcomeOf struct {
+	Seed       uint64   `json:"seed"`
+	Pass       bool     `json:"pass"`
+	Violations []string `json:"violations,omitempty"`
+	Hosts      int      `json:"hosts"`
+	Actions    int      `json:"actions"`
+	Recoveries int      `json:"recoveries"`
+}
+
+func playRandom(t *testing.T, s *scenario.Scenario, seed uint64) Result {
+	t.Helper()
+	return inBubble(t, Config{Scenario: s, Seed: seed}, (*World).RunRandom)
+}
+
+// TestRandomFaults draws clusters and faults from seeds and holds the invariants
+// at every step, and at the end that everything runs once. A run that fails is
+// shrunk to fewer actions and printed as a scenario.
+func TestRandomFaults(t *testing.T) {
+	var mu sync.Mutex
+	var all []outcomeOf
+	t.Cleanup(func() { writeRandom(t, all) })
+	for i := range *seeds {
+		seed := *firstSeed + uint64(i)
+		t.Run(fmt.Sprintf("seed-%d", seed), func(t *testing.T) {
+			t.Parallel()
+			s := Random(seed)
+			r := playRandom(t, s, seed)
+			mu.Lock()
+			all = append(all, outcomeOf{Seed: seed, Pass: len(r.Violations) == 0, Violations: r.Violations, Hosts: len(s.Hosts), Actions: len(s.Actions),
+				Recoveries: len(scenario.Recoveries(s, &r.Outcome))})
+			mu.Unlock()
+			if len(r.Violations) == 0 {
+				return
+			}
+			small, rs := shrink(t, s, seed, r)
+			explain(t, rs)
+			b, err := json.MarshalIndent(small, "", " ")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%d of %d actions are enough:\n%s", len(small.Actions), len(s.Actions), b)
+		})
+	}
+}
+
+func writeRandom(t *testing.T, all []outcomeOf) {
+	slices.SortFunc(all, func(a, b outcomeOf) int { return int(a.Seed) - int(b.Seed) })
+	doubled, failed, recoveries := 0, 0, 0
+	for _, o := range all {
+		recoveries += o.Recoveries
+		if !o.Pass {
+			failed++
+		}
+		if slices.ContainsFunc(o.Violations, func(v string) bool { return strings.Contains(v, "ran twice") }) {
+			doubled++
+		}
+	}
+	t.Logf("%d random runs: %d failed, %d with a double run, %d recoveries", len(all), failed, doubled, recoveries)
+	if *randReport == "" {
+		return
+	}
+	f, err := os.Create(*randReport)
+	if err != nil {
+		t.Fatal(err)
+	}
+	enc := json.NewEncoder(f)
+	for _, o := range all {
+		if err := enc.Encode(o); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// shrink leaves out actions as long as the run still fails, larger parts first.
+func shrink(t *testing.T, s *scenario.Scenario, seed uint64, r Result) (*scenario.Scenario, Result) {
+	t.Helper()
+	best, result, runs := s, r, 0
+	for size := len(s.Actions) / 2; size > 0 && runs < *shrinkMost; {
+		smaller := false
+		for at := 0; at < len(best.Actions) && runs < *shrinkMost; {
+			try := *best
+			try.Actions = slices.Delete(slices.Clone(best.Actions), at, min(at+size, len(best.Actions)))
+			if len(try.Actions) == 0 {
+				break
+			}
+			runs++
+			if got := playRandom(t, &try, seed); len(got.Violations) > 0 {
+				best, result, smaller = &try, got, true
+			} else {
+				at += size
+			}
+		}
+		if !smaller {
+			size /= 2
+		}
+	}
+	return best, result
+}
