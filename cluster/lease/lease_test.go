@@ -265,7 +265,7 @@ func TestValidate(t *testing.T) {
 		{"watchdog with a fraction", func(x *Timing) { x.Watchdog = 2500 * ms }, []string{"watchdog_timeout is 2.5s", "whole seconds"}},
 		{"watchdog zero", func(x *Timing) { x.Watchdog = 0 }, []string{"watchdog_timeout is 0s"}},
 		{"watchdog too long", func(x *Timing) { x.Watchdog = 601 * time.Second }, []string{"watchdog_timeout is 10m1s", "10m"}},
-		{"watchdog longest", func(x *Timing) { x.Watchdog = math.MaxInt64 / time.Second * time.Second }, []string{"watchdog_timeout is 2562047h"}},
+		{"watchdog longest", func(x *Timing) { x.Watchdog = math.MaxInt64 - math.MaxInt64%time.Second }, []string{"watchdog_timeout is 2562047h"}},
 		{"reset negative", func(x *Timing) { x.Reset = -1 }, []string{"reset_time is -1ns", "negative"}},
 		{"reset longest", func(x *Timing) { x.Reset = math.MaxInt64 }, []string{"reset_time is 2562047h"}},
 		{"drain negative", func(x *Timing) { x.Drain = -time.Second }, []string{"drain_time is -1s", "negative"}},
