@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ha/holdfast/fsm"
+	"github.com/holdfast-ha/holdfast/vmm"
 )
 
 // Explanation says why something is as it is: facts and rules in order, then the
@@ -125,7 +126,14 @@ func (w World) explainPlacement(e *Explanation, vm *fsm.VM) {
 		e.fact(time.Time{}, "%s reported it running", o.Host)
 	}
 	if d := w.domain(o.Host, vm.UUID); d != nil {
-		e.fact(time.Time{}, "the hypervisor of %s says now: %s (%s)", o.Host, d.State, d.Reason)
+		says, why := "says now", ""
+		if h := w.State.Hosts[o.Host]; h == nil || w.hostState(h) != string(fsm.HostLive) {
+			says = "last said"
+		}
+		if d.State != vmm.Running && d.Reason != "" {
+			why = " (" + string(d.Reason) + ")"
+		}
+		e.fact(time.Time{}, "the hypervisor of %s %s: %s%s", o.Host, says, d.State, why)
 	}
 	h := w.State.Hosts[o.Host]
 	if h == nil {

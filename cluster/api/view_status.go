@@ -140,10 +140,12 @@ func (w World) clusterProblems(s *Status) []Problem {
 		}
 		out = append(out, Problem{Severity: severity, Text: text, Next: "haadm cluster members"})
 	}
-	switch n := len(w.State.Hosts); n {
-	case 1:
+	switch n := len(w.State.Hosts); {
+	case n >= 3 && s.Voters > 0 && s.Voters < 3:
+		out = append(out, Problem{Severity: fsm.Warning, Text: fmt.Sprintf("%d of %d hosts vote: the others get a vote when they have caught up; until three vote, the loss of a voter stops every restart", s.Voters, n), Next: "haadm cluster members"})
+	case n == 1:
 		out = append(out, Problem{Severity: fsm.Warning, Text: "one host alone: nothing can be restarted elsewhere until at least two more join", Next: "haadm cluster token create"})
-	case 2:
+	case n == 2:
 		out = append(out, Problem{Severity: fsm.Warning, Text: "two hosts: the loss of either leaves no majority, so nothing would be restarted until a third joins", Next: "haadm cluster token create"})
 	}
 	for _, p := range w.Self.Problems {

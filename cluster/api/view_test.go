@@ -130,6 +130,7 @@ func TestProblems(t *testing.T) {
 		{"one of five voters", func(b *apitest.Backend) {
 			b.Servers = append(b.Servers, api.Member{Name: "kvm4", Voter: true, Healthy: true}, api.Member{Name: "kvm5", Voter: true})
 		}, []string{"warning 4 of 5 voters answer, 3 are needed: 1 more may fail"}},
+		{"votes to come", func(b *apitest.Backend) { b.Servers[0].Voter, b.Servers[2].Voter = false, false }, []string{"warning 1 of 3 hosts vote"}},
 		{"two hosts", func(b *apitest.Backend) { delete(b.St.Hosts, "kvm3"); delete(b.St.VMs, vmNamed(b, "web-1").UUID) }, []string{"warning two hosts"}},
 		{"no master", func(b *apitest.Backend) { b.Me.IsMaster, b.Me.Master = false, "" }, []string{"critical no master"}},
 	} {
@@ -167,6 +168,17 @@ func TestUnprotectedVMIsShownWhereItRuns(t *testing.T) {
 	}
 	if v.Host != "kvm3" || v.State != "running" || v.Protected {
 		t.Errorf("build, defined on kvm1 and running on kvm3, is shown as %s on %s", v.State, v.Host)
+	}
+}
+
+func TestUnprotectedVMOfASilentHostIsUnknown(t *testing.T) {
+	b := apitest.Healthy()
+	observe(b, "kvm3", func(o *api.HostObservation) { o.Verdict = "suspect" })
+	if v, err := world(b).VM("build"); err != nil || v.State != api.VMUnknown {
+		t.Errorf("build, last seen running on a host that is not heard, is shown as %q, %v", v.State, err)
+	}
+	if v, err := world(b).VM("old-mail"); err != nil || v.State != "stopped" {
+		t.Errorf("old-mail, last seen stopped there, is shown as %q, %v", v.State, err)
 	}
 }
 

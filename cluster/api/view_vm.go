@@ -95,6 +95,7 @@ func (w World) VM(name string) (VMView, error) {
 func (w World) unprotected() []VMView {
 	byUUID := map[string]VMView{}
 	for _, h := range w.State.SortedHosts() {
+		live := w.hostState(h) == string(fsm.HostLive)
 		for _, d := range w.Observed[h.Name].Domains {
 			if w.State.VMs[d.UUID] != nil {
 				continue
@@ -102,7 +103,11 @@ func (w World) unprotected() []VMView {
 			if seen, ok := byUUID[d.UUID]; ok && (seen.State != string(vmm.Stopped) || d.State == vmm.Stopped) {
 				continue
 			}
-			byUUID[d.UUID] = VMView{Name: d.Name, UUID: d.UUID, State: string(d.State), Host: h.Name, VCPUs: d.VCPUs, Memory: d.Memory, XMLHash: d.XMLHash}
+			state := string(d.State)
+			if !live && d.State != vmm.Stopped {
+				state = VMUnknown // the report is an old one
+			}
+			byUUID[d.UUID] = VMView{Name: d.Name, UUID: d.UUID, State: state, Host: h.Name, VCPUs: d.VCPUs, Memory: d.Memory, XMLHash: d.XMLHash}
 		}
 	}
 	out := []VMView{}

@@ -109,7 +109,11 @@ func (p *program) hostTable(hosts []api.HostView) {
 			}
 		}
 		if guarded {
-			row = append(row, dash(h.Guard))
+			guard := h.Guard
+			if h.State != string(fsm.HostLive) {
+				guard = "" // an old report
+			}
+			row = append(row, dash(guard))
 		}
 		rows = append(rows, row)
 	}
@@ -120,7 +124,7 @@ func (p *program) hostTable(hosts []api.HostView) {
 }
 
 func memoryUsed(h api.HostView) string {
-	if h.Memory == 0 {
+	if h.Memory == 0 || h.State != string(fsm.HostLive) { // an old report
 		return "   -"
 	}
 	return fmt.Sprintf("%3d%%", (h.Memory-min(h.MemoryFree, h.Memory))*100/h.Memory)

@@ -55,10 +55,13 @@ func quorum(st *api.Status, _ *api.VMList) []string {
 	return []string{"no master answers"}
 }
 
-// settled: there is a master, nobody is in doubt, and every protected VM that
-// shall run runs on a live host.
+// settled: there is a master, three vote where there are three hosts, nobody is in
+// doubt, and every protected VM that shall run runs on a live host.
 func settled(st *api.Status, vms *api.VMList) []string {
 	missing := quorum(st, vms)
+	if len(st.Hosts) >= 3 && st.Voters < 3 {
+		missing = append(missing, fmt.Sprintf("%d of %d hosts vote", st.Voters, len(st.Hosts)))
+	}
 	for _, h := range st.Hosts {
 		if h.State != string(fsm.HostLive) && h.State != string(fsm.HostDead) {
 			missing = append(missing, fmt.Sprintf("host %s is %s", h.Name, h.State))
