@@ -91,8 +91,26 @@ type testCluster struct {
 	book     *peer.Book
 	hosts    map[string]*testHost
 	election time.Duration
-	logs     *bytes.Buffer
+	logs     *logBuffer
 	logger   hclog.Logger
+}
+
+// logBuffer collects what all hosts log.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 var networks = []string{"mgmt", "storage"}
@@ -119,7 +137,7 @@ func newTestCluster(t *testing.T, n int, election time.Duration) *testCluster {
 
 // newTestClusterOn lets the test put something between raft and the stores.
 func newTestClusterOn(t *testing.T, n int, election time.Duration, wrap func(Stores) Stores) *testCluster {
-	c := &testCluster{t: t, net: peertest.New(), ca: peertest.NewCluster(t, "c1"), book: &peer.Book{}, hosts: map[string]*testHost{}, election: election, logs: &bytes.Buffer{}}
+	c := &testCluster{t: t, net: peertest.New(), ca: peertest.NewCluster(t, "c1"), book: &peer.Book{}, hosts: map[string]*testHost{}, election: election, logs: &logBuffer{}}
 	c.logger = hclog.New(&hclog.LoggerOptions{Output: c.logs, Level: hclog.Debug})
 	book := map[string][]peer.Address{}
 	for i := range n {
