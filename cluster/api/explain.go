@@ -23,7 +23,7 @@ type Explanation struct {
 	Next     []string    `json:"next,omitempty"`
 }
 
-func (a *Explanation) setNote(n string) { a.Source.Note = n }
+func (e *Explanation) setNote(n string) { e.Source.Note = n }
 
 // Step is one fact, or one rule applied to the facts before it.
 type Step struct {

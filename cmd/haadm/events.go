@@ -111,10 +111,11 @@ func (p *program) followEvents(ctx context.Context, client *api.Client, f api.Ev
 			lost = false
 			return each(l)
 		})
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // whoever watches ends it by Ctrl-C: that is no failure
+		}
 		var gone *api.UnreachableError
 		switch {
-		case ctx.Err() != nil:
-			return nil
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 			fmt.Fprintln(p.stderr, "The agent went away; waiting for it to come back. Ctrl-C ends.")
 			lost = true
