@@ -103,7 +103,9 @@ func Decide(in Input) Plan {
 
 	if !held {
 		p.End = true
-		p.Ended = end(in, p.Known, domains, p.Kill)
+		// What an incarnation owned is given to others when the next begins: a host that cannot know yet all
+		// that is protected (its record was lost, its copy is of long ago) must not ask for it.
+		p.Ended = end(in, p.Known, domains, p.Kill) && in.Trusted && in.State != nil
 		for _, d := range in.Domains {
 			if protected(d.UUID) && d.Autostart {
 				p.AutostartOff = append(p.AutostartOff, d.UUID)
@@ -141,20 +143,19 @@ func Decide(in Input) Plan {
 	return p
 }
 
-// known is the protected VMs: the copy of the state's once it can be trusted,
-// and until then also those remembered.
+// known is the protected VMs: the copy of the state's once it can be trusted, and
+// until then those remembered, which are all that this host may have been running.
+// An older copy says less: it still names VMs that have been let go since.
 func known(in Input) []string {
-	var k []string
-	if in.State != nil {
-		for uuid := range in.State.VMs {
-			k = append(k, uuid)
-		}
+	if !in.Trusted || in.State == nil {
+		return slices.Clone(in.Record.Known)
 	}
-	if !in.Trusted {
-		k = append(k, in.Record.Known...)
+	k := make([]string, 0, len(in.State.VMs))
+	for uuid := range in.State.VMs {
+		k = append(k, uuid)
 	}
 	slices.Sort(k)
-	return slices.Compact(k)
+	return k
 }
 
 // end lists what must go once the lease is over, and reports whether nothing is

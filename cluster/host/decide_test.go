@@ -138,7 +138,7 @@ func TestDecideUnderALease(t *testing.T) {
 			in.own("a", 3, fsm.PhaseOrdered)
 			in.Trusted = false
 		}, Plan{}},
-		{"an order and no copy at all", func(in *Input) { in.State = nil }, Plan{Known: []string{}}},
+		{"an order and no copy at all", func(in *Input) { in.State = nil }, Plan{}},
 		{"an order for an earlier life", func(in *Input) { in.own("a", 2, fsm.PhaseOrdered) }, Plan{}},
 		{"an order for another host", func(in *Input) { in.own("b", 2, fsm.PhaseOrdered) }, Plan{}},
 		{"an order that a person has taken back meanwhile is noted as executed first", func(in *Input) {
@@ -338,6 +338,20 @@ func TestDecideAfterTheLease(t *testing.T) {
 		}, Plan{Kill: map[string]string{web: why}}},
 		{"it has ended: nothing is reported in a life that is over", func(in *Input) { in.ended(vmm.ReasonCrashed) }, Plan{Ended: true}},
 		{"an order", func(in *Input) { in.own("a", 3, fsm.PhaseOrdered) }, Plan{Ended: true}},
+		{"nothing runs of what is remembered, and what is protected now is not known yet", func(in *Input) { in.Trusted = false }, Plan{}},
+		{"nothing is remembered, a protected VM runs, and the copy is too old to know it", func(in *Input) {
+			in.see(vmm.Running, "")
+			in.Trusted, in.Record, in.State = false, Record{}, &fsm.State{}
+		}, Plan{Known: []string{}}},
+		{"there is no copy", func(in *Input) { in.State = nil }, Plan{}},
+		{"one that was let go runs, and the copy is too old to know it", func(in *Input) {
+			in.ours()
+			in.Trusted, in.Record.Known = false, nil
+		}, Plan{Known: []string{}}},
+		{"one that is remembered runs, and the copy is too old to know it", func(in *Input) {
+			in.ours()
+			in.Trusted, in.State = false, &fsm.State{}
+		}, Plan{Kill: map[string]string{web: why}}},
 		{"a job is under way", func(in *Input) {
 			in.ours()
 			in.Busy[web] = true
