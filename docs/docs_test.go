@@ -202,6 +202,21 @@ func TestConfigSnippetsAreValid(t *testing.T) {
 	}
 }
 
+func TestScenarioSnippetsAreValid(t *testing.T) {
+	blocks := read(t, "docs/scenarios.md").blocks("json")
+	if len(blocks) == 0 {
+		t.Error("docs/scenarios.md shows no scenario")
+	}
+	for at, text := range blocks {
+		s, err := scenario.Parse("docs/scenarios.md", []byte(text))
+		if err != nil {
+			t.Errorf("line %d: %v", at, err)
+		} else if w := scenario.Waits(s); len(w) > 0 {
+			t.Errorf("line %d: it does not run: it waits for %v", at, w)
+		}
+	}
+}
+
 // A test that a page calls a proof is there, and runs.
 func TestProofsExist(t *testing.T) {
 	scenarios, err := scenario.LoadDir(filepath.Join(top, "integration/sim/testdata/scenarios"))
