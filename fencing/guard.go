@@ -39,7 +39,7 @@ func RunGuard(ctx context.Context, path string, warn func(error)) error {
 	if err != nil {
 		return fmt.Errorf("open the guard's memory to lock it: %w", err)
 	}
-	defer lock.Close() //nolint:errcheck // the process ends with it
+	defer lock.Close() // the process ends with it
 	if err := waitLock(ctx, lock); err != nil || ctx.Err() != nil {
 		return err
 	}

@@ -70,7 +70,7 @@ func OpenShared(path string) (*Shared, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the guard's memory: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // the mapping outlives the descriptor
+	defer f.Close() // the mapping outlives the descriptor
 	if err := f.Truncate(fileSize); err != nil {
 		return nil, fmt.Errorf("size the guard's memory %s: %w", path, err)
 	}

@@ -480,6 +480,9 @@ func (c *SetIntent) apply(s *State) (any, *Refusal) {
 	if vm == nil {
 		return refuse(CodeNotFound, "VM %s is not protected", c.UUID)
 	}
+	if vm.Sighting != nil {
+		return refuse(CodeConflict, "%s was seen running on %s, which has not confirmed yet that it guards it: try again in a moment", vm.Name, vm.Sighting.Host)
+	}
 	if vm.Intent == c.Intent {
 		return nil, nil
 	}

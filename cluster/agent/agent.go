@@ -58,10 +58,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	for {
 		if ms == nil {
-			select {
-			case <-ctx.Done():
+			if ms = a.await(ctx); ms == nil {
 				return nil
-			case ms = <-a.start:
 			}
 		}
 		m, err := a.enter(ms)
@@ -71,10 +69,27 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.setMember(m, nil)
 		err = m.run(ctx)
 		a.setMember(nil, err)
-		if ctx.Err() != nil {
-			return nil
+		if !errors.Is(err, errLeft) {
+			return err
 		}
-		return err
+		if err := a.env.Store.Forget(); err != nil {
+			return fmt.Errorf("put the left cluster's data aside: %w", err)
+		}
+		a.env.Logger.Warn("this host is no member of the cluster any more; its data is put aside and it can join again")
+		ms = nil
+	}
+}
+
+// errLeft ends the membership of a host that was removed from its cluster.
+var errLeft = errors.New("this host was removed from the cluster")
+
+// await returns the membership that Bootstrap or Join makes; nil when ctx ends.
+func (a *Agent) await(ctx context.Context) *Membership {
+	select {
+	case <-ctx.Done():
+		return nil
+	case ms := <-a.start:
+		return ms
 	}
 }
 

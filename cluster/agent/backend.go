@@ -154,10 +154,6 @@ func (a *Agent) Protect(ctx context.Context, vm, by string) (*fsm.VM, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, _, _ := m.machine.View()
-	if p := a.parsed(s).VM(vm); p.Listed && !p.Protect {
-		return nil, fmt.Errorf("%w: the policy leaves %s out (%s, protect = false): change the policy first", api.ErrRefused, vm, p.Why)
-	}
 	return m.master.Protect(ctx, vm, by)
 }
 
@@ -227,7 +223,26 @@ func (a *Agent) Leave(ctx context.Context, host, by string) error {
 	if _, err := (replicated{m.node}).Propose(ctx, &fsm.RemoveHost{Meta: a.meta(by), Host: host}); err != nil {
 		return err
 	}
+	m.tellRemoved(ctx, host)
 	return m.node.RemoveMember(ctx, host)
+}
+
+// tellRemoved waits a moment for the host's copy of the state to say that it is
+// removed, since nothing reaches it once the log has let it go.
+func (m *member) tellRemoved(ctx context.Context, host string) {
+	_, index, _ := m.machine.View()
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	for ctx.Err() == nil {
+		for _, x := range m.node.Members() {
+			if x.Name == host && x.LastLog >= index && x.Contact >= 0 {
+				// It has the entry; the next exchange says that it is committed.
+				pause(ctx, 2*m.ms.Timing.Election)
+				return
+			}
+		}
+		pause(ctx, m.ms.Timing.Election/4)
+	}
 }
 
 // TransferMaster implements api.Backend.

@@ -57,6 +57,8 @@ type Store interface {
 	// Record is the host's own (host.Record); the zero Record when none was saved.
 	Record() (host.Record, error)
 	SaveRecord(host.Record) error
+	// Forget puts all that belongs to the membership aside: this host left its cluster.
+	Forget() error
 	// OpenRaft opens the log's stores. The agent closes them.
 	OpenRaft(hclog.Logger) (raftnode.Stores, error)
 }

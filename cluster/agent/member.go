@@ -250,12 +250,17 @@ func (m *member) matchMembers(ctx context.Context, s *fsm.State) error {
 	return nil
 }
 
-// followBook keeps the addresses of the members, and remembers them for the next start.
+// followBook keeps the addresses of the members, and remembers them for the next
+// start. It ends when this host is a member no more.
 func (m *member) followBook(ctx context.Context) error {
+	admitted := false // a copy of the state from before this host joined says nothing
 	for {
 		s, _, changed := m.machine.View()
-		if len(s.Hosts) > 0 {
+		if me := s.Hosts[m.ms.Identity.Host]; me != nil && me.ID == m.ms.Identity.MachineID {
 			m.updateBook(s)
+			admitted = true
+		} else if admitted {
+			return errLeft
 		}
 		select {
 		case <-ctx.Done():

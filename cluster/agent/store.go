@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/google/renameio/v2"
 	"github.com/hashicorp/go-hclog"
@@ -87,6 +88,23 @@ func (d *Directory) SaveRecord(r host.Record) error { return d.write("host.json"
 // OpenRaft implements Store.
 func (d *Directory) OpenRaft(log hclog.Logger) (raftnode.Stores, error) {
 	return raftnode.OpenStores(d.path("raft"), log)
+}
+
+// Forget implements Store. Nothing is deleted: it all goes into a directory
+// named after the moment.
+func (d *Directory) Forget() error {
+	aside := d.path("left-" + time.Now().UTC().Format("20060102T150405.000"))
+	if err := os.Mkdir(aside, 0o700); err != nil {
+		return fmt.Errorf("make a directory for what is put aside: %w", err)
+	}
+	// The identity, which says that there is a membership at all, goes first.
+	for _, name := range []string{"identity", "cluster.json", "host.json", "raft"} {
+		err := os.Rename(d.path(name), filepath.Join(aside, name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("put %s aside: %w", name, err)
+		}
+	}
+	return nil
 }
 
 func (d *Directory) read(name string, into any) error {

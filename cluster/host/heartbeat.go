@@ -48,8 +48,10 @@ func (h *Host) heartbeat(ctx context.Context) {
 				h.inFlight[network]--
 				if err != nil {
 					h.cfg.Log.Debug("heartbeat not answered", "network", network, "seq", hb.Seq, "error", err)
+					h.beatErr = err
 					return
 				}
+				h.beatErr = nil
 				h.answered(ctx, hb, reply)
 			})
 		})

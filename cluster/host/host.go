@@ -98,6 +98,7 @@ type Host struct {
 	fetching  bool
 	defs      map[string]string // definitions that the master asked for
 	beatNow   bool              // something that cannot wait for the next interval
+	beatErr   error             // why the last heartbeat that failed did; nil since one was answered
 
 	results chan func() // what goroutines bring back, run by Run
 	wg      sync.WaitGroup
@@ -167,7 +168,7 @@ func (h *Host) Run(ctx context.Context) error {
 	h.beatNow = true
 	for {
 		if err := h.cfg.Gate(ctx); err != nil {
-			return nil //nolint:nilerr // the gate fails when ctx ends
+			return nil
 		}
 		_, _, changed := h.cfg.View()
 		h.round(ctx)
@@ -442,6 +443,9 @@ func (h *Host) publish() {
 	if h.record.Over {
 		s.Lease = lease.Lease{}
 		s.Problems = append(s.Problems, fmt.Sprintf("incarnation %d is over (%s); a new one has not begun yet", h.record.Incarnation, h.beginWhy))
+	}
+	if h.beatErr != nil && !h.lease.Held(h.cfg.Now()) {
+		s.Problems = append(s.Problems, "no heartbeat is answered: "+h.beatErr.Error())
 	}
 	if h.list.err != nil {
 		s.Problems = append(s.Problems, "hypervisor: "+h.list.err.Error())

@@ -261,6 +261,7 @@ func TestValidate(t *testing.T) {
 		{"lease longest", func(x *Timing) { x.Lease = math.MaxInt64 }, []string{"lease is 2562047h", "10m"}},
 		{"heartbeat longest", func(x *Timing) { x.Heartbeat = math.MaxInt64 }, []string{"heartbeat_interval is 2562047h"}},
 		{"heartbeat that wraps when tripled", func(x *Timing) { x.Heartbeat = math.MaxInt64/3 + 1 }, []string{"heartbeat_interval is 854015h"}},
+		{"heartbeat too long", func(x *Timing) { x.Heartbeat = 10*time.Minute + 1 }, []string{"heartbeat_interval is 10m0.000000001s", "the most is 10m0s"}},
 		{"watchdog below a second", func(x *Timing) { x.Watchdog = 500 * ms }, []string{"watchdog_timeout is 500ms", "whole seconds"}},
 		{"watchdog with a fraction", func(x *Timing) { x.Watchdog = 2500 * ms }, []string{"watchdog_timeout is 2.5s", "whole seconds"}},
 		{"watchdog zero", func(x *Timing) { x.Watchdog = 0 }, []string{"watchdog_timeout is 0s"}},
@@ -268,16 +269,20 @@ func TestValidate(t *testing.T) {
 		{"watchdog longest", func(x *Timing) { x.Watchdog = math.MaxInt64 - math.MaxInt64%time.Second }, []string{"watchdog_timeout is 2562047h"}},
 		{"reset negative", func(x *Timing) { x.Reset = -1 }, []string{"reset_time is -1ns", "negative"}},
 		{"reset longest", func(x *Timing) { x.Reset = math.MaxInt64 }, []string{"reset_time is 2562047h"}},
+		{"reset too long", func(x *Timing) { x.Reset = 10*time.Minute + 1 }, []string{"reset_time is 10m0.000000001s", "the most is 10m0s"}},
 		{"drain negative", func(x *Timing) { x.Drain = -time.Second }, []string{"drain_time is -1s", "negative"}},
 		{"drain longest", func(x *Timing) { x.Drain = math.MaxInt64 }, []string{"drain_time is 2562047h"}},
+		{"drain too long", func(x *Timing) { x.Drain = time.Hour + 1 }, []string{"drain_time is 1h0m0.000000001s", "the most is 1h0m0s"}},
 		{"clock error zero", func(x *Timing) { x.ClockError = 0 }, []string{"clock_error is 0,"}},
 		{"clock error negative", func(x *Timing) { x.ClockError = -5e-4 }, []string{"clock_error is -0.0005"}},
 		{"clock error too large", func(x *Timing) { x.ClockError = 0.11 }, []string{"clock_error is 0.11", "0.1"}},
 		{"clock error no number", func(x *Timing) { x.ClockError = math.NaN() }, []string{"clock_error is NaN"}},
 		{"grain too small", func(x *Timing) { x.Grain = 49 * ms }, []string{"grain is 49ms", "50ms"}},
 		{"grain longest", func(x *Timing) { x.Grain = math.MaxInt64 }, []string{"grain is 2562047h"}},
+		{"grain too long", func(x *Timing) { x.Grain = 10*time.Minute + 1 }, []string{"grain is 10m0.000000001s", "the most is 10m0s"}},
 		{"election too short", func(x *Timing) { x.Election = 149 * ms }, []string{"election is 149ms", "150ms"}},
 		{"election longest", func(x *Timing) { x.Election = math.MaxInt64 }, []string{"election is 2562047h"}},
+		{"election too long", func(x *Timing) { x.Election = 10*time.Minute + 1 }, []string{"election is 10m0.000000001s", "the most is 10m0s"}},
 		{"two at once", func(x *Timing) { x.Grain, x.Reset = 0, -1 }, []string{"grain is 0s", "reset_time is -1ns"}},
 		{"nothing set", func(x *Timing) { *x = Timing{} }, []string{"heartbeat_interval is 0s", "watchdog_timeout is 0s", "clock_error is 0", "grain is 0s", "election is 0s"}},
 	}
@@ -302,7 +307,7 @@ func TestValidate(t *testing.T) {
 	if err := edge.Validate(); err != nil {
 		t.Errorf("the least of everything is refused: %v", err)
 	}
-	edge.Heartbeat, edge.Lease, edge.Watchdog, edge.Reset, edge.Drain, edge.ClockError, edge.Grain, edge.Election = 200*time.Second, 10*time.Minute, 10*time.Minute, 10*time.Minute, time.Hour, 0.1, time.Minute, time.Minute
+	edge.Heartbeat, edge.Lease, edge.Watchdog, edge.Reset, edge.Drain, edge.ClockError, edge.Grain, edge.Election = 200*time.Second, 10*time.Minute, 10*time.Minute, 10*time.Minute, time.Hour, 0.1, 10*time.Minute, 10*time.Minute
 	if err := edge.Validate(); err != nil {
 		t.Errorf("the most of everything is refused: %v", err)
 	}

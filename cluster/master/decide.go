@@ -93,7 +93,7 @@ func judge(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 				h.Name, (in.now - o.watch.Heard).Round(time.Millisecond), in.timing.SuspectAfter(), (at - in.now).Round(10*time.Millisecond))}})
 	case o.watch.Suspected == 0:
 		d.lookAt(o.watch.Heard + in.timing.SuspectAfter())
-		if h.Verdict == string(verdict.Suspect) && v == verdict.Live && o.watch.Heard > in.elected { // an earlier master's suspicion
+		if h.Verdict == string(verdict.Suspect) && v == verdict.Live && o.heard() { // an earlier master's suspicion
 			d.withdraw = append(d.withdraw, suspicion{h.Name, &fsm.SetVerdict{Meta: m, Epoch: in.epoch, Host: h.Name, Incarnation: h.Incarnation,
 				Verdict: string(verdict.Live), Evidence: ev, Text: h.Name + " is heard by the new master"}})
 		}

@@ -153,13 +153,15 @@ func (m *Master) gather(o *office) input {
 }
 
 // observe returns the office's record of a host in its present incarnation. The lock is held.
+// A caller whose copy of the state is older than what is recorded here gets the
+// newer incarnation: to begin the old one's watch anew would forget the last acknowledgement.
 func (o *office) observe(h *fsm.Host, now time.Duration) *observed {
 	x := o.hosts[h.Name]
 	if x == nil {
 		x = newObserved(now, o.elected, h.Incarnation)
 		o.hosts[h.Name] = x
 	}
-	if x.incarnation != h.Incarnation {
+	if x.incarnation < h.Incarnation {
 		x.incarnation, x.condemned, x.since = h.Incarnation, false, now
 		x.watch = lease.Watch{Heard: now, Elected: o.elected}
 	}

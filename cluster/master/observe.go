@@ -58,6 +58,10 @@ func (o *observed) note(hb api.Heartbeat, now time.Duration) (news bool) {
 	return news
 }
 
+// heard reports whether the host itself has been heard in this office. Its watch
+// begins at the election, as if it had been.
+func (o *observed) heard() bool { return len(o.networks) > 0 }
+
 // seen is the report that need not be sent again: one of the host's present life.
 func (o *observed) seen(incarnation uint64) uint64 {
 	if o.reportIncarnation != incarnation {

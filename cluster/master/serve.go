@@ -41,7 +41,7 @@ func (m *Master) Heartbeat(ctx context.Context, hb api.Heartbeat) (api.Heartbeat
 		r.Wanted = append(r.Wanted, uuid)
 	}
 	slices.Sort(r.Wanted)
-	live := s.Live(hb.Host, hb.Incarnation)
+	live := s.Live(hb.Host, hb.Incarnation) && x.incarnation == hb.Incarnation
 	r.Over = hb.Incarnation != 0 && !live
 	if live && x.watch.Suspected == 0 && !x.condemned {
 		r.Acknowledged = true
@@ -147,6 +147,10 @@ func (m *Master) tryProtect(ctx context.Context, name, by string) (*fsm.VM, <-ch
 	if err != nil {
 		m.mu.Unlock()
 		return nil, nil, err
+	}
+	if p := m.cfg.Policy(s).VM(x.Name); p.Listed && !p.Protect {
+		m.mu.Unlock()
+		return nil, nil, fmt.Errorf("%w: the policy leaves %s out (%s, protect = false): change the policy first", api.ErrRefused, x.Name, p.Why)
 	}
 	xml, ok := o.hosts[h.Name].defs[x.UUID]
 	if !ok {

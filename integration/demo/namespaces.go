@@ -41,7 +41,7 @@ func (n *namespaces) Up(ctx context.Context, tell func(string)) (err error) {
 		if err != nil {
 			return err
 		}
-		h := hosts[i%len(hosts)]
+		h := hosts[(i+1)%len(hosts)] // the first host becomes the master; another one, with two of them, is to die
 		if err := h.Define(ctx, g); err != nil {
 			return err
 		}

@@ -56,7 +56,7 @@ func (p *processes) Up(ctx context.Context, tell func(string)) (err error) {
 	if p.dir, err = os.MkdirTemp("", "holdfast-demo-"); err != nil {
 		return fmt.Errorf("make the demonstration's directory: %w", err)
 	}
-	placed := map[string]string{"db": "h1", "mail": "h2", "web": "h3", "wiki": "h1"}
+	placed := map[string]string{"db": "h2", "mail": "h3", "web": "h1", "wiki": "h2"}
 	p.vms = []string{"db", "mail", "web", "wiki"}
 	for i, vm := range p.vms {
 		p.uuids[vm] = fmt.Sprintf("10000000-0000-4000-8000-%012d", i+1)
@@ -107,7 +107,7 @@ func (p *processes) startAgent(host string, n int) error {
 	if err != nil {
 		return fmt.Errorf("open the log of %s: %w", host, err)
 	}
-	defer log.Close() //nolint:errcheck // the agent has its own descriptor
+	defer log.Close() // the agent has its own descriptor
 	cmd := exec.Command(filepath.Join(p.bin, "haagent"), "agent", "--config", etc)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -274,6 +274,15 @@ func (s store) SaveRecord(r host.Record) error {
 	return nil
 }
 
+// Forget implements agent.Store.
+func (s store) Forget() error {
+	if _, err := s.l.pass(nil); err != nil {
+		return err
+	}
+	s.d.wipe()
+	return nil
+}
+
 // OpenRaft implements agent.Store.
 func (s store) OpenRaft(hclog.Logger) (raftnode.Stores, error) {
 	return raftnode.Stores{Log: s.d, Stable: s.d, Snapshots: shots{s.d}}, nil
