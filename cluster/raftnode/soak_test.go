@@ -16,21 +16,16 @@ var (
 	soakSeed = flag.Uint64("seed", 1, "seed of the first run of TestSoak")
 )
 
-// proofs are successful Confirms.
-type proofs struct {
-	mu  sync.Mutex
-	all []struct {
-		host       string
-		term       uint64
-		began, end time.Time
-	}
+// ledger is what was acknowledged.
+type ledger struct {
+	mu           sync.Mutex
 	acknowledged []string
+	proofs       int // successful Confirms
 }
 
 // TestSoak hurts a cluster at random for some minutes and checks that nothing
-// acknowledged is lost or done twice, that no proof of leadership was given to a
-// leader whose successor had one before it began, and that nothing is left
-// running at the end.
+// acknowledged is lost or done twice, that every call returns, and that nothing
+// is left running at the end.
 func TestSoak(t *testing.T) {
 	for i := range *soakRuns {
 		seed := *soakSeed + uint64(i)
@@ -43,7 +38,7 @@ func TestSoak(t *testing.T) {
 func soak(t *testing.T, r *rand.Rand) {
 	members := 3 + r.IntN(4)
 	c := newTestCluster(t, members, []time.Duration{250 * time.Millisecond, 500 * time.Millisecond}[r.IntN(2)])
-	p := &proofs{}
+	p := &ledger{}
 	ctx, cancel := context.WithCancel(t.Context())
 	var load sync.WaitGroup
 	// Hosts are started and killed by this goroutine while the load looks at them.
@@ -112,7 +107,7 @@ func soak(t *testing.T, r *rand.Rand) {
 func pick(r *rand.Rand, members int) string { return fmt.Sprintf("h%d", 1+r.IntN(members)) }
 
 // work proposes and confirms on every node in turn until ctx ends.
-func (p *proofs) work(ctx context.Context, worker int, mu *sync.Mutex, running map[string]*Node) {
+func (p *ledger) work(ctx context.Context, worker int, mu *sync.Mutex, running map[string]*Node) {
 	for i := 0; ctx.Err() == nil; i++ {
 		mu.Lock()
 		nodes := make([]*Node, 0, len(running))
@@ -124,19 +119,14 @@ func (p *proofs) work(ctx context.Context, worker int, mu *sync.Mutex, running m
 			line := fmt.Sprintf("%d/%d/%s", worker, i, n.config.Name)
 			within, cancel := context.WithTimeout(ctx, time.Second)
 			_, _, err := n.Apply(within, []byte(line))
-			term, began := n.raft.CurrentTerm(), time.Now()
 			proven := n.Confirm(within)
 			cancel()
 			p.mu.Lock()
 			if err == nil {
 				p.acknowledged = append(p.acknowledged, line)
 			}
-			if proven == nil && n.raft.CurrentTerm() == term {
-				p.all = append(p.all, struct {
-					host       string
-					term       uint64
-					began, end time.Time
-				}{n.config.Name, term, began, time.Now()})
+			if proven == nil {
+				p.proofs++
 			}
 			p.mu.Unlock()
 		}
@@ -144,7 +134,7 @@ func (p *proofs) work(ctx context.Context, worker int, mu *sync.Mutex, running m
 	}
 }
 
-func (p *proofs) check(t *testing.T, c *testCluster) {
+func (p *ledger) check(t *testing.T, c *testCluster) {
 	t.Helper()
 	for name, h := range c.hosts {
 		seen := map[string]int{}
@@ -157,14 +147,7 @@ func (p *proofs) check(t *testing.T, c *testCluster) {
 			}
 		}
 	}
-	for _, a := range p.all {
-		for _, b := range p.all {
-			if a.term < b.term && !a.began.Before(b.end) {
-				t.Fatalf("%s proved in term %d from %v on that it leads, after %s had in term %d at %v", a.host, a.term, a.began, b.host, b.term, b.end)
-			}
-		}
-	}
-	if len(p.acknowledged) < 100 || len(p.all) < 100 {
-		t.Errorf("only %d commands and %d proofs: the run shows little", len(p.acknowledged), len(p.all))
+	if len(p.acknowledged) < 100 || p.proofs < 100 {
+		t.Errorf("only %d commands and %d proofs: the run shows little", len(p.acknowledged), p.proofs)
 	}
 }
