@@ -304,6 +304,9 @@ func (x *watch) needless(r embedded.Run, byUs bool) {
 	if vm == nil || vm.Intent != fsm.IntentRun || vm.Owner == nil || vm.Owner.Host != r.Host || vm.Owner.Phase != fsm.PhaseRunning {
 		return
 	}
+	if vm.Owner.At.After(r.From) {
+		return // a later placement than the one under which it ran
+	}
 	g := m.guard.status()
 	asked := slices.ContainsFunc(x.w.people.wants[vm.Name], func(w want) bool { return !w.protected || w.intent == fsm.IntentStop })
 	if !asked && g.Incarnation == vm.Owner.Incarnation && g.Tripped == 0 && g.Deadline-m.clock.now() > x.w.timing.Lease/2 {
