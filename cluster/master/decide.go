@@ -279,7 +279,7 @@ func recover_(in input, m fsm.Meta, d *decision) {
 				Host: s.Host, Incarnation: s.Incarnation, Why: s.Why})
 		case !s.Retry.IsZero():
 			d.lookAt(in.now + max(s.Retry.Sub(in.wall), in.timing.Heartbeat))
-		default:
+		case s.VM.Waiting != s.Why: // said once: each commit wakes the office, and saying it again would never end
 			d.commands = append(d.commands, &fsm.SetWaiting{Meta: m, Epoch: in.epoch, UUID: s.VM.UUID, Why: s.Why})
 		}
 	}

@@ -7,7 +7,6 @@ package master
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -217,15 +216,15 @@ func (m *Master) carryOut(ctx context.Context, o *office, d decision) error {
 	return nil
 }
 
-// propose commits one command. A refusal means that the state has moved on: the
-// next round sees it. Anything else ends the office.
+// propose commits one command. A refusal means that the state has moved on, which
+// the next round sees, or that the command is more than the log takes. Anything
+// else ends the office.
 func (m *Master) propose(ctx context.Context, c fsm.Command) error {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	_, err := m.cfg.Log.Propose(ctx, c)
-	var r *fsm.Refusal
-	if errors.As(err, &r) {
-		m.cfg.Logger.Info("a proposal was refused", "reason", r.Message)
+	if Refused(err) {
+		m.cfg.Logger.Info("a proposal was refused", "reason", err)
 		return nil
 	}
 	if err != nil {
