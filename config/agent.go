@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
-	"time"
 )
 
 // Agent is the configuration of this host's agent: what differs from host to
@@ -33,16 +32,13 @@ type Listen struct {
 
 // Network is one HA network as this host sees it.
 type Network struct {
-	Name      string     // the same on every host
-	Address   netip.Addr // of this host
-	Interface string     // that must carry the address; empty: any
+	Name    string     // the same on every host
+	Address netip.Addr // of this host
 }
 
 // Libvirt is how to reach libvirt on this host.
 type Libvirt struct {
-	Socket         string // absolute path of the RPC socket
-	ConnectTimeout time.Duration
-	RequestTimeout time.Duration // a call that takes longer marks the hypervisor degraded
+	Socket string // absolute path of the RPC socket
 }
 
 // Embedded is the in-process hypervisor of the demo.
@@ -52,10 +48,7 @@ type Embedded struct {
 
 // Host is what the planner knows of this host beyond its capacity.
 type Host struct {
-	FailureDomain string            // such as a rack; empty: the host itself
-	Labels        map[string]string // nil when there are none
-	ReserveCPU    int               // logical processors that no VM gets
-	ReserveMemory uint64            // bytes that no VM gets
+	ReserveMemory uint64 // bytes that no VM gets
 }
 
 // Setting is one effective value of the agent's configuration and its origin.
@@ -198,21 +191,12 @@ func agentFrom(root *node) *Agent {
 			Port:   int(get[int64](listen, "port")),
 			Socket: filepath.Clean(get[string](listen, "socket")),
 		},
-		Libvirt: Libvirt{
-			Socket:         filepath.Clean(get[string](libvirt, "socket")),
-			ConnectTimeout: get[time.Duration](libvirt, "connect_timeout"),
-			RequestTimeout: get[time.Duration](libvirt, "request_timeout"),
-		},
-		Host: Host{
-			FailureDomain: get[string](host, "failure_domain"),
-			Labels:        get[map[string]string](host, "labels"),
-			ReserveCPU:    int(get[int64](host.one("reserve"), "cpu")),
-			ReserveMemory: get[uint64](host.one("reserve"), "memory"),
-		},
+		Libvirt: Libvirt{Socket: filepath.Clean(get[string](libvirt, "socket"))},
+		Host:    Host{ReserveMemory: get[uint64](host.one("reserve"), "memory")},
 	}
 	for _, n := range root.all("network") {
 		ip := netip.MustParseAddr(get[string](n, "address")) // checked when it was decoded
-		a.Networks = append(a.Networks, Network{Name: n.label, Address: ip.Unmap(), Interface: get[string](n, "interface")})
+		a.Networks = append(a.Networks, Network{Name: n.label, Address: ip.Unmap()})
 	}
 	for _, n := range root.one("socket_access").all("group") {
 		a.SocketGroups = append(a.SocketGroups, n.label)

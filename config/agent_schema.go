@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strings"
-	"time"
 )
 
 const (
@@ -37,27 +36,18 @@ func agentSchema() *block {
 			}},
 			{name: "network", label: "the network's name, the same on every host", many: true, labelCheck: badName, attrs: []attr{
 				{name: "address", kind: kindString, required: true, check: hostAddress},
-				{name: "interface", kind: kindString, check: orEmpty(interfaceName)},
 			}},
 			{name: "libvirt", attrs: []attr{
 				{name: "socket", kind: kindString, def: "/var/run/libvirt/libvirt-sock", check: socketPath},
-				{name: "connect_timeout", kind: kindDuration, def: 3 * time.Second, check: durationBetween(100*time.Millisecond, 5*time.Minute)},
-				{name: "request_timeout", kind: kindDuration, def: 10 * time.Second, check: durationBetween(100*time.Millisecond, 5*time.Minute)},
 			}},
 			{name: "embedded", attrs: []attr{
 				{name: "directory", kind: kindString, check: absolutePath},
 			}},
-			{
-				name: "host",
-				attrs: []attr{
-					{name: "failure_domain", kind: kindString, check: orEmpty(nameText)},
-					{name: "labels", kind: kindMap, check: labelNames},
-				},
-				blocks: []*block{{name: "reserve", attrs: []attr{
-					{name: "cpu", kind: kindInt, check: intBetween(0, 4096)},
+			{name: "host", blocks: []*block{
+				{name: "reserve", attrs: []attr{
 					{name: "memory", kind: kindSize},
-				}}},
-			},
+				}},
+			}},
 			{name: "log", attrs: []attr{
 				{name: "format", kind: kindString, def: "text", words: []string{"text", "json"}},
 			}},
@@ -160,55 +150,11 @@ func hostAddress(v any) string {
 	return fmt.Sprintf("%s, but is %s", form, quote(s))
 }
 
-// orEmpty lets "" pass too: a later file takes back what an earlier one set.
-func orEmpty(check func(any) string) func(any) string {
-	return func(v any) string {
-		if v == "" {
-			return ""
-		}
-		return check(v)
-	}
-}
-
-func interfaceName(v any) string {
-	s := v.(string)
-	if s == "." || s == ".." || len(s) > 15 || strings.ContainsAny(s, "/: \n\t") {
-		return fmt.Sprintf(`must be the name of a network interface, such as "bond0.10", but is %s`, quote(s))
-	}
-	return ""
-}
-
-func labelNames(v any) string {
-	m := v.(map[string]string)
-	for _, k := range sortedKeys(m) {
-		if problem := badName(k); problem != "" {
-			return fmt.Sprintf("holds the name %s; a name %s", quote(k), problem)
-		}
-		if len(m[k]) > 256 {
-			return fmt.Sprintf("holds a value of %d bytes under %s, the most is 256", len(m[k]), k)
-		}
-	}
-	if len(m) > 64 {
-		return fmt.Sprintf("has %d entries, the most is 64", len(m))
-	}
-	return ""
-}
-
 // intBetween is a check that a whole number is within bounds.
 func intBetween(low, high int64) func(any) string {
 	return func(v any) string {
 		if n := v.(int64); n < low || n > high {
 			return fmt.Sprintf("must be %d to %d, but is %d", low, high, n)
-		}
-		return ""
-	}
-}
-
-// durationBetween is a check that a duration is within bounds.
-func durationBetween(low, high time.Duration) func(any) string {
-	return func(v any) string {
-		if d := v.(time.Duration); d < low || d > high {
-			return fmt.Sprintf("must be %s to %s, but is %s", formatDuration(low), formatDuration(high), formatDuration(d))
 		}
 		return ""
 	}

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -43,7 +42,7 @@ func TestAgentDefaults(t *testing.T) {
 		Listen:     Listen{Port: 7300, Socket: "/run/haagent/admin.sock"},
 		Networks:   []Network{{Name: "mgmt", Address: netip.MustParseAddr("10.10.0.11")}},
 		Hypervisor: "libvirt",
-		Libvirt:    Libvirt{Socket: "/var/run/libvirt/libvirt-sock", ConnectTimeout: 3 * time.Second, RequestTimeout: 10 * time.Second},
+		Libvirt:    Libvirt{Socket: "/var/run/libvirt/libvirt-sock"},
 	}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Agent{}), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)
@@ -60,19 +59,13 @@ listen {
   port   = 7400
   socket = "/run/x.sock"
 }
-network "b" {
-  address   = "fd00::11"
-  interface = "bond0.10"
-}
+network "b" { address = "fd00::11" }
 network "a" { address = "127.0.0.2" }
 embedded {
   directory = "/srv/demo"
 }
 host {
-  failure_domain = "rack-a"
-  labels = { gpu = "a2", cpu_family = "epyc-3" }
   reserve {
-    cpu    = 2
     memory = "8GiB"
   }
 }
@@ -88,16 +81,15 @@ socket_access {
 		t.Fatal(err)
 	}
 	want := &Agent{
-		NodeName:   "kvm7",
-		DataDir:    "/srv/holdfast",
-		LogLevel:   "trace",
-		LogFormat:  "json",
-		Listen:     Listen{Port: 7400, Socket: "/run/x.sock"},
-		Networks:   []Network{{"b", netip.MustParseAddr("fd00::11"), "bond0.10"}, {"a", netip.MustParseAddr("127.0.0.2"), ""}},
-		Hypervisor: "embedded",
-		Embedded:   Embedded{Directory: "/srv/demo"},
-		Host: Host{FailureDomain: "rack-a", Labels: map[string]string{"gpu": "a2", "cpu_family": "epyc-3"},
-			ReserveCPU: 2, ReserveMemory: 8 << 30},
+		NodeName:     "kvm7",
+		DataDir:      "/srv/holdfast",
+		LogLevel:     "trace",
+		LogFormat:    "json",
+		Listen:       Listen{Port: 7400, Socket: "/run/x.sock"},
+		Networks:     []Network{{"b", netip.MustParseAddr("fd00::11")}, {"a", netip.MustParseAddr("127.0.0.2")}},
+		Hypervisor:   "embedded",
+		Embedded:     Embedded{Directory: "/srv/demo"},
+		Host:         Host{ReserveMemory: 8 << 30},
 		SocketGroups: []string{"haadmin", "1001"},
 	}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Agent{}), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
@@ -110,26 +102,25 @@ func TestAgentMergeAndOrigins(t *testing.T) {
 	dir := write(t, map[string]string{
 		"haagent.hcl": `node_name = "kvm1"
 log_level = "warn"
-network "mgmt" {
-  address   = "10.10.0.11"
-  interface = "eth0"
-}
+network "mgmt" { address = "10.10.0.11" }
 listen {
   port = 7301
 }
 host {
-  labels = { gpu = "a2" }
+  reserve {
+    memory = "2GiB"
+  }
 }
 `,
 		"conf.d/20-late.hcl":   "listen {\n  port = 7320\n}\n",
-		"conf.d/10-early.hcl":  "listen {\n  port = 7310\n  socket = \"/run/early.sock\"\n}\nhost {\n  labels = { tpu = \"v2\" }\n}\n",
+		"conf.d/10-early.hcl":  "listen {\n  port = 7310\n  socket = \"/run/early.sock\"\n}\n",
 		"conf.d/30-net.hcl":    "network \"storage\" { address = \"10.20.0.11\" }\nnetwork \"mgmt\" { address = \"10.10.0.99\" }\n",
 		"conf.d/.hidden.hcl":   "this is no HCL",
 		"conf.d/notes.txt":     "neither is this",
 		"conf.d/sub/other.hcl": "nor this",
 	})
 	env := []string{"PATH=/bin", "HAAGENT_LOG_LEVEL=debug", "HAAGENT_LISTEN_SOCKET=/run/env.sock", "HAAGENT_HOST_RESERVE_MEMORY=4GiB"}
-	a, err := LoadAgent(dir, env, "ignored", map[string]string{"log-level": "error", "libvirt-connect-timeout": "7s"})
+	a, err := LoadAgent(dir, env, "ignored", map[string]string{"log-level": "error", "libvirt-socket": "/run/flag.sock"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,22 +132,15 @@ host {
 		{"listen.port", "7320", "conf.d/20-late.hcl:2"},
 		{"listen.socket", "/run/env.sock", "HAAGENT_LISTEN_SOCKET"},
 		{"network.mgmt.address", "10.10.0.99", "conf.d/30-net.hcl:2"},
-		{"network.mgmt.interface", "eth0", "haagent.hcl:5"},
 		{"network.storage.address", "10.20.0.11", "conf.d/30-net.hcl:1"},
-		{"network.storage.interface", "", "default"},
-		{"libvirt.socket", "/var/run/libvirt/libvirt-sock", "default"},
-		{"libvirt.connect_timeout", "7s", "--libvirt-connect-timeout"},
-		{"libvirt.request_timeout", "10s", "default"},
-		{"host.failure_domain", "", "default"},
-		{"host.labels", `{ tpu = "v2" }`, "conf.d/10-early.hcl:6"},
-		{"host.reserve.cpu", "0", "default"},
+		{"libvirt.socket", "/run/flag.sock", "--libvirt-socket"},
 		{"host.reserve.memory", "4GiB", "HAAGENT_HOST_RESERVE_MEMORY"},
 		{"log.format", "text", "default"},
 	}
 	if diff := cmp.Diff(want, a.Settings()); diff != "" {
 		t.Errorf("settings (-want +got):\n%s", diff)
 	}
-	if a.LogLevel != "error" || a.Listen.Port != 7320 || a.Host.ReserveMemory != 4<<30 || a.Libvirt.ConnectTimeout != 7*time.Second {
+	if a.LogLevel != "error" || a.Listen.Port != 7320 || a.Host.ReserveMemory != 4<<30 || a.Libvirt.Socket != "/run/flag.sock" {
 		t.Errorf("the values differ from what Settings tells: %+v", a)
 	}
 	if a.Networks[0].Name != "mgmt" || a.Networks[1].Name != "storage" {
@@ -198,7 +182,6 @@ func TestAgentRefusesVariablesAndFlags(t *testing.T) {
 		{name: "empty", env: []string{"HAAGENT_NODE_NAME="}, want: "node_name (from HAAGENT_NODE_NAME) must begin with a letter"},
 		{name: "control character", env: []string{"HAAGENT_DATA_DIR=/var/\x1b[31m"}, want: "must not hold the control character U+001B"},
 		{name: "not UTF-8", env: []string{"HAAGENT_DATA_DIR=/var/\xff"}, want: "must be valid UTF-8"},
-		{name: "duration", env: []string{"HAAGENT_LIBVIRT_CONNECT_TIMEOUT=5"}, want: `"5" has no unit`},
 		{name: "size", env: []string{"HAAGENT_HOST_RESERVE_MEMORY=8"}, want: `"8" has no unit`},
 		{name: "unknown flag", flags: map[string]string{"log-levle": "info"}, want: `did you mean "log-level"?`},
 		{name: "of the other hypervisor", env: []string{"HAAGENT_EMBEDDED_DIRECTORY=/srv"}, want: "HAAGENT_EMBEDDED_DIRECTORY has no effect"},

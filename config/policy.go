@@ -25,7 +25,6 @@ type Policy struct {
 	Cluster  string         `json:"cluster"` // the cluster it is meant for
 	Note     string         `json:"note,omitempty"`
 	Timing   lease.Timing   `json:"timing"`
-	Networks NetworkPolicy  `json:"networks"`
 	Defaults DefaultsPolicy `json:"defaults"`
 	// Selectors are the vms blocks. The first one that matches counts.
 	Selectors []Selector `json:"selectors,omitempty"`
@@ -33,22 +32,10 @@ type Policy struct {
 	VMs map[string]VMRule `json:"vms,omitempty"`
 }
 
-// NetworkPolicy says which HA networks carry heartbeats.
-type NetworkPolicy struct {
-	Allow                   []string `json:"allow,omitempty"` // names; none: every network
-	IgnoreRedundancyWarning bool     `json:"ignore_redundancy_warning,omitempty"`
-}
-
-// Allows reports whether the network of that name may carry heartbeats.
-func (n NetworkPolicy) Allows(name string) bool {
-	return len(n.Allow) == 0 || slices.Contains(n.Allow, name)
-}
-
 // DefaultsPolicy holds for VMs and attributes that no vm or vms block settles.
 type DefaultsPolicy struct {
-	Protect         string `json:"protect"`          // ProtectListed or ProtectAll
-	OnCrash         string `json:"on_crash"`         // CrashRestart or CrashLeave
-	RestartAttempts int    `json:"restart_attempts"` // 1 to 100 starts before a VM is left alone
+	Protect string `json:"protect"`  // ProtectListed or ProtectAll
+	OnCrash string `json:"on_crash"` // CrashRestart or CrashLeave
 }
 
 // VMRule is what a vm or vms block says.
@@ -67,10 +54,9 @@ type Selector struct {
 
 // VMPolicy is what the policy says about one VM in the end.
 type VMPolicy struct {
-	Protect         bool
-	OnCrash         string // CrashRestart or CrashLeave
-	RestartAttempts int
-	Why             string // the rule that decided: vm "db1", vms "web" or defaults.protect = "all"
+	Protect bool
+	OnCrash string // CrashRestart or CrashLeave
+	Why     string // the rule that decided: vm "db1", vms "web" or defaults.protect = "all"
 	// Listed says that a vm or vms block decided, not the defaults.
 	Listed bool
 }
@@ -80,10 +66,9 @@ type VMPolicy struct {
 // rule leaves out comes from the defaults.
 func (p *Policy) VM(name string) VMPolicy {
 	v := VMPolicy{
-		Protect:         p.Defaults.Protect == ProtectAll,
-		OnCrash:         p.Defaults.OnCrash,
-		RestartAttempts: p.Defaults.RestartAttempts,
-		Why:             fmt.Sprintf("defaults.protect = %q", p.Defaults.Protect),
+		Protect: p.Defaults.Protect == ProtectAll,
+		OnCrash: p.Defaults.OnCrash,
+		Why:     fmt.Sprintf("defaults.protect = %q", p.Defaults.Protect),
 	}
 	rule, ok := p.VMs[name]
 	if ok {
@@ -109,25 +94,20 @@ func (p *Policy) VM(name string) VMPolicy {
 // Clone returns a copy that shares nothing with p.
 func (p *Policy) Clone() *Policy {
 	q := *p
-	q.Networks.Allow = slices.Clone(p.Networks.Allow)
 	q.Selectors = slices.Clone(p.Selectors)
 	q.VMs = maps.Clone(p.VMs)
 	return &q
 }
 
-// DefaultPolicy is the policy of a new cluster: standard timing, every network,
-// no VM protected that is not listed.
+// DefaultPolicy is the policy of a new cluster: standard timing, no VM protected
+// that is not listed.
 func DefaultPolicy(clusterName string) *Policy {
 	timing, _ := lease.Profile(DefaultProfile)
 	return &Policy{
-		Schema:  Schema,
-		Cluster: clusterName,
-		Timing:  timing,
-		Defaults: DefaultsPolicy{
-			Protect:         ProtectListed,
-			OnCrash:         CrashRestart,
-			RestartAttempts: DefaultRestartAttempts,
-		},
+		Schema:   Schema,
+		Cluster:  clusterName,
+		Timing:   timing,
+		Defaults: DefaultsPolicy{Protect: ProtectListed, OnCrash: CrashRestart},
 	}
 }
 
@@ -205,7 +185,7 @@ func (r *report) policy(root *node, what, clusterName string) (*Policy, error) {
 	}
 	broken := len(r.diags) > 0
 	r.need(root)
-	cluster, timing, networks, defaults := root.one("cluster"), root.one("timing"), root.one("networks"), root.one("defaults")
+	cluster, timing, defaults := root.one("cluster"), root.one("timing"), root.one("defaults")
 	name := cluster.label
 	if name == "" {
 		name = clusterName
@@ -215,15 +195,7 @@ func (r *report) policy(root *node, what, clusterName string) (*Policy, error) {
 	}
 	p := DefaultPolicy(name)
 	p.Note = get[string](cluster, "note")
-	p.Networks = NetworkPolicy{
-		Allow:                   get[[]string](networks, "allow"),
-		IgnoreRedundancyWarning: get[bool](networks, "ignore_redundancy_warning"),
-	}
-	p.Defaults = DefaultsPolicy{
-		Protect:         get[string](defaults, "protect"),
-		OnCrash:         get[string](defaults, "on_crash"),
-		RestartAttempts: int(get[int64](defaults, "restart_attempts")),
-	}
+	p.Defaults = DefaultsPolicy{Protect: get[string](defaults, "protect"), OnCrash: get[string](defaults, "on_crash")}
 	for _, n := range root.all("vms") {
 		p.Selectors = append(p.Selectors, Selector{Name: n.label, Match: get[map[string]string](n, "match")["name"], VMRule: rule(n)})
 	}

@@ -24,11 +24,8 @@ func DiffPolicies(a, b *Policy) []Change {
 	d.field("cluster.schema", int64(a.Schema), int64(b.Schema))
 	d.field("cluster.note", a.Note, b.Note)
 	d.timing(a.Timing, b.Timing)
-	d.field("networks.allow", allowed(a), allowed(b))
-	d.field("networks.ignore_redundancy_warning", a.Networks.IgnoreRedundancyWarning, b.Networks.IgnoreRedundancyWarning)
 	d.field("defaults.protect", a.Defaults.Protect, b.Defaults.Protect)
 	d.field("defaults.on_crash", a.Defaults.OnCrash, b.Defaults.OnCrash)
-	d.field("defaults.restart_attempts", int64(a.Defaults.RestartAttempts), int64(b.Defaults.RestartAttempts))
 	d.selectors(a.Selectors, b.Selectors)
 	d.vms(a.VMs, b.VMs)
 	return d.changes
@@ -135,12 +132,4 @@ func byName(list []Selector) map[string]Selector {
 		m[s.Name] = s
 	}
 	return m
-}
-
-// allowed is the list of networks as text; none is every one.
-func allowed(p *Policy) string {
-	if len(p.Networks.Allow) == 0 {
-		return "every network"
-	}
-	return text(p.Networks.Allow)
 }

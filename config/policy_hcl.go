@@ -42,20 +42,9 @@ func (p *Policy) HCL() []byte {
 		put(b, "clock_error", t.ClockError)
 	}
 
-	if len(p.Networks.Allow) > 0 || p.Networks.IgnoreRedundancyWarning {
-		b = open("networks")
-		if len(p.Networks.Allow) > 0 {
-			put(b, "allow", p.Networks.Allow)
-		}
-		if p.Networks.IgnoreRedundancyWarning {
-			put(b, "ignore_redundancy_warning", true)
-		}
-	}
-
 	b = open("defaults")
 	put(b, "protect", p.Defaults.Protect)
 	put(b, "on_crash", p.Defaults.OnCrash)
-	put(b, "restart_attempts", int64(p.Defaults.RestartAttempts))
 
 	for _, s := range p.Selectors {
 		b = open("vms", s.Name)

@@ -16,8 +16,6 @@ const (
 	Schema = 1
 	// DefaultProfile is the timing profile of a policy that names none.
 	DefaultProfile = "standard"
-	// DefaultRestartAttempts is how often a VM's start is tried unless the policy says otherwise.
-	DefaultRestartAttempts = 3
 	// maxTiming bounds each duration of the timing, so that no sum of them can overflow.
 	maxTiming = time.Hour
 	// maxNote is the longest note, in bytes.
@@ -58,14 +56,9 @@ func policySchema() *block {
 			{name: "clock_error", kind: kindFloat},
 			term("grain"), term("election"),
 		}},
-		{name: "networks", attrs: []attr{
-			{name: "allow", kind: kindList, check: networkNames},
-			{name: "ignore_redundancy_warning", kind: kindBool, def: false},
-		}},
 		{name: "defaults", attrs: []attr{
 			{name: "protect", kind: kindString, def: ProtectListed, words: []string{ProtectListed, ProtectAll}},
 			{name: "on_crash", kind: kindString, def: CrashRestart, words: crash},
-			{name: "restart_attempts", kind: kindInt, def: int64(DefaultRestartAttempts), check: intBetween(1, 100)},
 		}},
 		{name: "vms", label: "a name for the group of VMs", many: true, labelCheck: badName, attrs: []attr{
 			{name: "match", kind: kindMap, required: true, words: []string{"name"}, check: validGlob},
@@ -100,22 +93,14 @@ func knownSchema(v any) string {
 	return ""
 }
 
-func networkNames(v any) string {
-	list := v.([]string)
-	if len(list) == 0 {
-		return "is empty, but then no network would carry heartbeats; leave it out to allow every network"
-	}
-	seen := map[string]bool{}
-	for _, s := range list {
-		if problem := badName(s); problem != "" {
-			return fmt.Sprintf("holds %s; a network's name %s", quote(s), problem)
+// durationBetween is a check that a duration is within bounds.
+func durationBetween(low, high time.Duration) func(any) string {
+	return func(v any) string {
+		if d := v.(time.Duration); d < low || d > high {
+			return fmt.Sprintf("must be %s to %s, but is %s", formatDuration(low), formatDuration(high), formatDuration(d))
 		}
-		if seen[s] {
-			return fmt.Sprintf("holds %s twice", quote(s))
-		}
-		seen[s] = true
+		return ""
 	}
-	return ""
 }
 
 func validGlob(v any) string {

@@ -52,14 +52,9 @@ timing {
   grain              = "700ms"
   election           = "900ms"
 }
-networks {
-  allow                     = ["storage", "mgmt"]
-  ignore_redundancy_warning = true
-}
 defaults {
-  protect          = "all"
-  on_crash         = "leave"
-  restart_attempts = 5
+  protect  = "all"
+  on_crash = "leave"
 }
 vms "web" {
   match    = { name = "web-*" }
@@ -85,8 +80,7 @@ vm "vdi gold" {
   "cluster": {"basement": {"schema": 1, "note": "three hosts"}},
   "timing": {"profile": "patient", "heartbeat_interval": "1500ms", "lease": "15s", "watchdog_timeout": "4s", "reset_time": "0s",
     "drain_time": "3s", "clock_error": 0.001, "grain": "700ms", "election": "900ms"},
-  "networks": {"allow": ["storage", "mgmt"], "ignore_redundancy_warning": true},
-  "defaults": {"protect": "all", "on_crash": "leave", "restart_attempts": 5},
+  "defaults": {"protect": "all", "on_crash": "leave"},
   "vms": {"web": {"match": {"name": "web-*"}, "protect": false, "on_crash": "restart"}, "all": {"match": {"name": "*"}}},
   "vm": {"db1": {"protect": true, "on_crash": "restart", "note": "PostgreSQL\nprimary\n"}, "vdi gold": {"protect": false}}
 }`
@@ -96,8 +90,7 @@ vm "vdi gold" {
 		Note:    "three hosts",
 		Timing: lease.Timing{Profile: "patient", Heartbeat: 1500 * time.Millisecond, Lease: 15 * time.Second, Watchdog: 4 * time.Second,
 			Drain: 3 * time.Second, ClockError: 0.001, Grain: 700 * time.Millisecond, Election: 900 * time.Millisecond},
-		Networks: NetworkPolicy{Allow: []string{"storage", "mgmt"}, IgnoreRedundancyWarning: true},
-		Defaults: DefaultsPolicy{Protect: ProtectAll, OnCrash: CrashLeave, RestartAttempts: 5},
+		Defaults: DefaultsPolicy{Protect: ProtectAll, OnCrash: CrashLeave},
 		Selectors: []Selector{
 			{"web", "web-*", VMRule{Protect: false, OnCrash: CrashRestart}},
 			{"all", "*", VMRule{Protect: true}},
@@ -164,14 +157,13 @@ vm "db1" {
 		vm       string
 		want     VMPolicy
 	}{
-		{"own block", "", "db1", VMPolicy{true, "leave", 3, `vm "db1"`, true}},
-		{"own block says no", `defaults { protect = "all" }`, "vdi", VMPolicy{false, "restart", 3, `vm "vdi"`, true}},
-		{"own block goes before a selector", "", "web-9", VMPolicy{true, "restart", 3, `vm "web-9"`, true}},
-		{"first selector that matches", "", "web-1", VMPolicy{true, "leave", 3, `vms "web"`, true}},
-		{"second selector", `defaults { on_crash = "leave" }`, "wiki", VMPolicy{false, "leave", 3, `vms "w"`, true}},
-		{"none, listed", "", "other", VMPolicy{false, "restart", 3, `defaults.protect = "listed"`, false}},
-		{"none, all", `defaults { protect = "all" }`, "other", VMPolicy{true, "restart", 3, `defaults.protect = "all"`, false}},
-		{"attempts", `defaults { restart_attempts = 7 }`, "db1", VMPolicy{true, "leave", 7, `vm "db1"`, true}},
+		{"own block", "", "db1", VMPolicy{true, "leave", `vm "db1"`, true}},
+		{"own block says no", `defaults { protect = "all" }`, "vdi", VMPolicy{false, "restart", `vm "vdi"`, true}},
+		{"own block goes before a selector", "", "web-9", VMPolicy{true, "restart", `vm "web-9"`, true}},
+		{"first selector that matches", "", "web-1", VMPolicy{true, "leave", `vms "web"`, true}},
+		{"second selector", `defaults { on_crash = "leave" }`, "wiki", VMPolicy{false, "leave", `vms "w"`, true}},
+		{"none, listed", "", "other", VMPolicy{false, "restart", `defaults.protect = "listed"`, false}},
+		{"none, all", `defaults { protect = "all" }`, "other", VMPolicy{true, "restart", `defaults.protect = "all"`, false}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -180,16 +172,6 @@ vm "db1" {
 				t.Errorf("VM(%q) (-want +got):\n%s", tt.vm, diff)
 			}
 		})
-	}
-}
-
-func TestNetworkAllows(t *testing.T) {
-	if all := (NetworkPolicy{}); !all.Allows("mgmt") {
-		t.Error("no list must allow every network")
-	}
-	some := NetworkPolicy{Allow: []string{"mgmt"}}
-	if !some.Allows("mgmt") || some.Allows("storage") {
-		t.Error("a list must allow what is on it, and nothing else")
 	}
 }
 
@@ -208,7 +190,6 @@ timing {
   lease       = "5s"
   clock_error = 0.001
 }
-networks { allow = ["mgmt"] }
 defaults { protect = "all" }
 vms "app" { match = { name = "app*" } }
 vms "web" { match = { name = "web-*" } }
@@ -227,7 +208,6 @@ vm "db3" { on_crash = "leave" }
 		{"cluster.note", "old", "new"},
 		{"timing.lease", "4s", "5s"},
 		{"timing.clock_error", "0.0005", "0.001"},
-		{"networks.allow", "every network", `["mgmt"]`},
 		{"defaults.protect", "listed", "all"},
 		{`vms "app".match.name`, "app-*", "app*"},
 		{`vms "old"`, `{ match = { name = "old-*" }, protect = true }`, ""},

@@ -41,13 +41,8 @@ func genPolicy() *rapid.Generator[*Policy] {
 			timing.ClockError = rapid.Float64Range(1e-5, 0.1).Draw(t, "clock")
 		}
 		p.Timing = timing
-		if rapid.Bool().Draw(t, "allow") {
-			p.Networks.Allow = rapid.SliceOfNDistinct(name, 1, 4, rapid.ID[string]).Draw(t, "networks")
-		}
-		p.Networks.IgnoreRedundancyWarning = rapid.Bool().Draw(t, "ignore")
 		p.Defaults.Protect = rapid.SampledFrom([]string{ProtectListed, ProtectAll}).Draw(t, "protect")
 		p.Defaults.OnCrash = rapid.SampledFrom([]string{CrashRestart, CrashLeave}).Draw(t, "crash")
-		p.Defaults.RestartAttempts = rapid.IntRange(1, 100).Draw(t, "attempts")
 		for _, s := range rapid.SliceOfNDistinct(name, 0, 4, rapid.ID[string]).Draw(t, "selectors") {
 			p.Selectors = append(p.Selectors, Selector{Name: s, Match: pattern.Draw(t, "match"), VMRule: rule(t)})
 		}
@@ -101,21 +96,19 @@ func TestDiffIsExact(t *testing.T) {
 		a := genPolicy().Draw(t, "a")
 		b := a.Clone()
 		other := genPolicy().Draw(t, "other")
-		for _, take := range rapid.SliceOfN(rapid.IntRange(0, 6), 0, 3).Draw(t, "take") {
+		for _, take := range rapid.SliceOfN(rapid.IntRange(0, 5), 0, 3).Draw(t, "take") {
 			switch take {
 			case 0:
 				b.Cluster, b.Note = other.Cluster, other.Note
 			case 1:
 				b.Timing = other.Timing
 			case 2:
-				b.Networks = other.Networks
-			case 3:
 				b.Defaults = other.Defaults
-			case 4:
+			case 3:
 				b.Selectors = other.Selectors
-			case 5:
+			case 4:
 				b.VMs = other.VMs
-			case 6:
+			case 5:
 				for name, rule := range b.VMs {
 					rule.Protect = !rule.Protect
 					b.VMs[name] = rule

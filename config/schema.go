@@ -12,7 +12,6 @@ const (
 	kindFloat                // float64
 	kindDuration             // time.Duration, written "750ms"
 	kindSize                 // uint64 bytes, written "8GiB"
-	kindList                 // []string
 	kindMap                  // map[string]string
 )
 
@@ -29,10 +28,8 @@ func (k kind) form() string {
 		return `a duration in quotes with its unit, such as "750ms", "30s" or "5m"`
 	case kindSize:
 		return `a size in quotes with its unit, such as "512MiB" or "8GiB" (KiB, MiB, GiB or TiB)`
-	case kindList:
-		return `a list of strings, such as ["mgmt", "storage"]`
 	case kindMap:
-		return `names and strings in braces, such as { gpu = "none" }`
+		return `names and strings in braces, such as { name = "web-*" }`
 	}
 	return "a string in quotes"
 }
@@ -50,8 +47,6 @@ func (k kind) zero() any {
 		return noDuration
 	case kindSize:
 		return uint64(0)
-	case kindList:
-		return []string(nil)
 	case kindMap:
 		return map[string]string(nil)
 	}
@@ -178,7 +173,7 @@ func Overrides() []Override {
 // walkOverrides calls visit for each attribute that has one place and one plain value.
 func walkOverrides(b *block, path []string, visit func(path []string, a *attr)) {
 	for i := range b.attrs {
-		if k := b.attrs[i].kind; k != kindList && k != kindMap {
+		if b.attrs[i].kind != kindMap {
 			visit(append(path[:len(path):len(path)], b.attrs[i].name), &b.attrs[i])
 		}
 	}

@@ -26,15 +26,6 @@ func (a *attr) fromCty(v cty.Value) (val any, problem string) {
 	}
 	t := v.Type()
 	switch {
-	case a.kind == kindList && (t.IsTupleType() || t.IsListType()):
-		list := []string{}
-		for _, e := range v.AsValueSlice() {
-			if e.IsNull() || e.Type() != cty.String {
-				return nil, "must be " + a.form() + ", but holds " + describe(e)
-			}
-			list = append(list, e.AsString())
-		}
-		return a.judge(list)
 	case a.kind == kindMap && (t.IsObjectType() || t.IsMapType()):
 		m := map[string]string{}
 		for k, e := range v.AsValueMap() {
@@ -107,12 +98,6 @@ func (a *attr) judge(v any) (any, string) {
 		}
 		if a.words != nil && !contains(a.words, x) {
 			return nil, fmt.Sprintf("must be %s, but is %s%s", a.form(), quote(x), didYouMean(x, a.words))
-		}
-	case []string:
-		for _, e := range x {
-			if problem := badText(e); problem != "" {
-				return nil, problem
-			}
 		}
 	case map[string]string:
 		for _, k := range sortedKeys(x) {
@@ -283,12 +268,6 @@ func toCty(v any) cty.Value {
 		return cty.StringVal(formatDuration(x))
 	case uint64:
 		return cty.StringVal(formatSize(x))
-	case []string:
-		list := make([]cty.Value, len(x))
-		for i, e := range x {
-			list[i] = cty.StringVal(e)
-		}
-		return cty.TupleVal(list)
 	case map[string]string:
 		m := make(map[string]cty.Value, len(x))
 		for k, e := range x {

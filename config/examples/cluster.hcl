@@ -47,16 +47,6 @@ timing {
   #election = "500ms"
 }
 
-# --- Networks ------------------------------------------------------------------
-
-networks {
-  # Which of the hosts' networks carry heartbeats. Default: all of them.
-  allow = ["mgmt", "storage"]
-
-  # Do not warn when there is only one.
-  #ignore_redundancy_warning = false
-}
-
 # --- VMs -----------------------------------------------------------------------
 
 # What holds for a VM that no block below names, and for what those leave out.
@@ -66,9 +56,6 @@ defaults {
 
   # When a VM's process crashes: restart or leave.
   #on_crash = "restart"
-
-  # How often a VM's start is tried before it is left for a person.
-  #restart_attempts = 3
 }
 
 # One rule for many VMs. A vm block of its own goes before it; of several vms

@@ -46,21 +46,17 @@ listen {
 # networks on separate switches make the difference between "host down" and
 # "cable out". The names are the same on every host.
 network "mgmt" {
-  address   = "10.10.0.11" # of this host, without port and prefix length
-  interface = "bond0.10"   # optional
+  address = "10.10.0.11" # of this host, without port and prefix length
 }
 
 network "storage" {
   address = "10.20.0.11"
-  #interface = ""
 }
 
 # --- Hypervisor ----------------------------------------------------------------
 
 libvirt {
   #socket = "/var/run/libvirt/libvirt-sock"
-  #connect_timeout = "3s"
-  #request_timeout = "10s"
 }
 
 # Only with hypervisor = "embedded": domain XML files, and what stands for the
@@ -73,16 +69,8 @@ libvirt {
 # --- What the planner knows of this host ---------------------------------------
 
 host {
-  # Hosts that fail together, such as those of one rack. Default: none.
-  failure_domain = "rack-a"
-
-  labels = {
-    gpu = "none"
-  }
-
-  # What is kept for the host itself: processors, and memory.
+  # What is kept for the host itself and given to no VM.
   reserve {
-    #cpu = 0
     #memory = "0KiB"
   }
 }
