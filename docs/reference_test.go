@@ -90,18 +90,33 @@ func TestEverySettingIsTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	pretended, err := config.ParseAgent("haagent.hcl", []byte("hypervisor = \"embedded\"\nnetwork \"mgmt\" { address = \"10.10.0.11\" }"), "kvm1")
+	if err != nil {
+		t.Fatal(err)
+	}
 	var names []string
-	for _, s := range a.Settings() {
+	for _, s := range append(a.Settings(), pretended.Settings()...) {
 		names = append(names, regexp.MustCompile(`^network\.\w+`).ReplaceAllString(s.Name, "network.NAME"))
 	}
 	says(t, "docs/reference/haagent.hcl.md", "setting", names)
+	for _, x := range found(t, "haagent.hcl.md", "(?m)^\\| `([a-z_]+(?:\\.[A-Za-z_]+)*)` \\|", read(t, "docs/reference/haagent.hcl.md").text) {
+		if !slices.Contains(names, x) {
+			t.Errorf("docs/reference/haagent.hcl.md tells of the setting %s, which is none", x)
+		}
+	}
 	var over []string
 	for _, o := range config.Overrides() {
 		over = append(over, o.Variable, "--"+o.Flag)
 	}
 	says(t, "docs/reference/haagent.hcl.md", "override", over)
 	policy := source(t, "config/examples/cluster.hcl")
-	says(t, "docs/reference/cluster.hcl.md", "attribute", found(t, "cluster.hcl", `(?m)^\s*#?([a-z_]+)\s*=`, policy))
+	attributes := found(t, "cluster.hcl", `(?m)^\s*#?([a-z_]+)\s*=`, policy)
+	says(t, "docs/reference/cluster.hcl.md", "attribute", attributes)
+	for _, x := range found(t, "cluster.hcl.md", "(?m)^\\| `([a-z_]+)` \\|", read(t, "docs/reference/cluster.hcl.md").text) {
+		if !slices.Contains(attributes, x) {
+			t.Errorf("docs/reference/cluster.hcl.md tells of the attribute %s, which is none", x)
+		}
+	}
 	says(t, "docs/reference/cluster.hcl.md", "block", found(t, "cluster.hcl", `(?m)^([a-z_]+) .*\{`, policy))
 }
 
