@@ -51,7 +51,7 @@ func runAgent(ctx context.Context, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	log := hclog.New(&hclog.LoggerOptions{Name: "haagent", Level: hclog.LevelFromString(cfg.LogLevel), JSONFormat: cfg.LogFormat == "json", Output: os.Stderr})
+	log := newLogger(cfg)
 	env, done, err := environment(ctx, cfg, log)
 	if err != nil {
 		return err
@@ -76,6 +76,20 @@ func runAgent(ctx context.Context, c *cli.Context) error {
 	return a.Run(ctx)
 }
 
+// newLogger leaves out, unless asked to debug, what raft says several times a
+// second about a host that is down: the master says it once.
+func newLogger(cfg *config.Agent) hclog.Logger {
+	level := hclog.LevelFromString(cfg.LogLevel)
+	o := &hclog.LoggerOptions{Name: "haagent", Level: level, JSONFormat: cfg.LogFormat == "json", Output: os.Stderr}
+	if level > hclog.Debug {
+		o.Exclude = func(_ hclog.Level, msg string, _ ...any) bool {
+			return strings.HasPrefix(msg, "failed to appendEntries to") || strings.HasPrefix(msg, "failed to heartbeat to") ||
+				strings.HasPrefix(msg, "failed to contact") || strings.HasPrefix(msg, "failed to make requestVote RPC")
+		}
+	}
+	return hclog.New(o)
+}
+
 // environment is the real world of this host. done lets go of it.
 func environment(ctx context.Context, cfg *config.Agent, log hclog.Logger) (_ *agent.Env, done func(), err error) {
 	store, err := agent.OpenDirectory(cfg.DataDir)
@@ -96,6 +110,7 @@ func environment(ctx context.Context, cfg *config.Agent, log hclog.Logger) (_ *a
 		env.Listen = append(env.Listen, peer.Address{Network: n.Name, Addr: netip.AddrPortFrom(n.Address, uint16(cfg.Listen.Port)).String()})
 	}
 	env.Network = peer.OS{Local: local}
+	warnForeign(local, log)
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	var hv vmm.Hypervisor
@@ -117,6 +132,25 @@ func environment(ctx context.Context, cfg *config.Agent, log hclog.Logger) (_ *a
 			log.Warn("cannot close the hypervisor's connection", "error", err)
 		}
 	}, nil
+}
+
+// warnForeign tells of addresses that this host does not have: the agent listens
+// on them all the same, because a network may come up later.
+func warnForeign(local map[string]netip.Addr, log hclog.Logger) {
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		log.Warn("cannot list this host's addresses", "error", err)
+		return
+	}
+	for network, addr := range local {
+		has := slices.ContainsFunc(own, func(a net.Addr) bool {
+			p, err := netip.ParsePrefix(a.String())
+			return err == nil && (p.Addr() == addr || addr.IsLoopback() && p.Contains(addr))
+		})
+		if !has {
+			log.Warn("this host does not have the address that its configuration gives it", "network", network, "address", addr)
+		}
+	}
 }
 
 // embeddedWorld is the demo's: VMs that live in this process, and so does their guard.

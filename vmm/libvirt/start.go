@@ -81,7 +81,9 @@ func (d *Driver) prepare(ctx context.Context, uuid, xml string) error {
 		if err != nil && !hasCode(err, rpc.ErrNoDomain) {
 			return struct{}{}, err
 		}
-		if _, err := l.DomainDefineXMLFlags(xml, rpc.DomainDefineValidate); err != nil {
+		// Not held against the schema: another libvirt took this definition, perhaps
+		// past its schema too, and a failover is no time to find that out.
+		if _, err := l.DomainDefineXMLFlags(xml, 0); err != nil {
 			return struct{}{}, refusedDefinition(err)
 		}
 		return struct{}{}, l.DomainSetAutostart(ref, 0)
