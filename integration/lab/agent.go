@@ -21,7 +21,7 @@ func (h *Host) configureAgent() error {
 	fmt.Fprintf(&text, "node_name = %q\ndata_dir  = \"/var/lib/haagent\"\nlog_level = \"debug\"\n\n", h.name)
 	fmt.Fprintf(&text, "listen {\n  port   = %d\n  socket = \"/run/haagent/admin.sock\"\n}\n\n", agentPort)
 	for _, n := range h.lab.cfg.Networks {
-		fmt.Fprintf(&text, "network %q {\n  address   = %q\n  interface = %q\n}\n\n", n.Name, n.address(h.number), n.Name)
+		fmt.Fprintf(&text, "network %q {\n  address = %q\n}\n\n", n.Name, n.address(h.number))
 	}
 	fmt.Fprintf(&text, "libvirt {\n  socket = %q\n}\n", libvirtSocket)
 	return os.WriteFile(filepath.Join(h.path("/etc/haagent"), "haagent.hcl"), []byte(text.String()), 0o644)

@@ -158,6 +158,14 @@ func (w *world) remove(t *testing.T, g *Guest) {
 	if t.Failed() {
 		t.Logf("what was seen:\n%s", w.Judge().Report(g.Name))
 		t.Logf("events:\n%s", w.history(t))
+		for _, h := range w.Hosts() {
+			if self, err := h.Self(within(t, settle)); err != nil {
+				t.Logf("%s: %v", h.Name(), err)
+			} else {
+				t.Logf("%s: incarnation %d, lease left %v, guard: %s, problems: %v", h.Name(), self.Incarnation, self.LeaseLeft, self.Guard, self.Problems)
+			}
+			t.Logf("%s: processes of haagent: %d, of its first process:\n%s", h.Name(), len(h.processesOf(agentProgram)), h.Log("init", 10))
+		}
 	}
 	ctx := within(t, settle)
 	for _, h := range w.Hosts() {
