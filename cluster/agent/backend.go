@@ -257,6 +257,22 @@ func (a *Agent) TransferMaster(ctx context.Context, to string) error {
 	return m.node.Transfer(ctx, to)
 }
 
+// Drain prepares this host for being shut down: its protected VMs are stopped in
+// an orderly way and start elsewhere, and the office, if it holds it, is handed over.
+func (a *Agent) Drain(ctx context.Context) error {
+	m, err := a.current()
+	if err != nil {
+		return nil //nolint:nilerr // what is no member has nothing to hand over
+	}
+	if err := m.host.Drain(ctx); err != nil {
+		return err
+	}
+	if m.node.IsLeader() && len(m.node.Members()) > 1 {
+		return m.node.Transfer(ctx, "")
+	}
+	return nil
+}
+
 // Heartbeat implements api.Backend.
 func (a *Agent) Heartbeat(ctx context.Context, hb api.Heartbeat) (api.HeartbeatReply, error) {
 	m, err := a.current()

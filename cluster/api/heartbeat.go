@@ -37,6 +37,8 @@ type HostReport struct {
 	Domains         []DomainReport `json:"domains"` // all, ordered by name
 	// Outcomes are what became of the VMs that the host owns or owned, by UUID.
 	Outcomes []OutcomeReport `json:"outcomes,omitempty"`
+	// Draining says that the host is being shut down: it gives its VMs back and takes none.
+	Draining bool `json:"draining,omitempty"`
 	// Reserve is what the host keeps for itself, bytes.
 	Reserve uint64 `json:"reserve"`
 	// Guard says whether the guard process answers, for people.

@@ -146,7 +146,7 @@ func (w World) clusterProblems(s *Status) []Problem {
 	case n == 1:
 		out = append(out, Problem{Severity: fsm.Warning, Text: "one host alone: nothing can be restarted elsewhere until at least two more join", Next: "haadm cluster token create"})
 	case n == 2:
-		out = append(out, Problem{Severity: fsm.Warning, Text: "two hosts: the loss of either leaves no majority, so nothing would be restarted until a third joins", Next: "haadm cluster token create"})
+		out = append(out, Problem{Severity: fsm.Warning, Text: "two hosts: only one of them votes, and its loss stops every restart until it returns; a third host mends that", Next: "haadm cluster token create"})
 	}
 	for _, p := range w.Self.Problems {
 		out = append(out, Problem{Severity: fsm.Warning, Host: w.Self.Name, Text: "host " + w.Self.Name + ": " + p, Next: "haadm hosts show " + w.Self.Name})

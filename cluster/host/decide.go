@@ -37,6 +37,8 @@ type Input struct {
 	Stopping map[string]time.Duration
 	// Covered are the processes that the guard kills, by VM UUID.
 	Covered map[string]bool
+	// Draining says that the host is being shut down: it gives everything back.
+	Draining bool
 }
 
 // StartFailure is why a generation could not be started.
@@ -84,8 +86,8 @@ type Order struct {
 	Why        string
 }
 
-// shutdownGrace is how long a guest that a person stopped through Holdfast may
-// take before it is powered off.
+// shutdownGrace is how long a guest may take that is asked to stop, by a person
+// or because its host is shut down, before it is powered off.
 const shutdownGrace = 60 * time.Second
 
 // Decide is the host's duty as a function: what to do about every protected VM,
@@ -197,7 +199,7 @@ func running(in Input, vm *fsm.VM, d vmm.Domain, p *Plan) {
 		if vm.Owner.Phase != fsm.PhaseRunning && d.State == vmm.Running {
 			p.report(vm.UUID, g, fsm.OutcomeRunning, "")
 		}
-		if vm.Intent == fsm.IntentStop {
+		if vm.Intent == fsm.IntentStop || in.Draining {
 			p.stop(in, vm.UUID)
 		}
 	case sighted && in.Covered[vm.UUID] && in.Record.knows(vm.UUID):
@@ -256,8 +258,8 @@ func stopped(in Input, vm *fsm.VM, d vmm.Domain, defined bool, p *Plan) {
 		return
 	}
 	if in.Record.Executed[vm.UUID] < g {
-		if vm.Intent == fsm.IntentStop {
-			p.Raise[vm.UUID] = g
+		if vm.Intent == fsm.IntentStop || in.Draining {
+			p.Raise[vm.UUID] = g // reported in the next round, as stopped or given back
 			return
 		}
 		if in.Lease.MayStart(in.Now, in.Timing) {
@@ -267,6 +269,10 @@ func stopped(in Input, vm *fsm.VM, d vmm.Domain, defined bool, p *Plan) {
 	}
 	if vm.Intent == fsm.IntentStop {
 		p.report(vm.UUID, g, fsm.OutcomeStopped, vm.Name+" was stopped as a person asked")
+		return
+	}
+	if in.Draining {
+		p.report(vm.UUID, g, fsm.OutcomeReleased, in.Self+" is being shut down")
 		return
 	}
 	if vm.Owner.Phase == fsm.PhaseOrdered && (!defined || d.Reason == vmm.ReasonUnknown || d.Reason == vmm.ReasonFailed) {

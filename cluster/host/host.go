@@ -98,6 +98,7 @@ type Host struct {
 	fetching  bool
 	defs      map[string]string // definitions that the master asked for
 	beatNow   bool              // something that cannot wait for the next interval
+	draining  bool              // the host is being shut down
 	beatErr   error             // why the last heartbeat that failed did; nil since one was answered
 
 	results chan func() // what goroutines bring back, run by Run
@@ -196,6 +197,24 @@ func (h *Host) Run(ctx context.Context) error {
 	}
 }
 
+// Drain gives every VM of this host back, because the host is being shut down:
+// guests are asked to stop, powered off after their grace, and may then run
+// elsewhere. It returns nil once this host owns none, while Run goes on.
+func (h *Host) Drain(ctx context.Context) error {
+	h.bring(ctx, func() { h.draining, h.beatNow = true, true })
+	for {
+		s, _, changed := h.cfg.View()
+		if len(s.Owned(h.cfg.Name, h.Status().Incarnation)) == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("give back the VMs of this host: %w", ctx.Err())
+		case <-changed:
+		}
+	}
+}
+
 // untilEnd is when to look again at the latest: at the end of the lease.
 func (h *Host) untilEnd() time.Duration {
 	left := h.lease.Left(h.cfg.Now())
@@ -266,7 +285,7 @@ func (h *Host) gather() Input {
 		Now: now, Self: h.cfg.Name, Timing: h.cfg.Timing, Lease: h.lease, Record: h.record, State: s,
 		Trusted: h.trustFrom != 0 && index >= h.trustFrom,
 		Domains: h.list.domains, Listed: h.list.no != 0 && h.list.err == nil,
-		Busy: map[string]bool{}, Failed: h.failed, Foreign: h.foreign, Stopping: h.stopping, Covered: map[string]bool{},
+		Busy: map[string]bool{}, Failed: h.failed, Foreign: h.foreign, Stopping: h.stopping, Covered: map[string]bool{}, Draining: h.draining,
 	}
 	if h.lease.Incarnation != 0 {
 		g := h.cfg.Guard.Status()
@@ -482,7 +501,7 @@ func inUse(domains []vmm.Domain) (sum uint64) {
 
 // tell renews the report for the master when anything in it has changed.
 func (h *Host) tell(outcomes []api.OutcomeReport) {
-	r := api.HostReport{Capacity: h.list.capacity, Outcomes: outcomes, Reserve: h.cfg.Reserve, Version: h.cfg.Version,
+	r := api.HostReport{Capacity: h.list.capacity, Outcomes: outcomes, Draining: h.draining, Reserve: h.cfg.Reserve, Version: h.cfg.Version,
 		Guard: guardWord(h.cfg.Guard.Status(), h.cfg.Now())}
 	// What is free by the sizes of the VMs: what the kernel has free changes all the time.
 	r.Capacity.MemoryFree = r.Capacity.Memory - min(r.Capacity.Memory, r.Reserve+inUse(h.list.domains))

@@ -80,7 +80,7 @@ func (t Token) String() string {
 func ParseToken(s string) (Token, error) {
 	s = strings.Join(strings.Fields(s), "")
 	if s == "" {
-		return Token{}, fmt.Errorf("%w is empty; make one on a member with: haadm token create", ErrToken)
+		return Token{}, fmt.Errorf("%w is empty; make one on a member with: haadm cluster token create", ErrToken)
 	}
 	parts := strings.Split(s, ".")
 	number, ours := strings.CutPrefix(parts[0], tokenPrefix)

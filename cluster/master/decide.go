@@ -3,6 +3,7 @@ package master
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
@@ -195,7 +196,7 @@ func domains(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 		switch {
 		case vm == nil:
 			if p := in.policy.VM(x.Name); p.Protect && (x.Persistent || runs) && in.state.FindVM(x.Name) == nil && !runsElsewhere(in, h.Name, x.UUID, runs) {
-				d.protect(in, m, h, o, x, "policy: "+p.Why)
+				d.protect(in, m, h, o, x, byPolicy+p.Why)
 			}
 		case vm.Owner == nil && vm.Sighting == nil && x.State == vmm.Running:
 			d.commands = append(d.commands, &fsm.Adopt{Meta: m, Epoch: in.epoch, UUID: x.UUID, Previous: vm.Generation, Host: h.Name, Incarnation: h.Incarnation})
@@ -251,10 +252,13 @@ func protectCommand(epoch uint64, m fsm.Meta, h *fsm.Host, x api.DomainReport, x
 	return &fsm.Protect{Meta: m, Epoch: epoch, VM: vm, Running: x.State != vmm.Stopped, Host: h.Name, Incarnation: h.Incarnation}, nil
 }
 
+// byPolicy begins the name of who protects a VM when that is the policy.
+const byPolicy = "policy: "
+
 // unprotect lets go of VMs that the policy protected and does not any more.
 func unprotect(in input, m fsm.Meta, d *decision) {
 	for _, vm := range in.state.SortedVMs() {
-		if len(vm.By) >= 6 && vm.By[:6] == "policy" && !in.policy.VM(vm.Name).Protect {
+		if strings.HasPrefix(vm.By, byPolicy) && !in.policy.VM(vm.Name).Protect {
 			m.By = "policy"
 			d.commands = append(d.commands, &fsm.Unprotect{Meta: m, UUID: vm.UUID})
 		}
@@ -309,6 +313,9 @@ func room(in input, h *fsm.Host) (rh recovery.Host, known bool) {
 		return rh, in.now-o.since > 4*in.timing.Heartbeat
 	case r.HypervisorError != "":
 		rh.Why = "its hypervisor does not answer"
+		return rh, true
+	case r.Draining:
+		rh.Why = "it is being shut down"
 		return rh, true
 	case r.Guard != "running":
 		rh.Why = "its guard is " + r.Guard

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"os/exec"
 	"os/user"
 	"path/filepath"
 	"slices"
@@ -73,7 +74,43 @@ func runAgent(ctx context.Context, c *cli.Context) error {
 		log.Warn("runs with ordinary priority: on a busy host heartbeats may be late", "error", err)
 	}
 	log.Info("running", "host", cfg.NodeName, "version", version, "hypervisor", cfg.Hypervisor)
-	return a.Run(ctx)
+	return untilStopped(ctx, a, log)
+}
+
+// drainLimit bounds the orderly end: the guests' grace, and some time to commit.
+const drainLimit = 100 * time.Second
+
+// untilStopped runs the agent until it is told to end. When that is because the
+// whole host is being shut down, the VMs are handed over first; when only the
+// agent is restarted they are left alone.
+func untilStopped(ctx context.Context, a *agent.Agent, log hclog.Logger) error {
+	live, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	done := make(chan error, 1)
+	go func() { done <- a.Run(live) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	if shuttingDown() {
+		log.Info("the host is being shut down; its protected VMs are handed over")
+		dctx, cancel := context.WithTimeout(live, drainLimit)
+		if err := a.Drain(dctx); err != nil {
+			log.Error("not everything could be handed over; the rest starts elsewhere when this host's lease has ended", "error", err)
+		}
+		cancel()
+	}
+	end()
+	return <-done
+}
+
+// shuttingDown asks systemd whether the whole system stops.
+func shuttingDown() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	out, _ := exec.CommandContext(ctx, "systemctl", "is-system-running").Output() // its exit status repeats what it prints
+	return strings.TrimSpace(string(out)) == "stopping"
 }
 
 // newLogger leaves out, unless asked to debug, what raft says several times a
