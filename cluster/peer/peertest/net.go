@@ -225,7 +225,7 @@ func (c *conn) wake() {
 
 func (c *conn) Read(b []byte) (int, error) {
 	for {
-		got, err, wait := c.poll(b)
+		got, wait, err := c.poll(b)
 		if got > 0 || err != nil {
 			return got, err
 		}
@@ -243,37 +243,37 @@ func (c *conn) Read(b []byte) (int, error) {
 }
 
 // poll reads what has arrived; wait is until when nothing can change by itself, 0 for ever.
-func (c *conn) poll(b []byte) (got int, err error, wait time.Duration) {
+func (c *conn) poll(b []byte) (got int, wait time.Duration, err error) {
 	c.net.mu.Lock()
 	defer c.net.mu.Unlock()
 	now := time.Now()
 	if c.closed {
-		return 0, net.ErrClosed, 0
+		return 0, 0, net.ErrClosed
 	}
 	if !c.read.IsZero() {
 		if !now.Before(c.read) {
-			return 0, os.ErrDeadlineExceeded, 0
+			return 0, 0, os.ErrDeadlineExceeded
 		}
 		wait = c.read.Sub(now)
 	}
 	if len(c.queue) == 0 || c.net.cuts[c.path] {
-		return 0, nil, wait
+		return 0, wait, nil
 	}
 	first := &c.queue[0]
 	if left := first.at.Sub(now); left > 0 {
 		if wait == 0 || left < wait {
 			wait = left
 		}
-		return 0, nil, wait
+		return 0, wait, nil
 	}
 	if first.bytes == nil {
-		return 0, io.EOF, 0
+		return 0, 0, io.EOF
 	}
 	got = copy(b, first.bytes)
 	if first.bytes = first.bytes[got:]; len(first.bytes) == 0 {
 		c.queue = c.queue[1:]
 	}
-	return got, nil, 0
+	return got, 0, nil
 }
 
 func (c *conn) Write(b []byte) (int, error) {
