@@ -243,6 +243,10 @@ func TestDecide(t *testing.T) {
 			in.says("b", fsm.OutcomeCrashed, 7)
 			in.hosts["b"].reportIncarnation = 1
 		}, nil},
+		{"an outcome of what an earlier life of the host owns", func(in *input) {
+			in.owner("b", 1, fsm.PhaseRunning)
+			in.says("b", fsm.OutcomeCrashed, 7)
+		}, nil},
 		{"an outcome of a VM that is protected no more", func(in *input) {
 			in.says("b", fsm.OutcomeCrashed, 7)
 			delete(in.state.VMs, web)
@@ -312,7 +316,7 @@ func TestDecide(t *testing.T) {
 			in.hosts["b"].defs[db] = "<domain/>"
 		}, nil},
 		{"the policy protected it and does not any more", func(in *input) { in.vm().By = "policy: vm \"web\"" }, []string{"unprotect"}},
-		{"a person protected it", func(in *input) { in.vm().By = "poly" }, nil},
+		{"a person of the policy team protected it", func(in *input) { in.vm().By = "policymaker" }, nil},
 
 		{"its definition has changed where it runs", func(in *input) {
 			in.owner("b", 2, fsm.PhaseRunning)
