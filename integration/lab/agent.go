@@ -18,7 +18,7 @@ const (
 // configureAgent writes the host's haagent.hcl.
 func (h *Host) configureAgent() error {
 	var text strings.Builder
-	fmt.Fprintf(&text, "node_name = %q\ndata_dir  = \"/var/lib/haagent\"\nlog_level = \"debug\"\n\n", h.name)
+	fmt.Fprintf(&text, "node_name = %q\ndata_dir  = \"/var/lib/haagent\"\nlog_level = %q\n\n", h.name, h.lab.cfg.LogLevel)
 	fmt.Fprintf(&text, "listen {\n  port   = %d\n  socket = \"/run/haagent/admin.sock\"\n}\n\n", agentPort)
 	for _, n := range h.lab.cfg.Networks {
 		fmt.Fprintf(&text, "network %q {\n  address = %q\n}\n\n", n.Name, n.address(h.number))

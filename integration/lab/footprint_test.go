@@ -27,7 +27,7 @@ const (
 // TestLabFootprint measures what the agents of three hosts with 50 VMs take when
 // nothing happens: processor time and memory, the guard included.
 func TestLabFootprint(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, Config{Profile: "standard", LogLevel: "info"})
 	begin := time.Now()
 	var starting sync.WaitGroup
 	names := make([][]string, len(w.Hosts()))

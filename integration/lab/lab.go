@@ -38,6 +38,8 @@ type Config struct {
 	AgentBinary, AdmBinary string
 	// AgentEnv is added to the agents' environment.
 	AgentEnv []string
+	// LogLevel is the agents'; "debug" by default.
+	LogLevel string
 	// Profile is the timing profile for Bootstrap; "fast" by default.
 	Profile string
 	// GuestBinary is the program of package integration/lab/guest, statically
@@ -116,6 +118,9 @@ func (cfg *Config) complete() error {
 	}
 	if cfg.Base == "" {
 		cfg.Base = DefaultBase
+	}
+	if cfg.LogLevel == "" {
+		cfg.LogLevel = "debug"
 	}
 	if cfg.Profile == "" {
 		cfg.Profile = "fast"

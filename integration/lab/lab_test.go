@@ -22,7 +22,7 @@ const (
 	takeover = 15 * time.Second
 	// quiet is how long nothing may happen when nothing must happen: well over the
 	// time in which the fast profile would have taken a host's VMs over.
-	quiet = 7 * time.Second
+	quiet = 6 * time.Second
 	// settle is how long a cluster may take to be whole again.
 	settle = 30 * time.Second
 	// bootTime is how long a guest may take from its start to its first beat.
@@ -58,10 +58,11 @@ type world struct {
 	broken bool
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, cfg Config) *world {
 	t.Helper()
-	agent, adm := binaries(t)
-	l := newLab(t, Config{Hosts: 3, AgentBinary: agent, AdmBinary: adm})
+	cfg.Hosts = 3
+	cfg.AgentBinary, cfg.AdmBinary = binaries(t)
+	l := newLab(t, cfg)
 	t.Cleanup(func() {
 		if t.Failed() {
 			showLogs(t, l)
@@ -257,7 +258,7 @@ func (w *world) committed(t *testing.T, h *Host, standing string) {
 }
 
 func TestLab(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, Config{})
 	scenarios := []struct {
 		name string
 		run  func(*testing.T, *world)

@@ -23,7 +23,7 @@ func TestLabRecoveryTime(t *testing.T) {
 		}
 		runs = n
 	}
-	w := newWorld(t)
+	w := newWorld(t, Config{})
 	g := w.guest(t, w.member(t))
 	var times []time.Duration
 	for run := range runs {
