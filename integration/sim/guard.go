@@ -22,6 +22,9 @@ type guard struct {
 	clock *clock
 	host  *embedded.Host
 	late  *rand.Rand
+	// takes is how long after the deadline it gets rid of the VMs: a watchdog and
+	// the reset that follows may take until the hard end.
+	takes time.Duration
 
 	mu          sync.Mutex
 	incarnation uint64
@@ -38,8 +41,8 @@ type process struct {
 	start uint64
 }
 
-func newGuard(c *clock, h *embedded.Host, late *rand.Rand) *guard {
-	return &guard{clock: c, host: h, late: late, covered: map[string]process{}, latest: map[string]int{}, changed: make(chan struct{})}
+func newGuard(c *clock, h *embedded.Host, late *rand.Rand, takes time.Duration) *guard {
+	return &guard{clock: c, host: h, late: late, takes: takes, covered: map[string]process{}, latest: map[string]int{}, changed: make(chan struct{})}
 }
 
 // run is the guard process; it ends with ctx.
@@ -59,7 +62,8 @@ func (g *guard) run(ctx context.Context) {
 				return
 			}
 		case tripped != 0:
-			wait = fencing.Tick
+			wait, clockChanged = g.clock.until(tripped + g.takes)
+			wait = max(wait, fencing.Tick)
 		default:
 			wait, clockChanged = g.clock.until(deadline)
 			if wait <= 1 {
@@ -92,6 +96,10 @@ func (g *guard) look(ctx context.Context) {
 	if g.tripped == 0 {
 		g.tripped = now
 	}
+	if now < g.tripped+g.takes {
+		g.mu.Unlock()
+		return
+	}
 	victims := maps.Clone(g.covered)
 	g.mu.Unlock()
 	left := 0
@@ -101,7 +109,9 @@ func (g *guard) look(ctx context.Context) {
 		g.mu.Unlock()
 		if !gone {
 			kctx, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
+			g.host.SetDelays(embedded.Delays{}) // the delay has been waited for in run
 			gone = g.host.Kill(kctx, uuid) == nil
+			g.host.SetDelays(embedded.Delays{Kill: g.takes})
 			cancel()
 		}
 		g.mu.Lock()

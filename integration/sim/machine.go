@@ -28,6 +28,7 @@ type machine struct {
 	disk      *disk
 	machineID string
 	outsider  bool          // not a member from the start
+	endTakes  time.Duration // see scenario.Host.EndTakes
 	agent     *agentProcess // nil while none runs
 	lives     int           // of agents
 }
@@ -57,7 +58,8 @@ func (m *machine) powerOn() {
 	m.clock.reboot()
 	m.w.net.PowerOn(m.name)
 	m.hyp.PowerOn()
-	m.guard = newGuard(m.clock, m.hyp, m.rng)
+	m.hyp.SetDelays(embedded.Delays{Kill: m.endTakes})
+	m.guard = newGuard(m.clock, m.hyp, m.rng, m.endTakes)
 	ctx, cancel := context.WithCancel(m.w.ctx)
 	m.stopGuard = cancel
 	g := m.guard

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/holdfast-ha/holdfast/cluster/lease"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/integration/sim/scenario"
 )
@@ -41,12 +42,23 @@ type generator struct {
 	newcomer string
 }
 
+// latestEnd is as late as a lawful guard may be: a little before the time that the
+// wait for the end of a lease allows for it.
+func latestEnd() time.Duration {
+	t, _ := lease.Profile("standard")
+	return t.HardEnd() + t.Drain - 200*time.Millisecond
+}
+
 func (g *generator) hosts() {
+	slow := g.r.IntN(2) == 0 // guards that take as long as they may
 	n := []int{3, 3, 3, 4, 5}[g.r.IntN(5)]
 	for i := range n {
 		h := scenario.Host{ID: fmt.Sprintf("h%d", i+1)}
 		if g.r.IntN(2) == 0 {
 			h.ClockRate = 1 + maxRate*(2*g.r.Float64()-1)
+		}
+		if slow {
+			h.EndTakes = scenario.Seconds(latestEnd())
 		}
 		g.s.Hosts = append(g.s.Hosts, h)
 	}

@@ -250,7 +250,7 @@ func (x *watch) leases() {
 		if g.Incarnation != vm.Owner.Incarnation {
 			continue // an older copy's owner: the run is judged by what comes
 		}
-		if now > g.Deadline+leaseGrace {
+		if now > g.Deadline+m.endTakes+leaseGrace {
 			x.w.broken("%s runs on %s %v after the end of its lease", vm.Name, r.Host, now-g.Deadline)
 		}
 	}

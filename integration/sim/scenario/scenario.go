@@ -66,6 +66,9 @@ type Host struct {
 	ClockRate   float64 `json:"clock_rate,omitempty"`
 	FenceDevice string  `json:"fence_device,omitempty"`
 	Voter       *bool   `json:"voter,omitempty"`
+	// EndTakes is how long it takes on this host, from the end of its lease, until
+	// its VMs are gone: at most what the timing allows for (the hard end and the drain).
+	EndTakes Seconds `json:"end_takes,omitempty"`
 	// Member is false for a machine that joins only by an add_host action.
 	Member *bool `json:"member,omitempty"`
 }

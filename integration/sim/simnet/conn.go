@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -21,6 +22,8 @@ type randSource = *rand.Rand
 type segment struct {
 	at time.Time // when it arrives, if nothing is cut by then
 	b  []byte
+	// late: its sender was frozen when it wrote, so it leaves at the thaw.
+	late bool
 }
 
 // pipe is one direction of a connection: bytes sent and not yet read.
@@ -32,12 +35,19 @@ type pipe struct {
 	fin time.Time
 	// rst says that fin is a reset: nothing sent before it is read any more.
 	rst bool
+	// finLate says of fin what late says of a segment.
+	finLate bool
 	// answer says that the reset answers bytes from the other end: they too have to get through.
 	answer bool
 }
 
 func (p *pipe) pending() bool { return len(p.q) > 0 }
 func (p *pipe) drop()         { p.q = nil }
+
+// dropLate takes back what a frozen process would have written.
+func (p *pipe) dropLate() {
+	p.q = slices.DeleteFunc(p.q, func(s segment) bool { return s.late })
+}
 
 // conn is one end of a connection. All its fields but the constant ones are
 // guarded by n.mu.
@@ -98,7 +108,7 @@ func (c *conn) hangUp(err error) {
 	if at.Before(c.out.last) {
 		at = c.out.last
 	}
-	c.out.fin, c.out.rst = at, unread
+	c.out.fin, c.out.rst, c.out.finLate = at, unread, c.s.frozen && !c.s.dead
 	c.peer.wake()
 }
 
@@ -176,7 +186,11 @@ func (c *conn) poll(b []byte) (got int, err error, done bool, wait time.Duration
 		return 0, nil, false, wait
 	}
 	in := c.in
-	ended := !in.fin.IsZero() && !now.Before(in.fin)
+	asleep := c.peer.s.frozen && !c.peer.s.dead
+	ended := !in.fin.IsZero() && !now.Before(in.fin) && !(in.finLate && asleep)
+	if in.pending() && in.q[0].late && asleep {
+		return 0, nil, false, wait
+	}
 	switch {
 	case ended && in.rst:
 		c.abort(os.NewSyscallError("read", syscall.ECONNRESET))
@@ -195,7 +209,7 @@ func (c *conn) poll(b []byte) (got int, err error, done bool, wait time.Duration
 	if in.pending() {
 		until(in.q[0].at)
 	}
-	if !in.fin.IsZero() && in.fin.After(now) {
+	if in.fin.After(now) && !(in.finLate && asleep) {
 		until(in.fin)
 	}
 	return 0, nil, false, wait
@@ -226,23 +240,17 @@ func (c *conn) Read(b []byte) (int, error) {
 	}
 }
 
-// Write implements net.Conn. It waits only while the process is frozen.
+// Write implements net.Conn. It never waits: what a frozen process writes leaves
+// at its thaw. (Callers write under locks, and whoever waits for a lock stops the
+// bubble's clock.)
 func (c *conn) Write(b []byte) (int, error) {
-	for {
-		c.n.mu.Lock()
-		if c.err == nil && c.s.frozen {
-			changed := c.changed
-			c.n.mu.Unlock()
-			<-changed
-			continue
-		}
-		n, err := c.send(b)
-		c.n.mu.Unlock()
-		if err != nil {
-			return 0, c.wrap("write", err)
-		}
-		return n, nil
+	c.n.mu.Lock()
+	n, err := c.send(b)
+	c.n.mu.Unlock()
+	if err != nil {
+		return 0, c.wrap("write", err)
 	}
+	return n, nil
 }
 
 // send queues one segment. Callers hold n.mu.
@@ -271,7 +279,7 @@ func (c *conn) send(b []byte) (int, error) {
 			c.scheduleReset(at.Add(defaultLatency))
 			return len(b), nil
 		}
-		c.out.q = []segment{{at, nil}}
+		c.out.q = []segment{{at: at}}
 		return len(b), nil
 	}
 	if c.peer.err != nil {
@@ -279,7 +287,7 @@ func (c *conn) send(b []byte) (int, error) {
 		c.scheduleReset(at.Add(defaultLatency))
 		return len(b), nil
 	}
-	c.out.q = append(c.out.q, segment{at, append([]byte(nil), b...)})
+	c.out.q = append(c.out.q, segment{at, append([]byte(nil), b...), c.s.frozen})
 	c.peer.wake()
 	return len(b), nil
 }
@@ -306,7 +314,7 @@ func (c *conn) CloseWrite() error {
 	if at.Before(c.out.last) {
 		at = c.out.last
 	}
-	c.out.fin = at
+	c.out.fin, c.out.finLate = at, c.s.frozen
 	c.peer.wake()
 	return nil
 }

@@ -299,12 +299,8 @@ func TestFrozenProcess(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		wrote := make(chan time.Time, 1)
 		read := make(chan time.Time, 1)
-		go func() {
-			_, _ = x.cb.Write([]byte("late"))
-			wrote <- time.Now()
-		}()
+		send(t, x.cb, "late")
 		go func() {
 			_, _ = io.ReadFull(x.cb, make([]byte, 4))
 			read <- time.Now()
@@ -313,9 +309,6 @@ func TestFrozenProcess(t *testing.T) {
 		thaw := time.Now()
 		x.b.Thaw()
 		recv(t, x.ca, "late", time.Second)
-		if at := <-wrote; at.Before(thaw) {
-			t.Errorf("wrote %v before the thaw", thaw.Sub(at))
-		}
 		if at := <-read; at.Before(thaw) {
 			t.Errorf("read %v before the thaw", thaw.Sub(at))
 		}
@@ -325,6 +318,28 @@ func TestFrozenProcess(t *testing.T) {
 			t.Fatal(err)
 		}
 		recv(t, accepted, "hello", time.Second)
+	})
+}
+
+func TestFrozenProcessCloses(t *testing.T) {
+	inBubble(t, func(t *testing.T, x *bench) {
+		send(t, x.cb, "before")
+		x.b.Freeze()
+		_ = x.cb.Close()
+		recv(t, x.ca, "before", time.Second)
+		silent(t, x.ca, time.Minute)
+		x.b.Thaw()
+		if err := ends(t, x.ca, time.Second); err != nil {
+			t.Errorf("connection ended with %v, want EOF", err)
+		}
+	})
+	inBubble(t, func(t *testing.T, x *bench) {
+		x.b.Freeze()
+		send(t, x.cb, "never sent")
+		x.b.Kill()
+		if err := ends(t, x.ca, time.Second); err != nil {
+			t.Errorf("a frozen process was killed; its connection ended with %v, want EOF", err)
+		}
 	})
 }
 

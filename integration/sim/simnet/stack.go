@@ -95,18 +95,23 @@ func (s *Stack) Kill() {
 }
 
 func (n *Network) kill(h *host) {
+	frozen := h.stack.frozen
 	h.stack.dead, h.stack = true, nil
 	h.closeListeners()
 	for c := range n.conns {
 		if c.local.host == h.name {
+			if frozen {
+				c.out.dropLate()
+			}
 			c.hangUp(syscall.ECONNRESET)
 		}
 	}
 	n.wakeAll()
 }
 
-// Freeze stops the process: none of its reads, writes and dials returns until
-// Thaw. Its kernel goes on: peers can still connect and send.
+// Freeze stops the process: none of its reads, accepts and dials returns until
+// Thaw, and what it writes leaves only then. Its kernel goes on: peers can still
+// connect and send.
 func (s *Stack) Freeze() { s.setFrozen(true) }
 
 // Thaw undoes Freeze.
