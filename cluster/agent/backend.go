@@ -291,6 +291,24 @@ func (a *Agent) Begin(ctx context.Context, r api.BeginRequest) (api.BeginReply, 
 	return m.master.Begin(ctx, r)
 }
 
+// Claim implements api.Backend.
+func (a *Agent) Claim(ctx context.Context, r api.ClaimRequest) error {
+	m, err := a.current()
+	if err != nil {
+		return err
+	}
+	return m.master.Claim(ctx, r)
+}
+
+// AdmitStart implements api.Backend.
+func (a *Agent) AdmitStart(ctx context.Context, r api.AdmitRequest) error {
+	m, err := a.current()
+	if err != nil {
+		return nil //nolint:nilerr // a host that is no member protects nothing
+	}
+	return m.host.Admit(ctx, r.UUID)
+}
+
 // Admit implements api.Backend: it signs a new host's certificate and makes it a
 // member. The token is used up by the same command that adds the host.
 func (a *Agent) Admit(ctx context.Context, r api.JoinRequest) (api.JoinReply, error) {

@@ -344,6 +344,18 @@ func (t toMaster) Heartbeat(ctx context.Context, network string, hb api.Heartbea
 	}
 }
 
+func (t toMaster) Claim(ctx context.Context, r api.ClaimRequest) error {
+	switch leader := t.m.node.Leader(); leader {
+	case "":
+		return api.ErrNoMaster
+	case r.Host:
+		return t.m.master.Claim(ctx, r)
+	default:
+		_, err := api.NewPeerClient(t.m.any, leader).Claim(ctx, r)
+		return err
+	}
+}
+
 func (t toMaster) Begin(ctx context.Context, r api.BeginRequest) (api.BeginReply, error) {
 	switch leader := t.m.node.Leader(); leader {
 	case "":

@@ -82,6 +82,13 @@ func (d *Directory) Record() (host.Record, error) {
 	return r, err
 }
 
+// Remembered lists, without an agent, the VMs that the host with this data
+// directory knows to be protected, by UUID.
+func Remembered(dir string) ([]string, error) {
+	r, err := (&Directory{dir: dir}).Record()
+	return r.Known, err
+}
+
 // SaveRecord implements Store.
 func (d *Directory) SaveRecord(r host.Record) error { return d.write("host.json", r) }
 

@@ -111,4 +111,8 @@ type Backend interface {
 	Heartbeat(ctx context.Context, hb Heartbeat) (HeartbeatReply, error)
 	Begin(ctx context.Context, r BeginRequest) (BeginReply, error)
 	Admit(ctx context.Context, r JoinRequest) (JoinReply, error)
+	// Claim gives an unowned VM to the host on which a person is about to start it. *master*
+	Claim(ctx context.Context, r ClaimRequest) error
+	// AdmitStart says whether a VM may be started on this host now; nil is yes. Local socket only.
+	AdmitStart(ctx context.Context, r AdmitRequest) error
 }

@@ -133,6 +133,16 @@ func (c *Client) Admit(ctx context.Context, r JoinRequest) (*JoinReply, error) {
 	return change[JoinReply](ctx, c, http.MethodPost, "/v1/join", r)
 }
 
+// Claim asks the master for an unowned VM that a person is about to start on the calling host.
+func (c *Client) Claim(ctx context.Context, r ClaimRequest) (*Done, error) {
+	return change[Done](ctx, c, http.MethodPost, "/v1/agent/claim", r)
+}
+
+// AdmitStart asks the agent of this host whether a VM may be started here now.
+func (c *Client) AdmitStart(ctx context.Context, r AdmitRequest) (*Done, error) {
+	return change[Done](ctx, c, http.MethodPost, "/v1/local/admit", r)
+}
+
 func ask[T any](ctx context.Context, c *Client, path string) (*T, error) {
 	var out T
 	if err := c.get(ctx, path, nil, &out); err != nil {

@@ -248,6 +248,31 @@ func (s *Server) begin(ctx context.Context, c *call) (any, error) {
 	return s.backend.Begin(ctx, r)
 }
 
+func (s *Server) claim(ctx context.Context, c *call) (any, error) {
+	var r ClaimRequest
+	if err := c.decodeLoose(&r); err != nil {
+		return nil, err
+	}
+	if err := sameHost(c, r.Host); err != nil {
+		return nil, err
+	}
+	if err := s.backend.Claim(ctx, r); err != nil {
+		return nil, err
+	}
+	return &Done{Schema: Schema, Done: "VM " + r.UUID + " may be started on " + r.Host}, nil
+}
+
+func (s *Server) admitStart(ctx context.Context, c *call) (any, error) {
+	var r AdmitRequest
+	if err := c.decode(&r); err != nil {
+		return nil, err
+	}
+	if err := s.backend.AdmitStart(ctx, r); err != nil {
+		return nil, err
+	}
+	return &Done{Schema: Schema, Done: "VM " + r.Name + " may be started here"}, nil
+}
+
 // sameHost: a host speaks for itself alone, or it could keep a dead one's lease alive.
 func sameHost(c *call, claimed string) error {
 	if claimed != c.host {

@@ -107,6 +107,23 @@ type BeginReply struct {
 	Commit      uint64 `json:"commit"`
 }
 
+// ClaimRequest asks the master to give a protected VM that nobody owns to a host
+// on which a person is about to start it.
+type ClaimRequest struct {
+	Host        string `json:"host"`
+	Incarnation uint64 `json:"incarnation"`
+	UUID        string `json:"uuid"`
+	Generation  uint64 `json:"generation"` // that the host saw (compare-and-set)
+}
+
+// AdmitRequest is what the hypervisor's hook asks the agent of its own host.
+type AdmitRequest struct {
+	UUID string `json:"uuid"`
+	Name string `json:"name"`
+	// Operation is the hypervisor's word for it, such as "prepare" or "migrate".
+	Operation string `json:"operation"`
+}
+
 // JoinRequest is what a new host sends with its token; it has no certificate yet.
 type JoinRequest struct {
 	TokenID string `json:"token_id"`

@@ -21,6 +21,7 @@ func (s *Server) Local() http.Handler {
 	mux := http.NewServeMux()
 	s.routes(mux, s.identifyLocal)
 	mux.Handle("POST /v1/cluster/bootstrap", s.serve(s.identifyLocal, bodyPolicy, memberTimeout, s.here(s.bootstrap)))
+	mux.Handle("POST /v1/local/admit", s.serve(s.identifyLocal, bodySmall, admitTimeout, s.here(s.admitStart)))
 	mux.Handle("POST /v1/cluster/join", s.serve(s.identifyLocal, bodySmall, memberTimeout, s.here(s.join)))
 	return mux
 }
@@ -32,6 +33,7 @@ func (s *Server) Peers() http.Handler {
 	s.routes(mux, s.identifyMember)
 	mux.Handle("POST /v1/agent/heartbeat", s.serve(s.identifyHost, bodyHeartbeat, readTimeout, s.here(s.heartbeat)))
 	mux.Handle("POST /v1/agent/begin", s.serve(s.identifyHost, bodySmall, writeTimeout, s.here(s.begin)))
+	mux.Handle("POST /v1/agent/claim", s.serve(s.identifyHost, bodySmall, writeTimeout, s.here(s.claim)))
 	mux.Handle("POST /v1/join", s.serve(identifyNobody, bodySmall, memberTimeout, s.here(s.admit)))
 	return mux
 }

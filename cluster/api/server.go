@@ -19,6 +19,8 @@ import (
 const (
 	// readTimeout bounds a question, forwarding included.
 	readTimeout = 10 * time.Second
+	// admitTimeout bounds the answer to the hypervisor's hook: a person waits at `virsh start`.
+	admitTimeout = 2 * time.Second
 	// writeTimeout bounds a change: proposing, committing, and what it waits for.
 	writeTimeout = 30 * time.Second
 	// memberTimeout bounds the few changes that move data or elect somebody: bootstrap, join, leave, transfer.

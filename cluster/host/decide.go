@@ -27,16 +27,24 @@ type Input struct {
 	// Domains is the hypervisor's present list; Listed is false when it does not answer.
 	Domains []vmm.Domain
 	Listed  bool
-	// Busy are the VMs with a start or an ending under way, by UUID.
+	// Busy are the VMs with a start or an ending under way, by UUID, or with one whose result has not been seen yet.
 	Busy map[string]bool
+	// Unproven are those among them whose ending was tried and not proven: it may be tried again.
+	Unproven map[string]bool
+	// Killed are VMs that this agent ended itself and that have not run here since, with the reason.
+	Killed map[string]string
+	// Ran are the generations that this agent let run, by UUID.
+	Ran map[string]uint64
 	// Failed are starts that failed and are not committed yet, by UUID.
 	Failed map[string]StartFailure
 	// Foreign is since when a VM of another's has been seen running here under this lease, by UUID.
 	Foreign map[string]time.Duration
 	// Stopping is since when a VM that shall stop has been asked to, by UUID.
 	Stopping map[string]time.Duration
-	// Covered are the processes that the guard kills, by VM UUID.
+	// Covered are the VMs whose process the guard kills, by UUID; false: the process that it knows is not the present one.
 	Covered map[string]bool
+	// Claimed is when a person's start of a VM here was admitted, by UUID.
+	Claimed map[string]time.Duration
 	// Draining says that the host is being shut down: it gives everything back.
 	Draining bool
 }
@@ -47,6 +55,8 @@ type StartFailure struct {
 	Detail     string
 	// Released says that nothing was tried, because the lease left too little.
 	Released bool
+	// Running says that it has a process already, which was not created for this generation.
+	Running bool
 }
 
 // Plan is what a round comes to. Its parts are independent of one another.
@@ -63,6 +73,8 @@ type Plan struct {
 	Kill map[string]string
 	// Shutdown are VMs to ask to shut down.
 	Shutdown []string
+	// Resume are VMs whose process was created for an order and never let run: the agent was restarted in between.
+	Resume []string
 	// Start are the orders to carry out.
 	Start []Order
 	// Cover are VMs that run and that the guard does not cover yet.
@@ -165,11 +177,13 @@ func known(in Input) []string {
 func end(in Input, known []string, domains map[string]vmm.Domain, kill map[string]string) bool {
 	clear := len(in.Busy) == 0
 	for _, uuid := range known {
-		if in.Busy[uuid] {
+		if in.Busy[uuid] && !in.Unproven[uuid] {
 			continue
 		}
 		d, defined := domains[uuid]
 		switch {
+		case in.Unproven[uuid]:
+			kill[uuid], clear = "the lease has ended and it could not be proven yet that it is gone", false
 		case !in.Listed:
 			kill[uuid], clear = "the lease has ended and the hypervisor does not say what runs", false
 		case defined && d.State != vmm.Stopped:
@@ -201,6 +215,8 @@ func running(in Input, vm *fsm.VM, d vmm.Domain, p *Plan) {
 		}
 		if vm.Intent == fsm.IntentStop || in.Draining {
 			p.stop(in, vm.UUID)
+		} else if halfStarted(in, vm, d) {
+			p.Resume = append(p.Resume, vm.UUID)
 		}
 	case sighted && in.Covered[vm.UUID] && in.Record.knows(vm.UUID):
 		if in.Record.Executed[vm.UUID] < vm.Sighting.Generation {
@@ -224,6 +240,15 @@ func running(in Input, vm *fsm.VM, d vmm.Domain, p *Plan) {
 	}
 }
 
+// halfStarted reports whether the VM, which this life of the host owns, has a
+// process that was never let run, and may be let run now: what a start does last.
+func halfStarted(in Input, vm *fsm.VM, d vmm.Domain) bool {
+	g := vm.Owner.Generation
+	f, failed := in.Failed[vm.UUID]
+	return vm.Owner.Phase == fsm.PhaseOrdered && d.State == vmm.Paused && d.Reason != vmm.ReasonIOError &&
+		!(failed && f.Generation == g) && in.Record.Executed[vm.UUID] >= g && in.Covered[vm.UUID] && in.Lease.MayStart(in.Now, in.Timing)
+}
+
 func (p *Plan) stop(in Input, uuid string) {
 	since, asked := in.Stopping[uuid]
 	switch {
@@ -241,6 +266,13 @@ func (p *Plan) stop(in Input, uuid string) {
 // stopped decides about a protected VM that has no process here, under a held lease.
 func stopped(in Input, vm *fsm.VM, d vmm.Domain, defined bool, p *Plan) {
 	if g := vm.Sighting; g != nil && g.Host == in.Self {
+		if at, ok := in.Claimed[vm.UUID]; ok && in.Now-at < claimPatience {
+			return // it is being started by hand
+		}
+		if why := in.Killed[vm.UUID]; why != "" {
+			p.report(vm.UUID, g.Generation, fsm.OutcomeReleased, vm.Name+" was ended here: "+why)
+			return
+		}
 		o, detail := ending(vm, d, defined)
 		p.report(vm.UUID, g.Generation, o, detail)
 		return
@@ -275,7 +307,7 @@ func stopped(in Input, vm *fsm.VM, d vmm.Domain, defined bool, p *Plan) {
 		p.report(vm.UUID, g, fsm.OutcomeReleased, in.Self+" is being shut down")
 		return
 	}
-	if vm.Owner.Phase == fsm.PhaseOrdered && (!defined || d.Reason == vmm.ReasonUnknown || d.Reason == vmm.ReasonFailed) {
+	if vm.Owner.Phase == fsm.PhaseOrdered && in.Ran[vm.UUID] != g { // why it stopped is of an earlier time then
 		p.report(vm.UUID, g, fsm.OutcomeStartFailed, "the agent was restarted while it was being started")
 		return
 	}

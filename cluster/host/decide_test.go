@@ -47,7 +47,7 @@ func scene(t testing.TB) Input {
 			},
 			VMs: map[string]*fsm.VM{web: {UUID: web, Name: "web", XML: []byte("packed"), Intent: fsm.IntentRun, Generation: 7}},
 		},
-		Busy: map[string]bool{}, Failed: map[string]StartFailure{}, Foreign: map[string]time.Duration{},
+		Busy: map[string]bool{}, Unproven: map[string]bool{}, Killed: map[string]string{}, Ran: map[string]uint64{}, Failed: map[string]StartFailure{}, Foreign: map[string]time.Duration{},
 		Stopping: map[string]time.Duration{}, Covered: map[string]bool{},
 	}
 }
@@ -74,6 +74,13 @@ func (in *Input) ours() {
 	in.see(vmm.Running, "")
 	in.Record.Executed[web] = 7
 	in.Covered[web] = true
+}
+
+// half is a VM whose order was carried out as far as a process whose processors stand still.
+func (in *Input) half() {
+	in.ours()
+	in.vm().Owner.Phase = fsm.PhaseOrdered
+	in.Domains[0].State, in.Domains[0].Reason = vmm.Paused, vmm.ReasonUser
 }
 
 // ended is the VM of ours after its process has gone for that reason.
@@ -176,6 +183,45 @@ func TestDecideUnderALease(t *testing.T) {
 			in.own("a", 3, fsm.PhaseOrdered)
 			in.Record.Executed[web] = 7
 		}, Plan{Outcomes: outcome(fsm.OutcomeStartFailed, "the agent was restarted while it was being started")}},
+		{"such a start of a VM that was powered off here before", func(in *Input) {
+			in.own("a", 3, fsm.PhaseOrdered)
+			in.see(vmm.Stopped, vmm.ReasonDestroyed)
+			in.Record.Executed[web], in.Ran[web] = 7, 6
+		}, Plan{Outcomes: outcome(fsm.OutcomeStartFailed, "the agent was restarted while it was being started")}},
+		{"a start that worked, and it was powered off before anybody knew", func(in *Input) {
+			in.own("a", 3, fsm.PhaseOrdered)
+			in.see(vmm.Stopped, vmm.ReasonDestroyed)
+			in.Record.Executed[web], in.Ran[web] = 7, 7
+		}, Plan{Outcomes: outcome(fsm.OutcomeStopped, "web was powered off by a person")}},
+		{"a start that an agent before this one did not finish left a process", func(in *Input) { in.half() }, Plan{Resume: []string{web}}},
+		{"such a process is not covered yet", func(in *Input) {
+			in.half()
+			delete(in.Covered, web)
+		}, Plan{Cover: []vmm.Domain{{UUID: web, Name: "web", State: vmm.Paused, Reason: vmm.ReasonUser, Persistent: true, PID: 1001, StartTime: 5}}}},
+		{"such a process, and the record does not know of the order", func(in *Input) {
+			in.half()
+			in.Record.Executed[web] = 6
+		}, Plan{Raise: map[string]uint64{web: 7}}},
+		{"such a process with less than the margin left", func(in *Input) {
+			in.half()
+			in.Lease.End = at + in.Timing.StartMargin() - 1
+		}, Plan{}},
+		{"such a process of a start that failed", func(in *Input) {
+			in.half()
+			in.Failed[web] = StartFailure{Generation: 7}
+		}, Plan{}},
+		{"such a process, and a person wants it stopped", func(in *Input) {
+			in.half()
+			in.vm().Intent = fsm.IntentStop
+		}, Plan{Shutdown: []string{web}, Stopping: map[string]time.Duration{web: at}}},
+		{"such a process after it has run", func(in *Input) {
+			in.half()
+			in.vm().Owner.Phase = fsm.PhaseRunning
+		}, Plan{}},
+		{"such a process of another host's VM", func(in *Input) {
+			in.half()
+			in.own("b", 2, fsm.PhaseOrdered)
+		}, Plan{Foreign: map[string]time.Duration{web: at}}},
 
 		{"it runs as ordered and the master does not know yet", func(in *Input) {
 			in.ours()
@@ -185,6 +231,10 @@ func TestDecideUnderALease(t *testing.T) {
 		{"it runs and the guard does not cover it", func(in *Input) {
 			in.ours()
 			delete(in.Covered, web)
+		}, Plan{Cover: []vmm.Domain{process(1001, 5)}}},
+		{"it runs and the guard covers an earlier process of it", func(in *Input) {
+			in.ours()
+			in.Covered[web] = false
 		}, Plan{Cover: []vmm.Domain{process(1001, 5)}}},
 		{"it runs and the record does not say so", func(in *Input) {
 			in.ours()
@@ -281,12 +331,21 @@ func TestDecideUnderALease(t *testing.T) {
 			in.vm().Sighting = &fsm.Sighting{Host: "a", Generation: 7}
 			in.see(vmm.Stopped, vmm.ReasonShutdown)
 		}, Plan{Outcomes: outcome(fsm.OutcomeStopped, "web was shut down")}},
+		{"sighted here, and it has been ended since, because a lease was over", func(in *Input) {
+			in.vm().Sighting = &fsm.Sighting{Host: "a", Generation: 7}
+			in.see(vmm.Stopped, vmm.ReasonDestroyed)
+			in.Killed[web] = "the lease has ended"
+		}, Plan{Outcomes: outcome(fsm.OutcomeReleased, "web was ended here: the lease has ended")}},
 		{"sighted elsewhere", func(in *Input) {
 			in.vm().Sighting = &fsm.Sighting{Host: "b", Generation: 7}
 			in.see(vmm.Stopped, vmm.ReasonShutdown)
 		}, Plan{}},
 
 		{"the guard covers one that is protected no more", func(in *Input) { in.Covered[stray] = true }, Plan{Uncover: []string{stray}}},
+		{"the guard covers one that is protected no more, an agent before this one had it", func(in *Input) {
+			in.Domains = []vmm.Domain{{UUID: stray, Name: "stray", State: vmm.Running, PID: 7}}
+			in.Covered[stray] = false
+		}, Plan{Uncover: []string{stray}}},
 		{"the guard covers one that ran when the hypervisor last answered", func(in *Input) {
 			in.Covered[web] = true
 			in.Listed = false
@@ -356,6 +415,15 @@ func TestDecideAfterTheLease(t *testing.T) {
 			in.ours()
 			in.Busy[web] = true
 		}, Plan{}},
+		{"a job could not prove that it is gone", func(in *Input) {
+			in.ours()
+			in.Listed = false
+			in.Busy[web], in.Unproven[web] = true, true
+		}, Plan{Kill: map[string]string{web: "the lease has ended and it could not be proven yet that it is gone"}}},
+		{"a job could not prove that it is gone, and a list of before it says so", func(in *Input) {
+			in.ended(vmm.ReasonDestroyed)
+			in.Busy[web], in.Unproven[web] = true, true
+		}, Plan{Kill: map[string]string{web: "the lease has ended and it could not be proven yet that it is gone"}}},
 		{"a job of another VM is under way", func(in *Input) { in.Busy[stray] = true }, Plan{}},
 		{"the hypervisor does not list", func(in *Input) { in.Listed = false },
 			Plan{Kill: map[string]string{web: "the lease has ended and the hypervisor does not say what runs"}}},

@@ -40,6 +40,8 @@ type Master interface {
 	Heartbeat(ctx context.Context, network string, hb api.Heartbeat) (api.HeartbeatReply, error)
 	// Begin asks for a new incarnation, over any network.
 	Begin(ctx context.Context, r api.BeginRequest) (api.BeginReply, error)
+	// Claim asks for a VM that nobody owns, over any network.
+	Claim(ctx context.Context, r api.ClaimRequest) error
 }
 
 // Config is what a Host is made of. All fields are needed.
@@ -85,6 +87,10 @@ type Host struct {
 	busy      map[string]bool   // a job is under way
 	settle    map[string]uint64 // a job has ended; count on the VM's state from this listing on
 	failed    map[string]StartFailure
+	unproven  map[string]bool        // a job tried to end it and could not prove that it is gone
+	killed    map[string]string      // ended by a job, and not seen running since: why
+	ran       map[string]uint64      // generation that a start job let run
+	covers    map[string]vmm.Process // which process of a VM this agent had the guard cover
 	foreign   map[string]time.Duration
 	stopping  map[string]time.Duration
 	starts    int // start jobs under way
@@ -96,10 +102,11 @@ type Host struct {
 	seen      uint64 // report that the master has, as of the answer to heartbeat seenSeq
 	seenSeq   uint64
 	fetching  bool
-	defs      map[string]string // definitions that the master asked for
-	beatNow   bool              // something that cannot wait for the next interval
-	draining  bool              // the host is being shut down
-	beatErr   error             // why the last heartbeat that failed did; nil since one was answered
+	defs      map[string]string        // definitions that the master asked for
+	beatNow   bool                     // something that cannot wait for the next interval
+	claimed   map[string]time.Duration // when a person's start of an unowned VM was admitted, by UUID
+	draining  bool                     // the host is being shut down
+	beatErr   error                    // why the last heartbeat that failed did; nil since one was answered
 
 	results chan func() // what goroutines bring back, run by Run
 	wg      sync.WaitGroup
@@ -131,7 +138,8 @@ const maxStarts = 4
 // incarnation is taken up again, so that a restarted agent stops nothing (O4);
 // where it does not, that life is over.
 func New(cfg Config) *Host {
-	h := &Host{cfg: cfg, record: cfg.Record.clone(), busy: map[string]bool{}, settle: map[string]uint64{}, failed: map[string]StartFailure{},
+	h := &Host{cfg: cfg, record: cfg.Record.clone(), busy: map[string]bool{}, settle: map[string]uint64{}, failed: map[string]StartFailure{}, claimed: map[string]time.Duration{},
+		unproven: map[string]bool{}, killed: map[string]string{}, ran: map[string]uint64{}, covers: map[string]vmm.Process{},
 		sent: map[uint64]time.Duration{}, inFlight: map[string]int{}, results: make(chan func()), wake: make(chan struct{}, 1), listDue: true, defs: map[string]string{}}
 	g := cfg.Guard.Status()
 	switch {
@@ -265,6 +273,9 @@ func (h *Host) round(ctx context.Context) {
 	for _, uuid := range p.Shutdown {
 		h.shutdown(ctx, uuid)
 	}
+	for _, uuid := range p.Resume {
+		h.resume(ctx, uuid)
+	}
 	for _, uuid := range p.AutostartOff {
 		h.autostartOff(ctx, uuid)
 	}
@@ -285,7 +296,7 @@ func (h *Host) gather() Input {
 		Now: now, Self: h.cfg.Name, Timing: h.cfg.Timing, Lease: h.lease, Record: h.record, State: s,
 		Trusted: h.trustFrom != 0 && index >= h.trustFrom,
 		Domains: h.list.domains, Listed: h.list.no != 0 && h.list.err == nil,
-		Busy: map[string]bool{}, Failed: h.failed, Foreign: h.foreign, Stopping: h.stopping, Covered: map[string]bool{}, Draining: h.draining,
+		Busy: map[string]bool{}, Unproven: map[string]bool{}, Killed: h.killed, Ran: h.ran, Failed: h.failed, Foreign: h.foreign, Stopping: h.stopping, Covered: map[string]bool{}, Draining: h.draining, Claimed: h.claimed,
 	}
 	if h.lease.Incarnation != 0 {
 		g := h.cfg.Guard.Status()
@@ -298,12 +309,25 @@ func (h *Host) gather() Input {
 	for uuid, no := range h.settle {
 		if h.list.err == nil && h.list.no >= no {
 			delete(h.settle, uuid)
+			delete(h.unproven, uuid)
 		} else {
 			in.Busy[uuid] = true
+			in.Unproven[uuid] = h.unproven[uuid] && !h.busy[uuid]
 		}
 	}
+	processes := map[string]vmm.Process{}
+	for _, d := range h.list.domains {
+		if d.State != vmm.Stopped {
+			processes[d.UUID] = vmm.Process{PID: d.PID, StartTime: d.StartTime}
+			if !in.Busy[d.UUID] {
+				delete(h.killed, d.UUID)
+			}
+		}
+	}
+	// What counts is the process: that of a VM which was stopped and started by hand is another one.
 	for _, uuid := range h.cfg.Guard.Covered() {
-		in.Covered[uuid] = true
+		p, runs := processes[uuid]
+		in.Covered[uuid] = !runs || p == h.covers[uuid]
 	}
 	return in
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/holdfast-ha/holdfast/cluster/lease"
 	"github.com/holdfast-ha/holdfast/fencing"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/vmm"
@@ -42,20 +43,48 @@ func (h *Host) start(ctx context.Context, o Order) {
 	l, t := h.lease, h.cfg.Timing
 	h.cfg.Log.Info("starting VM", "vm", o.Name, "generation", o.Generation, "reason", o.Why)
 	h.job(ctx, o.UUID, func(ctx context.Context) func() {
-		fail := h.tryStart(ctx, o, func() bool {
-			// The deadline that counts is the guard's: it may have been extended meanwhile, never revived.
-			g := h.cfg.Guard.Status()
-			return g.Incarnation == l.Incarnation && g.Tripped == 0 && h.cfg.Now()+t.StartMargin() <= g.Deadline
-		})
+		fail := h.tryStart(ctx, o, func() bool { return h.permits(l, t) })
 		return func() {
 			h.starts--
-			if fail != nil {
-				h.cfg.Log.Warn("VM was not started", "vm", o.Name, "generation", o.Generation, "error", fail.Detail)
-				h.failed[o.UUID] = *fail
-			} else {
+			if fail == nil {
 				delete(h.failed, o.UUID)
+				h.ran[o.UUID] = o.Generation
+				return
+			}
+			h.cfg.Log.Warn("VM was not started", "vm", o.Name, "generation", o.Generation, "error", fail.Detail)
+			if !fail.Running {
+				h.failed[o.UUID] = *fail
 			}
 		}
+	})
+}
+
+// permits reports whether the lease under which something was begun still leaves the margin. The
+// deadline that counts is the guard's: it may have been extended meanwhile, never revived.
+func (h *Host) permits(l lease.Lease, t lease.Timing) bool {
+	g := h.cfg.Guard.Status()
+	return g.Incarnation == l.Incarnation && g.Tripped == 0 && h.cfg.Now()+t.StartMargin() <= g.Deadline
+}
+
+// resume lets a VM run whose process the guard covers and that was created for
+// an order which the agent before this one did not finish.
+func (h *Host) resume(ctx context.Context, uuid string) {
+	if h.busy[uuid] {
+		return
+	}
+	l, t := h.lease, h.cfg.Timing
+	h.cfg.Log.Info("finishing the start of VM", "vm", uuid)
+	h.job(ctx, uuid, func(ctx context.Context) func() {
+		if err := h.cfg.Gate(ctx); err != nil || !h.permits(l, t) {
+			return nil
+		}
+		cctx, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		if err := h.cfg.Hypervisor.Resume(cctx, uuid); err != nil {
+			h.cfg.Log.Warn("cannot finish the start of VM", "vm", uuid, "error", err)
+			h.pause(ctx, time.Second)
+		}
+		return nil
 	})
 }
 
@@ -75,6 +104,9 @@ func (h *Host) tryStart(ctx context.Context, o Order, permitted func() bool) *St
 	sctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	p, err := h.cfg.Hypervisor.StartPaused(sctx, xml)
+	if errors.Is(err, vmm.ErrRunning) && !errors.Is(err, vmm.ErrNotProven) {
+		return &StartFailure{Generation: o.Generation, Detail: err.Error(), Running: true} // not ours to end: the next round takes it as it is
+	}
 	if err != nil {
 		h.undo(ctx, o.UUID)
 		return failed("%v", err)
@@ -123,11 +155,14 @@ func (h *Host) kill(ctx context.Context, uuid, why string) {
 		err := h.cfg.Hypervisor.Kill(kctx, uuid)
 		if err == nil || errors.Is(err, vmm.ErrNoDomain) {
 			h.cfg.Guard.Uncover(uuid)
-			return nil
+			return func() {
+				delete(h.unproven, uuid)
+				h.killed[uuid] = why
+			}
 		}
 		h.cfg.Log.Error("cannot stop VM; trying again", "vm", uuid, "error", err)
 		h.pause(ctx, 200*time.Millisecond)
-		return nil
+		return func() { h.unproven[uuid] = true }
 	})
 }
 
@@ -140,6 +175,7 @@ func (h *Host) cover(ctx context.Context, d vmm.Domain) {
 	case err != nil:
 		h.cfg.Log.Error("the guard does not cover VM", "vm", d.Name, "error", err)
 	default:
+		h.covers[d.UUID] = vmm.Process{PID: d.PID, StartTime: d.StartTime}
 		h.nudge()
 	}
 }

@@ -98,6 +98,19 @@ func (m *Master) Begin(ctx context.Context, r api.BeginRequest) (api.BeginReply,
 	return api.BeginReply{Incarnation: inc, Commit: index}, nil
 }
 
+// Claim gives a VM that nobody owns to the host on which a person is about to
+// start it. Of two hosts that ask, the state machine lets one have it.
+func (m *Master) Claim(ctx context.Context, r api.ClaimRequest) error {
+	m.mu.Lock()
+	o := m.office
+	m.mu.Unlock()
+	if o == nil {
+		return api.ErrNotMaster
+	}
+	_, err := m.cfg.Log.Propose(ctx, &fsm.Adopt{Meta: m.meta(), Epoch: o.epoch, UUID: r.UUID, Previous: r.Generation, Host: r.Host, Incarnation: r.Incarnation})
+	return err
+}
+
 // protectTimeout is how long a person waits for a VM's host to confirm.
 const protectTimeout = 15 * time.Second
 

@@ -36,6 +36,12 @@ func main() {
 			}, overrideFlags()...),
 			Action: func(c *cli.Context) error { return runAgent(c.Context, c) },
 		}, {
+			Name:      "hook",
+			Usage:     "libvirt's qemu hook: ask the agent whether a VM may start on this host",
+			ArgsUsage: "NAME OPERATION SUB-OPERATION EXTRA",
+			Flags:     []cli.Flag{&cli.StringFlag{Name: "config", Value: "/etc/haagent", Usage: "configuration `FILE` or directory of the agent"}},
+			Action:    runHook,
+		}, {
 			Name:  "guard",
 			Usage: "end the protected VMs when the lease in the shared memory ends",
 			Flags: []cli.Flag{&cli.StringFlag{Name: "state", Value: defaultGuard, Usage: "shared memory `FILE`, on a tmpfs"}},

@@ -204,6 +204,12 @@ func (b *Backend) Heartbeat(ctx context.Context, hb api.Heartbeat) (api.Heartbea
 	return api.HeartbeatReply{Acknowledged: true, Seq: hb.Seq, Run: hb.Run, Incarnation: hb.Incarnation}, nil
 }
 
+// Claim implements api.Backend.
+func (b *Backend) Claim(context.Context, api.ClaimRequest) error { return nil }
+
+// AdmitStart implements api.Backend: every start is admitted.
+func (b *Backend) AdmitStart(context.Context, api.AdmitRequest) error { return nil }
+
 // Begin implements api.Backend.
 func (b *Backend) Begin(ctx context.Context, r api.BeginRequest) (api.BeginReply, error) {
 	return api.BeginReply{Incarnation: r.Previous + 1}, b.do(ctx, "begin %s after %d", r.Host, r.Previous)

@@ -1,0 +1,92 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/fsm"
+)
+
+// claimPatience is how long a start that a person was allowed may take to show,
+// before the host says that nothing came of it.
+const claimPatience = 15 * time.Second
+
+// admission is the answer to somebody who is about to start a VM here.
+type admission int
+
+const (
+	refused admission = iota
+	allowed
+	mustClaim // nobody owns it: the master has to give it to this host first
+)
+
+// Admit is asked by the hypervisor before any VM is started here, or comes here
+// by migration, by whomever. It returns nil if the VM may run here now, and
+// otherwise says who may run it. A protected VM that nobody owns is claimed from
+// the master first, so that of two starts on two hosts one is refused.
+func (h *Host) Admit(ctx context.Context, uuid string) error {
+	type verdict struct {
+		is     admission
+		why    string
+		claim  api.ClaimRequest
+		vmName string
+	}
+	answer := make(chan verdict, 1)
+	h.bring(ctx, func() {
+		in := h.gather()
+		is, why := admit(in, uuid)
+		v := verdict{is: is, why: why}
+		if is == mustClaim {
+			vm := in.State.VMs[uuid]
+			v.vmName = vm.Name
+			v.claim = api.ClaimRequest{Host: h.cfg.Name, Incarnation: h.lease.Incarnation, UUID: uuid, Generation: vm.Generation}
+			h.claimed[uuid] = in.Now
+		}
+		answer <- v
+	})
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("the agent does not answer: %w", ctx.Err())
+	case v := <-answer:
+		switch v.is {
+		case allowed:
+			return nil
+		case mustClaim:
+			if err := h.cfg.Master.Claim(ctx, v.claim); err != nil {
+				return fmt.Errorf("%s is protected, and the master did not give it to this host: %w", v.vmName, err)
+			}
+			return nil
+		}
+		return fmt.Errorf("%w: %s", api.ErrRefused, v.why)
+	}
+}
+
+// admit decides by what this host knows.
+func admit(in Input, uuid string) (admission, string) {
+	if !in.Trusted || in.State == nil {
+		if in.Record.knows(uuid) {
+			return refused, "it is protected, and this host does not know yet who owns it: the agent has heard from no master since it started"
+		}
+		return allowed, ""
+	}
+	vm := in.State.VMs[uuid]
+	switch {
+	case vm == nil:
+		return allowed, ""
+	case !in.Lease.Held(in.Now) || in.Expired || in.Record.Over:
+		return refused, fmt.Sprintf("%s is protected, and this host has no lease to run protected VMs", vm.Name)
+	case mine(in, vm):
+		return allowed, ""
+	case vm.Owner != nil:
+		return refused, fmt.Sprintf("%s is protected and owned by %s (generation %d): it may run there alone", vm.Name, vm.Owner.Host, vm.Owner.Generation)
+	case vm.Sighting != nil && vm.Sighting.Host != in.Self:
+		return refused, fmt.Sprintf("%s is protected and was seen running on %s", vm.Name, vm.Sighting.Host)
+	case vm.Sighting != nil:
+		return allowed, ""
+	case vm.Intent == fsm.IntentRun:
+		return refused, fmt.Sprintf("%s is protected and about to be started by Holdfast (%s): see `haadm explain vm %s`", vm.Name, vm.Waiting, vm.Name)
+	}
+	return mustClaim, ""
+}
