@@ -240,20 +240,60 @@ func (c *DeclareDead) apply(s *State) (any, *Refusal) {
 	if r := s.liveHost(c.Host, c.Incarnation); r != nil {
 		return nil, r
 	}
-	h := s.editHost(c.Host)
-	h.Status, h.Since, h.Verdict, h.Evidence = HostDead, c.At, "dead", c.Evidence
+	return s.bury(c.Meta, c.Host, c.Heard, c.Evidence, c.Text), nil
+}
+
+// bury ends the present incarnation of a live host and returns how many VMs it owned.
+func (s *State) bury(m Meta, host string, heard time.Time, ev []Evidence, text string) int {
+	h := s.editHost(host)
+	h.Status, h.Since, h.Verdict, h.Evidence = HostDead, m.At, "dead", ev
 	owned := s.Owned(h.Name, h.Incarnation)
-	id := s.emit(c.Meta, Event{Type: EventHostDead, Severity: Critical, Host: c.Host, Text: c.Text, Evidence: c.Evidence, Cause: s.suspicion(c.Host)})
+	id := s.emit(m, Event{Type: EventHostDead, Severity: Critical, Host: host, Text: text, Evidence: ev, Cause: s.suspicion(host)})
 	for _, vm := range owned {
 		vm = s.editVM(vm.UUID)
 		ran := vm.Owner.Phase == PhaseRunning
-		s.release(vm, c.Meta, fmt.Sprintf("%s was declared dead", h.Name))
+		s.release(vm, m, fmt.Sprintf("%s was declared dead", h.Name))
 		vm.Cause = id
-		if ran && !c.Heard.IsZero() && c.Heard.Before(c.At) {
-			vm.WaitingSince = c.Heard
+		if ran && !heard.IsZero() && heard.Before(m.At) {
+			vm.WaitingSince = heard
 		}
 	}
-	return len(owned), nil
+	return len(owned)
+}
+
+// apply also serves a host that is dead already: what it never confirmed is then
+// all that is left to answer for.
+func (c *ConfirmOff) apply(s *State) (any, *Refusal) {
+	if r := s.inEpoch(c.Epoch); r != nil {
+		return nil, r
+	}
+	h := s.Hosts[c.Host]
+	switch {
+	case h == nil:
+		return refuse(CodeNotFound, "host %s is not a member", c.Host)
+	case h.Incarnation != c.Incarnation:
+		return refuse(CodeStale, "%s is in incarnation %d, not %d", c.Host, h.Incarnation, c.Incarnation)
+	}
+	freed := 0
+	if h.Status == HostLive {
+		freed = s.bury(c.Meta, c.Host, c.Heard, c.Evidence, c.Text)
+	}
+	for _, vm := range s.SortedVMs() {
+		if vm.Sighting == nil || vm.Sighting.Host != c.Host {
+			continue
+		}
+		vm = s.editVM(vm.UUID)
+		vm.Sighting, vm.WaitingSince = nil, c.At
+		vm.Waiting = fmt.Sprintf("%s, where it was seen running, is off, says %s", c.Host, c.By)
+		vm.Cause = s.emit(c.Meta, Event{Type: EventVMStopped, Severity: Warning, VM: vm.Name, Host: c.Host, Cause: vm.Cause, Text: vm.Name + " does not run any more: " + vm.Waiting})
+		freed++
+	}
+	for uuid, host := range s.Loose {
+		if host == c.Host {
+			delete(s.writeLoose(), uuid)
+		}
+	}
+	return freed, nil
 }
 
 func (c *Protect) apply(s *State) (any, *Refusal) {

@@ -149,6 +149,12 @@ func (c *SetVerdict) check() error {
 func (c *DeclareDead) check() error {
 	return first(CheckHostName(c.Host), checkIncarnation(c.Incarnation), checkText("text", c.Text), checkEvidence(c.Evidence))
 }
+func (c *ConfirmOff) check() error {
+	if c.By == "" {
+		return invalid("that %.70s is off must be vouched for by somebody", c.Host)
+	}
+	return first(CheckHostName(c.Host), checkIncarnation(c.Incarnation), checkText("text", c.Text), checkEvidence(c.Evidence))
+}
 func (c *Protect) check() error {
 	if c.VM.Intent != IntentRun && c.VM.Intent != IntentStop {
 		return invalid("intent %q: run or stop is wanted", c.VM.Intent)

@@ -35,6 +35,7 @@ func samples() []Command {
 		&Record{Meta: m, Epoch: 2, Events: []Event{{Type: "disk_slow", Severity: Warning, Host: "b", VM: "vm", From: "x", To: "y", Text: "slow", Evidence: ev, By: "bob"}}},
 		&SetWaiting{Meta: m, Epoch: 2, UUID: uuid(1), Why: "no memory"},
 		&Adopt{Meta: m, Epoch: 2, UUID: uuid(1), Previous: 7, Host: "b", Incarnation: 4},
+		&ConfirmOff{Meta: m, Epoch: 2, Host: "b", Incarnation: 4, Heard: day, Evidence: ev, Text: "off"},
 	}
 }
 
@@ -167,6 +168,7 @@ func TestFieldsOutOfRange(t *testing.T) {
 		{name: "no event", c: &Record{}, says: "0 events"},
 		{name: "too many events", c: &Record{Events: make([]Event, 101)}, says: "101 events"},
 		{name: "event without type", c: &Record{Events: []Event{{}}}, says: "a type is wanted"},
+		{name: "nobody vouches", c: &ConfirmOff{Host: "a", Incarnation: 1}, says: "vouched for"},
 		{name: "event with an id", c: &Record{Events: []Event{{Type: "x", ID: 1}}}, says: "no id"},
 		{name: "event with a cause", c: &Record{Events: []Event{{Type: "x", Cause: 1}}}, says: "no id"},
 		{name: "event text too long", c: &Record{Events: []Event{{Type: "x", Text: long}}}, says: "text of 4097 bytes"},

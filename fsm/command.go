@@ -33,6 +33,7 @@ const (
 	TypeRecord           Type = 18
 	TypeSetWaiting       Type = 19
 	TypeAdopt            Type = 20
+	TypeConfirmOff       Type = 21
 )
 
 // Command is one change of the state. Only the types of this package implement it.
@@ -164,6 +165,20 @@ type DeclareDead struct {
 	Text     string     `json:"text"`
 }
 
+// ConfirmOff says that a host is off: somebody who can know it vouches (Meta.By).
+// It ends the incarnation as DeclareDead does, without a wait, and it answers for
+// the VMs that were seen running there and that the host never confirmed.
+type ConfirmOff struct {
+	Meta
+	Epoch       uint64 `json:"epoch"`
+	Host        string `json:"host"`
+	Incarnation uint64 `json:"incarnation"`
+	// Heard is as in DeclareDead.
+	Heard    time.Time  `json:"heard,omitzero"`
+	Evidence []Evidence `json:"evidence"`
+	Text     string     `json:"text"`
+}
+
 // Protect puts a VM under protection. When it runs, Owner is the incarnation
 // that runs it.
 type Protect struct {
@@ -290,6 +305,7 @@ func (*ApplyPolicy) kind() Type      { return TypeApplyPolicy }
 func (*Record) kind() Type           { return TypeRecord }
 func (*SetWaiting) kind() Type       { return TypeSetWaiting }
 func (*Adopt) kind() Type            { return TypeAdopt }
+func (*ConfirmOff) kind() Type       { return TypeConfirmOff }
 
 func blank(t Type) Command {
 	switch t {
@@ -333,6 +349,8 @@ func blank(t Type) Command {
 		return &SetWaiting{}
 	case TypeAdopt:
 		return &Adopt{}
+	case TypeConfirmOff:
+		return &ConfirmOff{}
 	}
 	return nil
 }

@@ -155,6 +155,15 @@ func TestCommands(t *testing.T) {
 		{name: "DeclareDead/old epoch", c: &DeclareDead{Meta: m, Epoch: 0, Host: "b", Incarnation: 1}, code: CodeStale},
 		{name: "DeclareDead/stranger", c: &DeclareDead{Meta: m, Epoch: 1, Host: "z", Incarnation: 1}, code: CodeNotFound},
 
+		{name: "ConfirmOff/owner", c: &ConfirmOff{Meta: m, Epoch: 1, Host: "b", Incarnation: 1, Text: "b is off"}, event: EventHostDead, holds: free(1, 1, "b", "b was declared dead", IntentRun)},
+		{name: "ConfirmOff/what it never confirmed", c: &ConfirmOff{Meta: m, Epoch: 1, Host: "a", Incarnation: 1, Text: "a is off"}, event: EventVMStopped, holds: func(t *testing.T, s *State) {
+			free(6, 2, "a", "a, where it was seen running, is off, says ann", IntentRun)(t, s)
+		}},
+		{name: "ConfirmOff/dead already", c: &ConfirmOff{Meta: m, Epoch: 1, Host: "d", Incarnation: 1}},
+		{name: "ConfirmOff/next life", c: &ConfirmOff{Meta: m, Epoch: 1, Host: "b", Incarnation: 2}, code: CodeStale},
+		{name: "ConfirmOff/old epoch", c: &ConfirmOff{Meta: m, Epoch: 0, Host: "b", Incarnation: 1}, code: CodeStale},
+		{name: "ConfirmOff/stranger", c: &ConfirmOff{Meta: m, Epoch: 1, Host: "z", Incarnation: 1}, code: CodeNotFound},
+
 		{name: "Protect/running", c: &Protect{Meta: m, Epoch: 1, VM: testVM(8, IntentStop), Running: true, Host: "a", Incarnation: 1}, event: EventVMProtected, holds: func(t *testing.T, s *State) {
 			sighted(8, "a", 2, "")(t, s) // above vm5's, which was unprotected at generation 1
 			if s.VMs[uuid(8)].Intent != IntentRun {

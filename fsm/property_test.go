@@ -165,6 +165,9 @@ func (l *ledger) accepted(c Command, old *State) error {
 		end(holder{c.Host, c.Incarnation})
 	case *BeginIncarnation:
 		end(holder{c.Host, c.Previous})
+	case *ConfirmOff: // somebody vouches that nothing runs there
+		end(holder{c.Host, c.Incarnation})
+		end(holder{c.Host, 0})
 	case *RemoveHost: // a person says that nothing of it is left
 		end(holder{c.Host, old.Hosts[c.Host].Incarnation})
 		end(holder{c.Host, 0})
@@ -363,6 +366,8 @@ func drawCommand(t *rapid.T, s *State, step int) Command {
 			Evidence: []Evidence{{Signal: "x", Age: time.Duration(step)}}}
 	case TypeDeclareDead:
 		return &DeclareDead{Meta: m, Epoch: epoch, Host: host, Incarnation: life}
+	case TypeConfirmOff:
+		return &ConfirmOff{Meta: m, Epoch: epoch, Host: host, Incarnation: life}
 	case TypeProtect:
 		return &Protect{Meta: m, Epoch: epoch, VM: definition, Running: rapid.Bool().Draw(t, "running"), Host: host, Incarnation: life}
 	case TypeUnprotect:

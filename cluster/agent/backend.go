@@ -245,6 +245,15 @@ func (m *member) tellRemoved(ctx context.Context, host string) {
 	}
 }
 
+// ConfirmOff implements api.Backend.
+func (a *Agent) ConfirmOff(ctx context.Context, host, by string) (int, error) {
+	m, err := a.office()
+	if err != nil {
+		return 0, err
+	}
+	return m.master.ConfirmOff(ctx, host, by)
+}
+
 // TransferMaster implements api.Backend.
 func (a *Agent) TransferMaster(ctx context.Context, to string) error {
 	m, err := a.office()

@@ -102,6 +102,8 @@ type Backend interface {
 	ApplyPolicy(ctx context.Context, files map[string][]byte, previous uint64, by string) (revision uint64, err error)
 	// Leave removes a host from the cluster in an orderly way. *master*
 	Leave(ctx context.Context, host, by string) error
+	// ConfirmOff takes a person's word that a silent host is off, and returns how many VMs that frees. *master*
+	ConfirmOff(ctx context.Context, host, by string) (freed int, err error)
 	// TransferMaster hands the office to a voter (any when empty). *master*
 	TransferMaster(ctx context.Context, to string) error
 	// Bootstrap makes a new cluster of this host; Join makes it a member of an existing one. Local socket only.

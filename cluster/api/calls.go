@@ -133,6 +133,11 @@ func (c *Client) Admit(ctx context.Context, r JoinRequest) (*JoinReply, error) {
 	return change[JoinReply](ctx, c, http.MethodPost, "/v1/join", r)
 }
 
+// ConfirmOff vouches that a silent host is off.
+func (c *Client) ConfirmOff(ctx context.Context, host string) (*Done, error) {
+	return change[Done](ctx, c, http.MethodPost, "/v1/hosts/"+url.PathEscape(host)+"/confirm-off", nil)
+}
+
 // Claim asks the master for an unowned VM that a person is about to start on the calling host.
 func (c *Client) Claim(ctx context.Context, r ClaimRequest) (*Done, error) {
 	return change[Done](ctx, c, http.MethodPost, "/v1/agent/claim", r)

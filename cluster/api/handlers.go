@@ -174,6 +174,18 @@ func (s *Server) applyPolicy(ctx context.Context, c *call) (any, error) {
 	return &PolicyApplied{Schema: Schema, Revision: rev}, nil
 }
 
+func (s *Server) confirmOff(ctx context.Context, c *call) (any, error) {
+	host := c.PathValue("host")
+	if st := s.backend.State(); st == nil || st.Hosts[host] == nil {
+		return nil, noHost(st, host)
+	}
+	freed, err := s.backend.ConfirmOff(ctx, host, c.actor)
+	if err != nil {
+		return nil, err
+	}
+	return &Done{Schema: Schema, Done: fmt.Sprintf("host %s counts as off; VMs that may start elsewhere now: %d", host, freed)}, nil
+}
+
 func (s *Server) leave(ctx context.Context, c *call) (any, error) {
 	var r HostRequest
 	if err := c.decode(&r); err != nil {

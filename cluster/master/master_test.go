@@ -514,7 +514,7 @@ func TestProtect(t *testing.T) {
 			tell(r, "b", nil, dom(web, "web"))
 			c := protect(r, "web")
 			for range 15 {
-				if _, err := r.Heartbeat(t.Context(), api.Heartbeat{Host: "b", Incarnation: 1, Run: 9, Seq: 1, Network: "mgmt"}); err != nil {
+				if _, err := r.Heartbeat(r.Context(), api.Heartbeat{Host: "b", Incarnation: 1, Run: 9, Seq: 1, Network: "mgmt"}); err != nil {
 					t.Fatal(err)
 				}
 				r.pass(time.Second)

@@ -62,6 +62,11 @@ func (o *observed) note(hb api.Heartbeat, now time.Duration) (news bool) {
 // begins at the election, as if it had been.
 func (o *observed) heard() bool { return len(o.networks) > 0 }
 
+// speaks reports whether the host itself was heard within the bound.
+func (o *observed) speaks(now time.Duration, t lease.Timing) bool {
+	return o.heard() && !o.watch.Silent(now, t)
+}
+
 // seen is the report that need not be sent again: one of the host's present life.
 func (o *observed) seen(incarnation uint64) uint64 {
 	if o.reportIncarnation != incarnation {

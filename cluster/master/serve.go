@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/cluster/verdict"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/vmm"
 )
@@ -96,6 +97,60 @@ func (m *Master) Begin(ctx context.Context, r api.BeginRequest) (api.BeginReply,
 	}
 	_, index, _ := m.cfg.View()
 	return api.BeginReply{Incarnation: inc, Commit: index}, nil
+}
+
+// ConfirmOff takes the word of somebody who can know it that a silent host is off:
+// its VMs may start elsewhere at once. A host that is heard is not off.
+func (m *Master) ConfirmOff(ctx context.Context, host, by string) (freed int, err error) {
+	o, cmd, err := m.vouched(host, by)
+	if err != nil {
+		return 0, err
+	}
+	if err := m.cfg.Log.Confirm(ctx); err != nil {
+		return 0, fmt.Errorf("%w: %w", api.ErrNotMaster, err)
+	}
+	m.mu.Lock()
+	x := o.hosts[host]
+	if m.office != o || x == nil || x.speaks(m.cfg.Now(), m.cfg.Timing) {
+		m.mu.Unlock()
+		return 0, fmt.Errorf("%w: %s was heard just now: it is not off", api.ErrRefused, host)
+	}
+	x.condemned = true // no acknowledgement and no withdrawal from here on, as with any death that is proposed
+	m.mu.Unlock()
+	v, err := m.cfg.Log.Propose(ctx, cmd)
+	if err != nil {
+		return 0, err
+	}
+	freed, _ = v.(int)
+	return freed, nil
+}
+
+// vouched makes the command, if the host is silent or dead.
+func (m *Master) vouched(host, by string) (*office, *fsm.ConfirmOff, error) {
+	s, _, _ := m.cfg.View()
+	h := s.Hosts[host]
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	o := m.office
+	switch {
+	case o == nil:
+		return nil, nil, api.ErrNotMaster
+	case h == nil:
+		return nil, nil, fmt.Errorf("%w: %s is not a member of this cluster", api.ErrRefused, host)
+	case h.Status == fsm.HostJoining:
+		return nil, nil, fmt.Errorf("%w: %s has never been up: there is nothing to confirm", api.ErrRefused, host)
+	}
+	now := m.cfg.Now()
+	x := o.observe(h, now)
+	if x.speaks(now, m.cfg.Timing) {
+		return nil, nil, fmt.Errorf("%w: %s was heard %v ago, so it is not off; switch it off first", api.ErrRefused, host, (now - x.watch.Heard).Round(time.Millisecond))
+	}
+	_, ev := verdict.Judge(x.signals(h, now, m.cfg.Timing, m.cfg.Name))
+	ev = append(ev, fsm.Evidence{Signal: "confirmation", Value: "off, says " + by, By: by})
+	meta := m.meta()
+	meta.By = by
+	return o, &fsm.ConfirmOff{Meta: meta, Epoch: o.epoch, Host: host, Incarnation: h.Incarnation, Heard: meta.At.Add(x.watch.Heard - now), Evidence: ev,
+		Text: fmt.Sprintf("%s is dead: %s confirmed that it is off", host, by)}, nil
 }
 
 // Claim gives a VM that nobody owns to the host on which a person is about to

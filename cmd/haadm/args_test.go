@@ -74,7 +74,7 @@ func TestFlagsAfterArguments(t *testing.T) {
 	// Arguments that each command can be carried out with.
 	arguments := map[string]string{
 		"hosts show": "kvm1", "vms show": "db1", "protect": "build", "unprotect": "db1", "explain vm": "db1", "explain host": "kvm1",
-		"cluster leave": "kvm3", "cluster transfer-master": "kvm3", "cluster token revoke": "t2", "wait": "quorum",
+		"cluster leave": "kvm3", "fence confirm": "kvm3 --it-is-off", "cluster transfer-master": "kvm3", "cluster token revoke": "t2", "wait": "quorum",
 		"config validate": policy, "config plan": policy, "config apply": policy, "agent config show": agentFile, "agent config validate": agentFile,
 	}
 	// They answer in words only, or are tried elsewhere.
@@ -91,7 +91,7 @@ func TestFlagsAfterArguments(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				args := here
 				if a := arguments[name] + words[name]; a != "" {
-					args = append(append([]string{}, here...), a)
+					args = append(append([]string{}, here...), strings.Fields(a)...)
 				}
 				socket := agent(t, apitest.Healthy())
 				if bad := haadm(t, socket, nil, append(args, "--no-such-flag")...); bad.code != exitUsage || bad.out != "" {

@@ -204,6 +204,9 @@ func (b *Backend) Heartbeat(ctx context.Context, hb api.Heartbeat) (api.Heartbea
 	return api.HeartbeatReply{Acknowledged: true, Seq: hb.Seq, Run: hb.Run, Incarnation: hb.Incarnation}, nil
 }
 
+// ConfirmOff implements api.Backend: the host was silent, and owned two VMs.
+func (b *Backend) ConfirmOff(context.Context, string, string) (int, error) { return 2, nil }
+
 // Claim implements api.Backend.
 func (b *Backend) Claim(context.Context, api.ClaimRequest) error { return nil }
 
