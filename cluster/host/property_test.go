@@ -1,0 +1,238 @@
+package host
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/holdfast-ha/holdfast/cluster/lease"
+	"github.com/holdfast-ha/holdfast/fsm"
+	"github.com/holdfast-ha/holdfast/vmm"
+)
+
+// drawInput is any input, lawful or not: three hosts, five VMs, two of which may
+// be nobody's to protect.
+func drawInput(t *rapid.T) Input {
+	tm, _ := lease.Profile(rapid.SampledFrom(lease.Profiles).Draw(t, "profile"))
+	flag := rapid.Bool()
+	small := rapid.Uint64Range(0, 4)
+	moment := rapid.Custom(func(t *rapid.T) time.Duration {
+		return at + time.Duration(rapid.Int64Range(int64(-2*tm.Lease), int64(2*tm.Lease)).Draw(t, "moment"))
+	})
+	in := Input{Now: at, Self: "a", Timing: tm, Listed: flag.Draw(t, "listed"), Trusted: flag.Draw(t, "trusted"), Expired: rapid.IntRange(0, 4).Draw(t, "expired") == 0,
+		Draining: rapid.IntRange(0, 4).Draw(t, "draining") == 0,
+		Lease:    lease.Lease{Incarnation: small.Draw(t, "lease's incarnation"), End: moment.Draw(t, "end of lease")},
+		Record:   Record{Incarnation: small.Draw(t, "record's incarnation"), Over: rapid.IntRange(0, 4).Draw(t, "over") == 0, Executed: map[string]uint64{}},
+		State:    &fsm.State{Hosts: map[string]*fsm.Host{}, VMs: map[string]*fsm.VM{}},
+		Busy:     map[string]bool{}, Unproven: map[string]bool{}, Killed: map[string]string{}, Ran: map[string]uint64{}, Failed: map[string]StartFailure{},
+		Foreign: map[string]time.Duration{}, Stopping: map[string]time.Duration{}, Covered: map[string]bool{}, Claimed: map[string]time.Duration{}}
+	for _, name := range []string{"a", "b", "c"} {
+		in.State.Hosts[name] = &fsm.Host{Name: name, Incarnation: small.Draw(t, name+"'s incarnation"),
+			Status: rapid.SampledFrom([]fsm.HostStatus{fsm.HostLive, fsm.HostDead, fsm.HostJoining}).Draw(t, name+"'s status")}
+	}
+	host := rapid.SampledFrom([]string{"a", "a", "b", "c"})
+	for i := range 5 {
+		id := fmt.Sprintf("00000000-0000-4000-8000-%012x", i)
+		if i < 3 || flag.Draw(t, "protected") {
+			vm := &fsm.VM{UUID: id, Name: id[35:], Intent: rapid.SampledFrom([]fsm.Intent{fsm.IntentRun, fsm.IntentStop}).Draw(t, "intent"), Generation: small.Draw(t, "generation")}
+			switch rapid.IntRange(0, 3).Draw(t, "whose") {
+			case 0, 1:
+				vm.Owner = &fsm.Placement{Host: host.Draw(t, "owner"), Incarnation: small.Draw(t, "owner's incarnation"), Generation: vm.Generation,
+					Phase: rapid.SampledFrom([]fsm.Phase{fsm.PhaseOrdered, fsm.PhaseRunning}).Draw(t, "phase")}
+			case 2:
+				vm.Sighting = &fsm.Sighting{Host: host.Draw(t, "sighted on"), Generation: vm.Generation}
+			}
+			in.State.VMs[id] = vm
+		}
+		if flag.Draw(t, "remembered") {
+			in.Record.Known = append(in.Record.Known, id)
+		}
+		if flag.Draw(t, "defined") {
+			d := vmm.Domain{UUID: id, Name: id[35:], Autostart: flag.Draw(t, "autostart"),
+				State:  rapid.SampledFrom([]vmm.State{vmm.Running, vmm.Paused, vmm.Stopped}).Draw(t, "state"),
+				Reason: rapid.SampledFrom([]vmm.Reason{"", vmm.ReasonUnknown, vmm.ReasonShutdown, vmm.ReasonDestroyed, vmm.ReasonCrashed, vmm.ReasonFailed, vmm.ReasonMigrated, vmm.ReasonIOError, vmm.ReasonUser}).Draw(t, "reason")}
+			if d.State != vmm.Stopped {
+				d.PID = 1000 + i
+			}
+			in.Domains = append(in.Domains, d)
+		}
+		in.Record.Executed[id] = small.Draw(t, "executed")
+		in.Ran[id] = small.Draw(t, "ran")
+		if rapid.IntRange(0, 3).Draw(t, "busy") == 0 {
+			in.Busy[id] = true
+			in.Unproven[id] = flag.Draw(t, "unproven")
+		}
+		if rapid.IntRange(0, 3).Draw(t, "failed") == 0 {
+			in.Failed[id] = StartFailure{Generation: small.Draw(t, "failed generation"), Released: flag.Draw(t, "released")}
+		}
+		if rapid.IntRange(0, 3).Draw(t, "foreign") == 0 {
+			in.Foreign[id] = moment.Draw(t, "foreign since")
+		}
+		if rapid.IntRange(0, 3).Draw(t, "stopping") == 0 {
+			in.Stopping[id] = at - time.Duration(rapid.Int64Range(0, int64(2*shutdownGrace)).Draw(t, "asked to stop"))
+		}
+		if rapid.IntRange(0, 3).Draw(t, "claimed") == 0 {
+			in.Claimed[id] = moment.Draw(t, "claimed")
+		}
+		if rapid.IntRange(0, 3).Draw(t, "killed") == 0 {
+			in.Killed[id] = "a reason"
+		}
+		if rapid.IntRange(0, 1).Draw(t, "covered") == 0 {
+			in.Covered[id] = flag.Draw(t, "covers the process")
+		}
+	}
+	return in
+}
+
+// hasProcess tells whether the hypervisor lists a process of the VM.
+func hasProcess(in Input, id string) bool {
+	return slices.ContainsFunc(in.Domains, func(d vmm.Domain) bool { return d.UUID == id && d.State != vmm.Stopped })
+}
+
+func TestNothingIsLetRunWithoutPermission(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := drawInput(t)
+		p := Decide(in)
+		allowed := func(what, id string) *fsm.VM {
+			vm := in.State.VMs[id]
+			switch {
+			case !in.Lease.Held(in.Now) || in.Lease.Left(in.Now) < in.Timing.StartMargin() || in.Expired || in.Record.Over:
+				t.Fatalf("%s %s with %v of the lease left (expired %v, over %v)", what, id, in.Lease.Left(in.Now), in.Expired, in.Record.Over)
+			case !in.Trusted || !in.Listed:
+				t.Fatalf("%s %s by a copy that is trusted: %v, a list that is there: %v", what, id, in.Trusted, in.Listed)
+			case in.Busy[id]:
+				t.Fatalf("%s %s while a job of it is under way", what, id)
+			case vm == nil || vm.Owner == nil || vm.Owner.Host != "a" || vm.Owner.Incarnation != in.Lease.Incarnation || vm.Intent != fsm.IntentRun:
+				t.Fatalf("%s %s, which is %+v, in incarnation %d", what, id, vm, in.Lease.Incarnation)
+			case !slices.Contains(p.Known, id):
+				t.Fatalf("%s %s, which would not be ended with the lease", what, id)
+			case in.Draining:
+				t.Fatalf("%s %s on a host that is being shut down", what, id)
+			case p.Kill[id] != "":
+				t.Fatalf("%s and kills %s", what, id)
+			}
+			return vm
+		}
+		for _, o := range p.Start {
+			vm := allowed("starts", o.UUID)
+			if o.Generation != vm.Owner.Generation || o.Generation <= in.Record.Executed[o.UUID] {
+				t.Fatalf("starts generation %d of %s; ordered is %d, executed was %d", o.Generation, o.UUID, vm.Owner.Generation, in.Record.Executed[o.UUID])
+			}
+			if hasProcess(in, o.UUID) {
+				t.Fatalf("starts %s, which has a process", o.UUID)
+			}
+		}
+		for _, id := range p.Resume {
+			vm := allowed("resumes", id)
+			if in.Record.Executed[id] < vm.Owner.Generation || !in.Covered[id] {
+				t.Fatalf("resumes %s: executed %d of generation %d, covered %v", id, in.Record.Executed[id], vm.Owner.Generation, in.Covered[id])
+			}
+		}
+	})
+}
+
+func TestNothingOutlivesTheLease(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := drawInput(t)
+		p := Decide(in)
+		over := !in.Lease.Held(in.Now) || in.Expired || in.Record.Over
+		if p.End != over {
+			t.Fatalf("the lease is over: %v; the plan says %v", over, p.End)
+		}
+		if p.Ended && (!over || !in.Trusted || !in.Listed && len(p.Known) > 0 || len(in.Busy) > 0) {
+			t.Fatalf("says that nothing is left: over %v, trusted %v, listed %v, busy %v", over, in.Trusted, in.Listed, in.Busy)
+		}
+		if !over {
+			return
+		}
+		if len(p.Start)+len(p.Resume)+len(p.Outcomes)+len(p.Uncover) > 0 {
+			t.Fatalf("after the lease: starts %v, resumes %v, reports %v, uncovers %v", p.Start, p.Resume, p.Outcomes, p.Uncover)
+		}
+		for _, id := range p.Known {
+			if !hasProcess(in, id) {
+				continue
+			}
+			if p.Ended {
+				t.Fatalf("says that nothing is left while %s has a process", id)
+			}
+			if p.Kill[id] == "" && (!in.Busy[id] || in.Unproven[id]) {
+				t.Fatalf("leaves %s alone, which has a process", id)
+			}
+		}
+	})
+}
+
+func TestOnlyProtectedVMsAreTouched(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := drawInput(t)
+		p := Decide(in)
+		protected := func(id string) bool {
+			if in.Trusted {
+				return in.State.VMs[id] != nil
+			}
+			return slices.Contains(in.Record.Known, id)
+		}
+		touched := append(slices.Clone(p.Shutdown), p.AutostartOff...)
+		for id := range p.Kill {
+			touched = append(touched, id)
+		}
+		for _, d := range p.Cover {
+			touched = append(touched, d.UUID)
+		}
+		for _, id := range touched {
+			if !protected(id) {
+				t.Fatalf("touches %s, which nobody protects: kill %v, shut down %v, cover %v, autostart %v", id, p.Kill, p.Shutdown, p.Cover, p.AutostartOff)
+			}
+		}
+		if in.Trusted && !p.End && !in.Draining {
+			for _, id := range p.Shutdown {
+				if in.State.VMs[id].Intent != fsm.IntentStop {
+					t.Fatalf("shuts %s down, which shall run", id)
+				}
+			}
+		}
+		for id := range p.Kill { // while the lease holds, what is ours and wanted is left alone
+			vm := in.State.VMs[id]
+			if !p.End && !in.Draining && vm.Intent == fsm.IntentRun && mine(in, vm) {
+				t.Fatalf("kills %s (%s), which this host owns and which shall run", id, p.Kill[id])
+			}
+		}
+	})
+}
+
+// O3: what gives a VM back is said only when it has no process, no job is under
+// way, and the generation will never be executed again.
+func TestNothingIsGivenBackThatCouldRun(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := drawInput(t)
+		p := Decide(in)
+		for _, o := range p.Outcomes {
+			vm := in.State.VMs[o.UUID]
+			if in.Busy[o.UUID] || !in.Listed || !in.Trusted || p.End {
+				t.Fatalf("reports %+v: busy %v, listed %v, trusted %v, over %v", o, in.Busy[o.UUID], in.Listed, in.Trusted, p.End)
+			}
+			owned := vm.Owner != nil && mine(in, vm) && vm.Owner.Generation == o.Generation
+			sighted := vm.Sighting != nil && vm.Sighting.Host == "a" && vm.Sighting.Generation == o.Generation
+			if !owned && !sighted {
+				t.Fatalf("reports %+v of %+v", o, vm)
+			}
+			runs := hasProcess(in, o.UUID)
+			if o.Outcome == string(fsm.OutcomeRunning) {
+				if !runs || sighted && !(in.Covered[o.UUID] && slices.Contains(in.Record.Known, o.UUID)) {
+					t.Fatalf("reports %s running: has a process %v, covered %v, remembered %v", o.UUID, runs, in.Covered[o.UUID], in.Record.Known)
+				}
+				continue
+			}
+			if runs {
+				t.Fatalf("gives back %s (%s), which has a process", o.UUID, o.Outcome)
+			}
+			f, failed := in.Failed[o.UUID]
+			if owned && in.Record.Executed[o.UUID] < o.Generation && !(failed && f.Generation == o.Generation) {
+				t.Fatalf("gives back generation %d of %s (%s), which may still be executed: the record says %d", o.Generation, o.UUID, o.Outcome, in.Record.Executed[o.UUID])
+			}
+		}
+	})
+}
