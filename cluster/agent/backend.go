@@ -30,8 +30,7 @@ func (a *Agent) Self() api.Self {
 	s.Member, s.ClusterID, s.ClusterName = true, m.ms.Identity.ClusterID, m.ms.Identity.ClusterName
 	s.Epoch, s.Applied, s.Contact = st.Office.Epoch, index, m.node.LastContact()
 	s.Incarnation, s.LeaseLeft, s.Guard, s.Problems = hs.Incarnation, hs.Lease.Left(a.env.Now()), hs.Guard, hs.Problems
-	_, err = m.master.Observations()
-	s.IsMaster = err == nil
+	s.IsMaster = m.master.Holds()
 	if s.Master = m.node.Leader(); s.Master == a.env.Name && !s.IsMaster {
 		s.Master = "" // elected, but not in office yet
 	}
@@ -120,13 +119,13 @@ func (a *Agent) office() (*member, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := m.master.Observations(); err != nil {
-		if m.node.Leader() == "" {
-			return nil, api.ErrNoMaster
-		}
-		return nil, err
+	switch {
+	case m.master.Holds():
+		return m, nil
+	case m.node.Leader() == "":
+		return nil, api.ErrNoMaster
 	}
-	return m, nil
+	return nil, api.ErrNotMaster
 }
 
 func (a *Agent) meta(by string) fsm.Meta { return fsm.Meta{At: a.env.Wall(), By: by} }

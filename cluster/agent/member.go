@@ -114,8 +114,21 @@ func (m *member) run(ctx context.Context) error {
 	})
 	<-ctx.Done()
 	m.api.Close()
-	return g.wait()
+	ended := make(chan error, 1)
+	go func() { ended <- g.wait() }()
+	t := time.NewTimer(stopLimit)
+	defer t.Stop()
+	select {
+	case err := <-ended:
+		return err
+	case <-t.C:
+		// The process ends with this, and is started anew: a host without an agent loses its lease.
+		return fmt.Errorf("parts of the agent have not stopped within %v", stopLimit)
+	}
 }
+
+// stopLimit bounds the end of a membership.
+const stopLimit = 30 * time.Second
 
 // allow says whether a host with a good certificate is still a member. Before the
 // state is known the certificate alone counts, since raft itself brings the state.

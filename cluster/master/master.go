@@ -298,6 +298,13 @@ func (m *Master) forget(o *office, c fsm.Command) {
 	}
 }
 
+// Holds reports whether this host is in office.
+func (m *Master) Holds() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.office != nil
+}
+
 // Observations is what this office sees of every host.
 func (m *Master) Observations() (map[string]api.HostObservation, error) {
 	s, _, _ := m.cfg.View()
