@@ -1,0 +1,214 @@
+package device
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	// MaxTimeout and MaxAttempts bound what a device may be given.
+	MaxTimeout  = 5 * time.Minute
+	MaxAttempts = 10
+	// maxValue is the longest value of an option, and the longest password, in bytes.
+	maxValue = 1024
+)
+
+// Spec says how one device is reached. Field by field it is config.Fence, so one
+// converts to the other.
+type Spec struct {
+	Agent        string            // the fence agent, such as fence_ipmilan
+	Options      map[string]string // what the agent is told besides the action and the password
+	Password     string
+	PasswordFile string        // absolute; instead of Password
+	Timeout      time.Duration // of one run of the agent
+	Attempts     int           // how often "off" is tried
+	Check        time.Duration // how often the device is to prove that it answers
+}
+
+var optionName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,63}$`)
+
+// validate checks what can be checked without the agent.
+func (s Spec) validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if !agentName.MatchString(s.Agent) {
+		bad("agent %q is no fence agent's name, such as fence_ipmilan", clip(s.Agent))
+	}
+	if s.Timeout < time.Second || s.Timeout > MaxTimeout {
+		bad("timeout must be 1s to %v, but is %v", MaxTimeout, s.Timeout)
+	}
+	if s.Attempts < 1 || s.Attempts > MaxAttempts {
+		bad("attempts must be 1 to %d, but is %d", MaxAttempts, s.Attempts)
+	}
+	if s.Password != "" && s.PasswordFile != "" {
+		bad("both password and password_file are set: one of them")
+	}
+	if s.PasswordFile != "" && !filepath.IsAbs(s.PasswordFile) {
+		bad("password_file must be an absolute path, but is %q", clip(s.PasswordFile))
+	}
+	if problem := badValue(s.Password); problem != "" {
+		bad("password %s", problem)
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Options)) {
+		if !optionName.MatchString(name) {
+			bad("option %q: a name has small letters, digits, _ and -", clip(name))
+		} else if why := refusedOption(name); why != "" {
+			bad("option %s cannot be set: %s", name, why)
+		} else if problem := badValue(s.Options[name]); problem != "" {
+			bad("option %s %s", name, problem)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// badValue says why a value cannot be sent on one line, or nothing.
+func badValue(s string) string {
+	if len(s) > maxValue {
+		return fmt.Sprintf("has %d bytes, the most is %d", len(s), maxValue)
+	}
+	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return "holds a line break or another control character"
+	}
+	return ""
+}
+
+// fits checks the options against the agent's own description: agents ignore
+// what they do not know.
+func (s Spec) fits(a *Agent) error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	for _, name := range slices.Sorted(maps.Keys(s.Options)) {
+		value := s.Options[name]
+		p := a.Parameter(name)
+		switch {
+		case p == nil:
+			bad("%s has no option %q%s", a.Name, clip(name), nearest(name, a.names()))
+			continue
+		case p.Obsoletes != "" && s.Options[p.Obsoletes] != "":
+			bad("options %s and %s are the same one: set %s alone", name, p.Obsoletes, name)
+		}
+		switch p.Type {
+		case "boolean":
+			if _, ok := truth(value); !ok {
+				bad("option %s must be true or false, but is %q", name, clip(value))
+			}
+		case "integer", "second":
+			if _, err := strconv.Atoi(value); err != nil {
+				bad("option %s must be a whole number, but is %q", name, clip(value))
+			}
+		case "select":
+			same := func(c string) bool { return strings.EqualFold(c, value) }
+			if len(p.Choices) > 0 && !slices.ContainsFunc(p.Choices, same) {
+				bad("option %s must be one of %s, but is %q%s", name, strings.Join(p.Choices, ", "), clip(value), nearest(value, p.Choices))
+			}
+		}
+	}
+	if (s.Password != "" || s.PasswordFile != "") && a.Parameter("password") == nil && a.Parameter("passwd") == nil {
+		bad("%s takes no password", a.Name)
+	}
+	return errors.Join(errs...)
+}
+
+// truth reads a boolean as the agents do.
+func truth(s string) (value, ok bool) {
+	switch strings.ToLower(s) {
+	case "1", "yes", "on", "true":
+		return true, true
+	case "0", "no", "off", "false":
+		return false, true
+	}
+	return false, false
+}
+
+// input is what an agent reads for an action. The action comes first and is always
+// there: an agent that is told none reboots the host.
+func (s Spec) input(action string, a *Agent, password string) []byte {
+	var b strings.Builder
+	line := func(name, value string) { fmt.Fprintf(&b, "%s=%s\n", name, quoted(value)) }
+	line("action", action)
+	for _, name := range slices.Sorted(maps.Keys(s.Options)) {
+		value := s.Options[name]
+		if p := a.Parameter(name); p != nil && p.Type == "boolean" {
+			on, _ := truth(value)
+			// Many agents only look whether such an option is there: ssl_insecure=0
+			// would switch the check of certificates off.
+			if byDefault, _ := truth(p.Default); !on && !byDefault {
+				continue
+			}
+			value = map[bool]string{true: "1", false: "0"}[on]
+		}
+		line(name, value)
+	}
+	if password != "" {
+		name := "password"
+		if a.Parameter(name) == nil {
+			name = "passwd"
+		}
+		line(name, password)
+	}
+	return []byte(b.String())
+}
+
+// quoted protects a value that the agents would cut: they strip spaces at the ends
+// of a line, and one pair of quotes around a value.
+func quoted(s string) string {
+	if s != strings.TrimSpace(s) || len(s) > 1 && s[0] == '"' && s[len(s)-1] == '"' {
+		return `"` + s + `"`
+	}
+	return s
+}
+
+// secret is the device's password, read anew each time so that a changed file
+// counts at once.
+func (s Spec) secret() (string, error) {
+	if s.PasswordFile == "" {
+		return s.Password, nil
+	}
+	f, err := os.OpenFile(s.PasswordFile, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+	if err != nil {
+		return "", fmt.Errorf("read password_file: %w", err)
+	}
+	defer f.Close() // opened for reading only
+	info, err := f.Stat()
+	if err != nil {
+		return "", fmt.Errorf("read password_file: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return "", fmt.Errorf("password_file %s is not a file", s.PasswordFile)
+	}
+	if err := ours(info); err != nil || info.Mode().Perm()&0o077 != 0 {
+		return "", fmt.Errorf("password_file %s can be read by others than root (mode %v): chown root %[1]s; chmod 0600 %[1]s", s.PasswordFile, info.Mode())
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxValue+3))
+	if err != nil {
+		return "", fmt.Errorf("read password_file: %w", err)
+	}
+	word := strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")
+	if word == "" {
+		return "", fmt.Errorf("password_file %s is empty", s.PasswordFile)
+	}
+	if problem := badValue(word); problem != "" {
+		return "", fmt.Errorf("password_file %s: the password %s; the file holds it on one line", s.PasswordFile, problem)
+	}
+	return word, nil
+}
+
+// ours returns an error unless the file belongs to root or to whom this process runs as.
+func ours(info fs.FileInfo) error {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || st.Uid != 0 && int(st.Uid) != os.Geteuid() {
+		return errors.New("it belongs to somebody else")
+	}
+	return nil
+}
