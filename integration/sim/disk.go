@@ -2,12 +2,14 @@ package sim
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -28,6 +30,27 @@ type disk struct {
 	snapshots []*savedSnapshot // oldest first
 	record    []byte           // the host's record, as saved last
 	member    *agent.Membership
+	// life is that of the process that has it open; nil: none.
+	life *life
+}
+
+// stallMost is how long a frozen process's write is held. Raft ends a process
+// whose disk stalls for longer (its timer for that runs on in a freeze).
+const stallMost = 9 * time.Second
+
+// write waits while the process that writes is frozen. Raft's main loop stands
+// still in it, as it does in a stopped process: a master that is thawed still
+// believes for a moment that it leads.
+func (d *disk) write() {
+	d.mu.Lock()
+	l := d.life
+	d.mu.Unlock()
+	if l == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stallMost)
+	defer cancel()
+	_, _ = l.pass(ctx)
 }
 
 // savedSnapshot is a snapshot that was written to its end.
@@ -97,6 +120,7 @@ func (d *disk) StoreLog(l *raft.Log) error { return d.StoreLogs([]*raft.Log{l}) 
 
 // StoreLogs implements raft.LogStore.
 func (d *disk) StoreLogs(logs []*raft.Log) error {
+	d.write()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, l := range logs {
@@ -111,6 +135,7 @@ func (d *disk) StoreLogs(logs []*raft.Log) error {
 
 // DeleteRange implements raft.LogStore.
 func (d *disk) DeleteRange(low, high uint64) error {
+	d.write()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for i := low; i <= high; i++ {
@@ -130,6 +155,7 @@ func (d *disk) DeleteRange(low, high uint64) error {
 
 // Set implements raft.StableStore.
 func (d *disk) Set(key, value []byte) error {
+	d.write()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.stable[string(key)] = slices.Clone(value)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ha/holdfast/cluster/agent"
+	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/integration/sim/simnet"
 	"github.com/holdfast-ha/holdfast/vmm/embedded"
 )
@@ -111,8 +112,8 @@ func (m *machine) startAgent() {
 		m.w.broken("start agent of %s: %v", m.name, err)
 		return
 	}
-	m.lives++
 	a := &agentProcess{life: newLife(), stack: stack, disk: m.disk, done: make(chan struct{})}
+	a.disk.life = a.life
 	a.agent = m.newAgent(a)
 	ctx, cancel := context.WithCancel(m.w.ctx)
 	a.cancel = cancel
@@ -143,12 +144,23 @@ func (m *machine) reap() {
 // agent again that ended by itself.
 const agentRestartDelay = time.Second
 
-// freezeAgent is SIGSTOP; thawAgent is SIGCONT.
+// freezeAgent is SIGSTOP; thawAgent is SIGCONT. A proposal that was on its way to
+// raft at the freeze makes its main loop stand still (see disk.write): one that
+// changes nothing is made for that.
 func (m *machine) freezeAgent() {
-	if m.agent != nil && !m.agent.frozen {
-		m.agent.frozen = true
-		m.agent.stack.Freeze()
-		m.agent.life.set(true, false)
+	if m.agent == nil || m.agent.frozen {
+		return
+	}
+	a := m.agent
+	a.frozen = true
+	a.stack.Freeze()
+	a.life.set(true, false)
+	if a.agent.Self().IsMaster {
+		m.w.wg.Go(func() {
+			ctx, cancel := context.WithTimeout(m.w.ctx, stallMost)
+			defer cancel()
+			_, _ = a.agent.Apply(ctx, &fsm.Unprotect{Meta: m.w.people.meta(), UUID: uuidOf("vm", "none of this name")})
+		})
 	}
 }
 

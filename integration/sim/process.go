@@ -27,13 +27,13 @@ var errKilled = errors.New("this process was killed")
 //
 // What a freeze can and cannot do. A stopped process runs no code and its timers
 // do not fire. In a bubble all agents are goroutines of one process, so they are
-// held where they touch something: their network neither reads, writes nor
-// dials, calls to the hypervisor and to the guard wait before they leave and
-// again before their result arrives, the disk takes nothing, and their loops stop
-// at the gate. Raft's own timers go on inside, unheard: at the thaw the agent
-// finds itself a candidate rather than a leader of the past. What an agent had
-// decided before the freeze it carries out after the thaw, however late, which is
-// the danger that freezes are for.
+// held where they touch something: their network neither reads nor dials, and what
+// they write leaves at the thaw; calls to the hypervisor and to the guard wait
+// before they leave and again before their result arrives; the disk takes nothing
+// for stallMost, which also holds raft's main loop, so that a master thawed by
+// then still believes that it leads; their loops stop at the gate. Timers that
+// touch nothing go on inside. What an agent had decided before the freeze it
+// carries out after the thaw, however late, which is the danger that freezes are for.
 type life struct {
 	mu      sync.Mutex
 	frozen  bool

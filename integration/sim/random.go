@@ -147,7 +147,7 @@ func (g *generator) fault(at time.Duration) {
 		to := g.host()
 		pair(scenario.Action{Do: "cut_link", From: h, To: to, Network: network}, scenario.Action{Do: "restore_link", From: h, To: to, Network: network})
 	case 11:
-		slow := scenario.Action{Do: "network_delay", Hosts: []string{h}, MS: float64(g.r.IntN(300)), Loss: float64(g.r.IntN(20)) / 100}
+		slow := scenario.Action{Do: "network_delay", Hosts: []string{h}, MS: float64(g.r.IntN(900)), Loss: float64(g.r.IntN(20)) / 100}
 		pair(slow, scenario.Action{Do: "network_delay", Hosts: []string{h}})
 	case 12:
 		g.person(at)

@@ -139,6 +139,10 @@ func (x *watch) declaredDead(_ *fsm.State, host string, incarnation uint64) {
 	}
 }
 
+// clockDoubt is how old an event may be by its own date when it is first seen;
+// beyond that the clock of whoever wrote it is not believed.
+const clockDoubt = 5 * time.Second
+
 // history collects the cluster's events and holds that each is explained.
 func (x *watch) history() {
 	s := x.newest.state
@@ -164,7 +168,7 @@ func (x *watch) history() {
 			x.w.broken("event %d: %s was placed on %s without a cause", e.ID, e.VM, e.To)
 		}
 		at := e.At.Sub(x.w.start)
-		if d := x.w.now() - at; (d < 0 || d > Step) && at != 0 {
+		if d := x.w.now() - at; (d < 0 || d > clockDoubt) && at != 0 {
 			at = x.w.now() // the clock of whoever wrote it is wrong, or nobody saw it at the time
 		}
 		x.add(scenario.Seen{T: at, Type: e.Type, Host: e.Host, VM: e.VM, From: e.From, To: e.To, Text: e.Text})
