@@ -130,7 +130,7 @@ func timingTable(t lease.Timing, n *node) string {
 	row("D", rounded(t.Wait()), "the wait, their sum")
 	b.WriteString("\nFrom the death of a host to the order to start its VMs elsewhere, at most:\n")
 	row("member", rounded(t.MemberBound()), "1.5 heartbeat intervals to notice, then D")
-	row("master", rounded(t.MasterBound()), "and three election timeouts")
+	row("master", rounded(t.MasterBound()), "three election timeouts, then D")
 	return strings.TrimRight(b.String(), "\n")
 }
 

@@ -38,6 +38,7 @@ func genPolicy() *rapid.Generator[*Policy] {
 			timing.Watchdog = time.Duration(rapid.IntRange(1, 60).Draw(t, "watchdog")) * time.Second
 			timing.Reset, timing.Drain = ms(0, 5000, "reset"), ms(0, 60_000, "drain")
 			timing.Grain, timing.Election = ms(50, 2000, "grain"), ms(150, 10_000, "election")
+			timing.Lease = max(timing.Lease, timing.Heartbeat+3*timing.Election)
 			timing.ClockError = rapid.Float64Range(1e-5, 0.1).Draw(t, "clock")
 		}
 		p.Timing = timing

@@ -77,6 +77,7 @@ type Host struct {
 	lease     lease.Lease
 	expired   bool
 	record    Record
+	epoch     uint64 // of the last master this host has read of
 	trustFrom uint64 // index that the copy of the state must have reached; 0: not known yet
 	beginWhy  string // why a new incarnation is due; empty: none is
 	beginning bool   // a request for one is under way
@@ -252,6 +253,10 @@ func (h *Host) bring(ctx context.Context, f func()) {
 // round is one turn of the duty: gather, decide, carry out.
 func (h *Host) round(ctx context.Context) {
 	in := h.gather()
+	if in.State != nil && in.State.Office.Epoch != h.epoch {
+		// A new master: its predecessor's death has cost the lease time enough.
+		h.epoch, h.beatNow = in.State.Office.Epoch, true
+	}
 	p := Decide(in)
 	h.foreign, h.stopping = p.Foreign, p.Stopping
 	if err := h.remember(p); err != nil {

@@ -303,11 +303,11 @@ func TestValidate(t *testing.T) {
 	}
 	// The limits themselves are allowed, one by one and all together.
 	edge := standard(t)
-	edge.Heartbeat, edge.Lease, edge.Watchdog, edge.Reset, edge.Drain, edge.ClockError, edge.Grain, edge.Election = 50*ms, 150*ms, time.Second, 0, 0, 1e-5, 50*ms, 150*ms
+	edge.Heartbeat, edge.Lease, edge.Watchdog, edge.Reset, edge.Drain, edge.ClockError, edge.Grain, edge.Election = 50*ms, 500*ms, time.Second, 0, 0, 1e-5, 50*ms, 150*ms
 	if err := edge.Validate(); err != nil {
 		t.Errorf("the least of everything is refused: %v", err)
 	}
-	edge.Heartbeat, edge.Lease, edge.Watchdog, edge.Reset, edge.Drain, edge.ClockError, edge.Grain, edge.Election = 200*time.Second, 10*time.Minute, 10*time.Minute, 10*time.Minute, time.Hour, 0.1, 10*time.Minute, 10*time.Minute
+	edge.Heartbeat, edge.Lease, edge.Watchdog, edge.Reset, edge.Drain, edge.ClockError, edge.Grain, edge.Election = 200*time.Second, 10*time.Minute, 10*time.Minute, 10*time.Minute, time.Hour, 0.1, 10*time.Minute, 400*time.Second/3
 	if err := edge.Validate(); err != nil {
 		t.Errorf("the most of everything is refused: %v", err)
 	}

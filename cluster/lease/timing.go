@@ -54,7 +54,7 @@ func Profile(name string) (t Timing, ok bool) {
 			Reset: 300 * time.Millisecond, Drain: 500 * time.Millisecond, Grain: 200 * time.Millisecond, Election: 250 * time.Millisecond}
 	case "standard":
 		t = Timing{Heartbeat: time.Second, Lease: 4 * time.Second, Watchdog: 3 * time.Second,
-			Reset: 500 * time.Millisecond, Drain: 2 * time.Second, Grain: 500 * time.Millisecond, Election: 500 * time.Millisecond}
+			Reset: 500 * time.Millisecond, Drain: 2 * time.Second, Grain: 500 * time.Millisecond, Election: 800 * time.Millisecond}
 	case "patient":
 		t = Timing{Heartbeat: 2 * time.Second, Lease: 20 * time.Second, Watchdog: 5 * time.Second,
 			Reset: time.Second, Drain: 5 * time.Second, Grain: time.Second, Election: time.Second}
@@ -103,9 +103,10 @@ func (t Timing) LeaderLease() time.Duration { return t.Election / 2 }
 // start its VMs elsewhere: one and a half intervals to notice, then D.
 func (t Timing) MemberBound() time.Duration { return t.SuspectAfter() + t.Wait() }
 
-// MasterBound is MemberBound for the master itself: the wait starts with the
-// election of its successor, which takes at most three election timeouts.
-func (t Timing) MasterBound() time.Duration { return t.MemberBound() + 3*t.Election }
+// MasterBound is the published bound from the master's own death: an election,
+// which takes at most three election timeouts, then D. What a member's silence is
+// noticed by runs beside it.
+func (t Timing) MasterBound() time.Duration { return 3*t.Election + max(t.Wait(), t.SuspectAfter()) }
 
 // Term is one line of the inequality, for people.
 type Term struct {
@@ -154,6 +155,7 @@ func (t Timing) Validate() error {
 	need(t.Grain >= 50*time.Millisecond, "grain is %v, the least is 50ms", t.Grain)
 	need(t.Grain <= longest, "grain is %v, the most is %v", t.Grain, longest)
 	need(t.Election >= 150*time.Millisecond, "election is %v, the least is 150ms: below that busy hosts elect needlessly", t.Election)
+	need(3*t.Election <= t.Lease-t.Heartbeat, "election is %v, but three of them must fit into what a lease has left after a heartbeat (%v): the death of a master would stop VMs everywhere", t.Election, t.Lease-t.Heartbeat)
 	need(t.Election <= longest, "election is %v, the most is %v", t.Election, longest)
 	need(t.Lease <= longest, "lease is %v, the most is %v: nothing would be restarted before it ends", t.Lease, longest)
 	if len(bad) > 0 {
