@@ -101,6 +101,9 @@ func powerOf(exit int, stdout string) Power {
 	return PowerUnknown
 }
 
+// logPrefix is how the agents' own library begins a line of its log.
+var logPrefix = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:,]+ (?:ERROR|WARNING|INFO): `)
+
 // lastWords is what an agent said, for people: its last lines, on one line.
 func lastWords(stdout, stderr string) string {
 	text := strings.TrimSpace(stderr)
@@ -109,8 +112,8 @@ func lastWords(stdout, stderr string) string {
 	}
 	var lines []string
 	for _, l := range strings.Split(text, "\n") {
-		l = strings.TrimSpace(printable(l))
-		if l != "" && (len(lines) == 0 || l != lines[len(lines)-1]) {
+		l = logPrefix.ReplaceAllString(strings.TrimSpace(printable(l)), "")
+		if l != "" && !strings.HasPrefix(l, "Please use '-h'") && (len(lines) == 0 || l != lines[len(lines)-1]) {
 			lines = append(lines, l)
 		}
 	}
