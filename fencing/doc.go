@@ -5,5 +5,10 @@
 // agent moves the deadline (Shared) and can be killed, frozen or replaced
 // meanwhile.
 //
+// A host with a hardware watchdog has a second line: the guard pets it only while
+// the lease leaves time for one turn more (Keeper), so that a host on which the
+// guard cannot run, or a VM cannot be ended, is reset. A host whose VMs are all
+// proven gone is not.
+//
 // The package knows nothing of raft, masters or hypervisors.
 package fencing

@@ -25,124 +25,259 @@ func BootClock() time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-// RunGuard is the guard: it looks at the deadline each Tick until ctx ends, and
-// kills what is covered once the deadline has passed. One guard at a time serves a
-// file: another waits until that one has ended. It locks its memory and asks for real-time scheduling;
-// where the system refuses either, warn is told and it goes on without.
-func RunGuard(ctx context.Context, path string, warn func(error)) error {
-	s, err := OpenShared(path)
-	if err != nil {
+// GuardOptions say how a guard runs.
+type GuardOptions struct {
+	// Path is the file of the shared memory.
+	Path string
+	// Device is the watchdog, such as /dev/watchdog0; "" takes the one that the
+	// guard before had, if any. Timeout belongs to it: whole seconds.
+	Device  string
+	Timeout time.Duration
+	// Renew delivers when the guard shall become the program that is on the disk
+	// now, with the same process id and without letting go of the watchdog; nil: never.
+	Renew <-chan os.Signal
+	// Warn is told what the guard has to do without.
+	Warn func(error)
+}
+
+// guard is one guard process.
+type guard struct {
+	shared *Shared
+	lock   *os.File
+	dog    *Device // nil: none
+	keeper *Keeper
+	looked time.Duration // last turn; 0: none yet
+}
+
+// RunGuard is the guard: it looks at the deadline each Tick, kills what is covered
+// once the deadline has passed, and keeps the watchdog, if the host has one. One
+// guard at a time serves a file: another waits in line until that one has ended.
+//
+// It ends with ctx; with a watchdog, not before nothing is covered any more or
+// another guard waits in line, because the host would be reset.
+//
+// It locks its memory and asks for real-time scheduling; where the system refuses
+// either, Warn is told and it goes on without.
+func RunGuard(ctx context.Context, o GuardOptions) error {
+	g, err := newGuard(ctx, o)
+	if err != nil || g == nil {
 		return err
 	}
-	defer s.Close() //nolint:errcheck // the process ends with it
-	lock, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return fmt.Errorf("open the guard's memory to lock it: %w", err)
-	}
-	defer lock.Close() // the process ends with it
-	if err := waitLock(ctx, lock); err != nil || ctx.Err() != nil {
-		return err
-	}
-	// From here on: no allocation, so no collection; one thread, real-time, resident.
-	runtime.LockOSThread()
-	debug.SetGCPercent(-1)
-	// On fault: what the runtime has only reserved stays unused.
-	if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | unix.MCL_ONFAULT); err != nil {
-		warn(fmt.Errorf("lock the guard's memory: %w", err))
-	}
-	if err := unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 50}, 0); err != nil {
-		warn(fmt.Errorf("ask for real-time scheduling: %w", err))
-	}
-	atomic.StoreUint64(&s.head().guardPID, uint64(os.Getpid()))
-	defer atomic.StoreInt64(&s.head().beat, 0)
-	for ctx.Err() == nil {
-		s.look(BootClock())
+	defer g.shared.Close() //nolint:errcheck // the process ends with it
+	defer g.lock.Close()   // the process ends with it
+	g.settle(o.Warn)
+	defer atomic.StoreInt64(&g.shared.head().beat, 0)
+	renewal := make(chan error, 1)
+	for {
+		g.turn(BootClock())
+		switch {
+		case ctx.Err() != nil && g.mayLeave(BootClock()):
+			return g.leave()
+		case o.Renew != nil:
+			select {
+			case <-o.Renew:
+				go func() { renewal <- tryProgram() }()
+			case err := <-renewal:
+				if err == nil {
+					err = g.renew(o)
+				}
+				o.Warn(fmt.Errorf("stay the program that this is: %w", err))
+			default:
+			}
+		}
 		// Asleep in the kernel, on this thread: the wake-up waits for no other goroutine.
 		ts := unix.NsecToTimespec(int64(Tick))
 		if err := unix.ClockNanosleep(unix.CLOCK_BOOTTIME, 0, &ts, nil); err != nil && !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("sleep between two looks: %w", err)
 		}
 	}
-	return nil
 }
 
-// waitLock takes the file's lock, which a guard holds as long as it lives.
-func waitLock(ctx context.Context, f *os.File) error {
-	tick := time.NewTicker(2 * Tick)
+// newGuard opens everything and takes its place; nil when ctx ended in line.
+func newGuard(ctx context.Context, o GuardOptions) (*guard, error) {
+	s, err := OpenShared(o.Path)
+	if err != nil {
+		return nil, err
+	}
+	g := &guard{shared: s}
+	fail := func(err error) (*guard, error) {
+		if g.lock != nil {
+			_ = g.lock.Close()
+		}
+		return nil, errors.Join(err, s.Close())
+	}
+	if o.Device == "" {
+		w := s.Status().Watchdog
+		o.Device, o.Timeout = w.Device, w.Timeout
+	}
+	if o.Device != "" {
+		if g.dog, err = OpenDevice(o.Device, o.Timeout); err != nil {
+			return fail(err)
+		}
+		if len(o.Device) > len(s.head().dogDevice) {
+			return fail(fmt.Errorf("the name of the watchdog %s is longer than %d characters", o.Device, len(s.head().dogDevice)))
+		}
+		g.keeper = NewKeeper(g.dog, BootClock)
+	}
+	if g.inherit() {
+		return g, nil
+	}
+	if g.lock, err = os.OpenFile(o.Path, os.O_RDWR|unix.O_CLOEXEC, 0); err != nil {
+		return fail(fmt.Errorf("open the guard's memory to lock it: %w", err))
+	}
+	if err := s.waitInLine(ctx, g.lock); err != nil || ctx.Err() != nil {
+		return fail(err)
+	}
+	return g, nil
+}
+
+// settle makes the process one that is never late: no collection, one thread for
+// the loop, real-time, resident.
+func (g *guard) settle(warn func(error)) {
+	runtime.LockOSThread()
+	debug.SetGCPercent(-1)
+	// A second processor for the runtime's own: the loop must not wait for one that another goroutine holds.
+	runtime.GOMAXPROCS(2)
+	// On fault: what the runtime has only reserved stays unused.
+	if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | unix.MCL_ONFAULT); err != nil {
+		warn(fmt.Errorf("lock the guard's memory: %w", err))
+	}
+	// The code that kills is needed when the disk may hang: it is read, and so locked, now.
+	if err := touchProgram(); err != nil {
+		warn(fmt.Errorf("read the guard's program into memory: %w", err))
+	}
+	if err := realTime(); err != nil {
+		warn(fmt.Errorf("ask for real-time scheduling: %w", err))
+	}
+	h := g.shared.head()
+	start, _ := g.shared.proc.startTime(os.Getpid())
+	atomic.StoreInt64(&h.gap, 0)
+	atomic.StoreUint64(&h.guardStart, start)
+	atomic.StoreUint64(&h.guardPID, uint64(os.Getpid()))
+	if g.dog == nil {
+		atomic.StoreUint64(&h.dogState, uint64(DogNone))
+		return
+	}
+	clear(h.dogDevice[:])
+	copy(h.dogDevice[:], g.dog.Path())
+	atomic.StoreInt64(&h.dogTimeout, int64(g.dog.Timeout()))
+}
+
+// turn is one look: kill what has to go, then see to the watchdog, then say so.
+func (g *guard) turn(now time.Duration) {
+	g.shared.look(now)
+	if g.keeper != nil {
+		// Killing may have taken a while: the watchdog goes by the clock as it is.
+		g.keeper.Turn(g.shared.forKeeper(BootClock()))
+		g.publish()
+	}
+	h := g.shared.head()
+	if g.looked != 0 && int64(now-g.looked) > atomic.LoadInt64(&h.gap) {
+		atomic.StoreInt64(&h.gap, int64(now-g.looked))
+	}
+	g.looked = now
+	atomic.StoreInt64(&h.beat, int64(now))
+}
+
+// forKeeper reads what decides about the watchdog.
+func (s *Shared) forKeeper(now time.Duration) Turn {
+	t := Turn{Now: now}
+	h := s.head()
+	for i := range s.entries() {
+		if atomic.LoadUint64(&s.entries()[i].pid) != 0 {
+			t.Covered = true
+			break
+		}
+	}
+	if atomic.LoadInt64(&h.tripped) == 0 {
+		t.Deadline = time.Duration(atomic.LoadInt64(&h.deadline))
+	}
+	return t
+}
+
+// publish writes what the keeper did into the shared memory.
+func (g *guard) publish() {
+	h, k := g.shared.head(), g.keeper
+	info := &g.dog.info
+	flags := uint64(0)
+	if g.dog.Enduring() {
+		flags |= flagEnduring
+	}
+	if info.NoWayOut {
+		flags |= flagNoWayOut
+	}
+	if info.FiredLast {
+		flags |= flagFiredLast
+	}
+	if h.dogName[0] == 0 {
+		copy(h.dogName[:len(h.dogName)-1], info.Identity)
+	}
+	errno := uint64(0)
+	if k.err != nil {
+		var e unix.Errno
+		if errno = uint64(unix.EINVAL); errors.As(k.err, &e) {
+			errno = uint64(e)
+		}
+	}
+	atomic.StoreUint64(&h.dogFlags, flags)
+	atomic.StoreUint64(&h.dogErrno, errno)
+	atomic.StoreInt64(&h.dogPetted, int64(k.petted))
+	atomic.StoreInt64(&h.dogGap, int64(k.gap))
+	atomic.StoreUint64(&h.dogPets, k.pets)
+	atomic.StoreUint64(&h.dogState, uint64(k.state))
+}
+
+// mayLeave reports whether the guard can end without harm: without a watchdog,
+// always, as an agent starts another; with one, when the timer does not run, or
+// nothing is covered, or another guard waits in line and the lease leaves it time.
+func (g *guard) mayLeave(now time.Duration) bool {
+	if g.keeper == nil {
+		return true
+	}
+	t := g.shared.forKeeper(now)
+	if !t.Covered {
+		return true
+	}
+	return g.dog.Enduring() && g.shared.InLine(now) && t.Deadline != 0 && now+lineTick+3*margin <= t.Deadline
+}
+
+// leave lets go of the device. While VMs run the timer goes on, and the guard that
+// waits in line takes hold of it.
+func (g *guard) leave() error {
+	if g.keeper == nil || g.keeper.state == DogIdle || g.dog.FD() < 0 {
+		return nil
+	}
+	if g.shared.forKeeper(BootClock()).Covered {
+		return g.dog.CloseHard()
+	}
+	if err := g.dog.Release(); err == nil {
+		atomic.StoreUint64(&g.shared.head().dogState, uint64(DogIdle))
+		return nil
+	}
+	return g.dog.Retire()
+}
+
+// lineTick is how often a guard that waits in line looks whether it is its turn.
+const lineTick = 2 * Tick
+
+// waitInLine takes the file's lock, which a guard holds as long as it lives.
+func (s *Shared) waitInLine(ctx context.Context, f *os.File) error {
+	tick := time.NewTicker(lineTick)
 	defer tick.Stop()
 	for {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
+			atomic.StoreInt64(&s.head().waiting, 0)
 			return nil
 		}
 		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("lock the guard's memory: %w", err)
 		}
+		atomic.StoreInt64(&s.head().waiting, int64(BootClock()))
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
 	}
-}
-
-// Watch looks at the deadline each Tick until ctx ends.
-func (s *Shared) Watch(ctx context.Context) {
-	tick := time.NewTicker(Tick)
-	defer tick.Stop()
-	for {
-		s.look(BootClock())
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-// look is one turn of the guard at moment now of the boot clock.
-func (s *Shared) look(now time.Duration) {
-	h := s.head()
-	atomic.StoreInt64(&h.beat, int64(now))
-	d := atomic.LoadInt64(&h.deadline)
-	if d == 0 || int64(now) < d {
-		return
-	}
-	// tripped is set before the pass, so that an agent which covers a VM during it
-	// finds out (see Cover).
-	atomic.CompareAndSwapInt64(&h.tripped, 0, int64(now))
-	left := uint64(0)
-	for i := range s.entries() {
-		e := &s.entries()[i]
-		pid := atomic.LoadUint64(&e.pid)
-		if pid == 0 {
-			continue
-		}
-		if s.end(int(pid), e.start) {
-			atomic.CompareAndSwapUint64(&e.pid, pid, 0)
-		} else {
-			left++
-		}
-	}
-	atomic.StoreUint64(&h.leftover, left)
-}
-
-// kill sends SIGKILL to the process and reports whether it is gone. A process
-// that waits in the kernel for its storage may stay for long; the next turn tries again.
-func (s *Shared) kill(pid int, start uint64) bool {
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return errors.Is(err, unix.ESRCH)
-	}
-	defer unix.Close(fd) //nolint:errcheck // nothing to do about it
-	if st, ok := startTime(pid); ok && st != start {
-		return true // the number belongs to another process by now
-	}
-	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil {
-		return errors.Is(err, unix.ESRCH)
-	}
-	atomic.AddUint64(&s.head().killed, 1)
-	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-	n, err := unix.Poll(p, 20)
-	return err == nil && n == 1 // readable once the process has ended
 }

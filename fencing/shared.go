@@ -1,6 +1,7 @@
 package fencing
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -24,9 +25,9 @@ var ErrExpired = errors.New("the lease has ended and the guard has acted on it")
 const MaxCovered = 1024
 
 const (
-	magic     = 0x31445247_54464c48 // "HLFTGRD1"
+	magic     = 0x32445247_54464c48 // "HLFTGRD2"
 	entrySize = 32
-	headSize  = 128
+	headSize  = 256
 	fileSize  = headSize + MaxCovered*entrySize
 )
 
@@ -41,7 +42,28 @@ type head struct {
 	guardPID    uint64 // by the guard
 	killed      uint64 // processes killed since it started; by the guard
 	leftover    uint64 // processes that were still there at the guard's last look after it acted; by the guard
+	guardStart  uint64 // field 22 of the guard's /proc/PID/stat; by the guard
+	waiting     int64  // boot clock, ns: a guard that waits in line was alive then; by that guard
+	gap         int64  // ns, longest between two looks since the guard started; by the guard
+
+	// The watchdog; all by the guard. state is written after the others.
+	dogState   uint64 // DogState
+	dogTimeout int64  // ns
+	dogPetted  int64  // boot clock, ns, of the last pet
+	dogGap     int64  // ns, longest between two pets of one arming
+	dogPets    uint64
+	dogErrno   uint64 // of the last error that was the kernel's; 0: none
+	dogFlags   uint64
+	dogDevice  [48]byte // path, padded with zeroes
+	dogName    [32]byte // what the driver calls itself
 }
+
+// dogFlags.
+const (
+	flagEnduring  = 1 << iota // the timer goes on when its holder dies
+	flagNoWayOut              // nothing stops it
+	flagFiredLast             // the driver says that it reset the machine last
+)
 
 // entry is one covered VM. The process is written last and cleared first.
 type entry struct {
@@ -58,6 +80,8 @@ type Shared struct {
 	mu   sync.Mutex // one agent writes entries from several goroutines
 	// end ends one process and reports whether it is gone.
 	end func(pid int, start uint64) bool
+	// proc is the guard's own room for reading /proc, so that its loop allocates nothing.
+	proc procReader
 }
 
 // OpenShared maps the file at path, creating it when it is not there. The
@@ -113,10 +137,35 @@ type Status struct {
 	Deadline    time.Duration // boot clock; 0: none
 	Tripped     time.Duration // boot clock; 0: not
 	Beat        time.Duration // boot clock of the guard's last look; 0: never
+	Gap         time.Duration // longest between two looks since the guard started
 	GuardPID    int
 	Covered     int // VMs
 	Leftover    int // processes the guard could not get rid of yet
+	Watchdog    WatchdogStatus
 }
+
+// WatchdogStatus is what the shared memory says of the host's watchdog.
+type WatchdogStatus struct {
+	State   DogState
+	Device  string        // "" when none was asked for
+	Driver  string        // what the driver calls itself; "" before it was armed once
+	Timeout time.Duration // effective
+	// Enduring says that the timer goes on when the guard dies. Where it is false
+	// the death of the guard alone takes the protection away.
+	Enduring bool
+	// NoWayOut says that the timer cannot be stopped: the guard pets an idle host.
+	NoWayOut bool
+	// FiredLast says that the driver reports the last reset of the machine as its own.
+	FiredLast bool
+	Petted    time.Duration // boot clock of the last pet; 0: never
+	Gap       time.Duration // longest between two pets of one arming, since the guard started
+	Pets      uint64
+	Err       error // the kernel's last refusal
+}
+
+// Protects reports whether the host's VMs are bounded by a watchdog now, or would
+// be as soon as one is covered.
+func (w WatchdogStatus) Protects() bool { return w.State == DogIdle || w.State == DogArmed }
 
 // Status reads the memory.
 func (s *Shared) Status() Status {
@@ -132,10 +181,31 @@ func (s *Shared) Status() Status {
 		Deadline:    time.Duration(atomic.LoadInt64(&h.deadline)),
 		Tripped:     time.Duration(atomic.LoadInt64(&h.tripped)),
 		Beat:        time.Duration(atomic.LoadInt64(&h.beat)),
+		Gap:         time.Duration(atomic.LoadInt64(&h.gap)),
 		GuardPID:    int(atomic.LoadUint64(&h.guardPID)),
 		Covered:     n,
 		Leftover:    int(atomic.LoadUint64(&h.leftover)),
+		Watchdog:    h.watchdog(),
 	}
+}
+
+func (h *head) watchdog() WatchdogStatus {
+	w := WatchdogStatus{State: DogState(atomic.LoadUint64(&h.dogState))}
+	if w.State == DogNone {
+		return w
+	}
+	flags := atomic.LoadUint64(&h.dogFlags)
+	w.Device = string(bytes.TrimRight(h.dogDevice[:], "\x00"))
+	w.Driver = string(bytes.TrimRight(h.dogName[:], "\x00"))
+	w.Timeout = time.Duration(atomic.LoadInt64(&h.dogTimeout))
+	w.Enduring, w.NoWayOut, w.FiredLast = flags&flagEnduring != 0, flags&flagNoWayOut != 0, flags&flagFiredLast != 0
+	w.Petted = time.Duration(atomic.LoadInt64(&h.dogPetted))
+	w.Gap = time.Duration(atomic.LoadInt64(&h.dogGap))
+	w.Pets = atomic.LoadUint64(&h.dogPets)
+	if n := atomic.LoadUint64(&h.dogErrno); n != 0 {
+		w.Err = unix.Errno(n)
+	}
+	return w
 }
 
 // Begin starts to guard a new incarnation until deadline. Nothing may be covered
@@ -185,12 +255,59 @@ func (s *Shared) Extend(incarnation uint64, deadline time.Duration) error {
 
 // Cover adds a VM's process to those that the guard kills. It is called before
 // the VM's processors run. ErrExpired when the guard has acted: whether it saw
-// the process is not known, so the caller kills it.
+// the process is not known, so the caller kills it. Where the host has a watchdog,
+// Cover waits until it is armed; ErrUnarmed, with nothing covered, when that does
+// not come about.
 func (s *Shared) Cover(uuid string, pid int, start uint64) error {
 	id, err := parseUUID(uuid)
 	if err != nil {
 		return err
 	}
+	if pid <= 1 || start == 0 {
+		// Such an entry would be taken for a number that belongs to another process by now: never killed.
+		return fmt.Errorf("cover VM %s: process %d with start time %d cannot be told from another", uuid, pid, start)
+	}
+	if err := s.enter(uuid, id, pid, start); err != nil {
+		return err
+	}
+	if err := s.awaitArmed(); err != nil {
+		if errors.Is(err, ErrUnarmed) {
+			s.Uncover(uuid)
+		}
+		return fmt.Errorf("cover VM %s: %w", uuid, err)
+	}
+	return s.coverable()
+}
+
+// armTime is what the guard may take to arm the watchdog for the first VM: two
+// looks, and a driver that has to talk to a board's controller.
+const armTime = 500 * time.Millisecond
+
+// awaitArmed waits until the watchdog bounds what is covered. The guard arms it
+// when it sees the first VM on the list.
+func (s *Shared) awaitArmed() error {
+	h := s.head()
+	for until := BootClock() + armTime; ; time.Sleep(Tick / 10) {
+		switch DogState(atomic.LoadUint64(&h.dogState)) {
+		case DogNone, DogArmed:
+			return nil
+		case DogFailed:
+			if err := h.watchdog().Err; err != nil {
+				return fmt.Errorf("%w: %w", ErrUnarmed, err)
+			}
+			return ErrUnarmed
+		}
+		if err := s.coverable(); err != nil {
+			return err
+		}
+		if BootClock() > until {
+			return fmt.Errorf("%w after %v: the guard does not run, or the lease leaves too little", ErrUnarmed, armTime)
+		}
+	}
+}
+
+// enter puts a process on the list.
+func (s *Shared) enter(uuid string, id [16]byte, pid int, start uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	free := -1
@@ -201,7 +318,7 @@ func (s *Shared) Cover(uuid string, pid int, start uint64) error {
 		case p == 0 && free < 0:
 			free = i
 		case p != 0 && e.uuid == id && p == uint64(pid) && e.start == start:
-			return s.coverable()
+			return nil
 		case p != 0 && e.uuid == id: // an earlier process of this VM
 			atomic.StoreUint64(&e.pid, 0)
 			if free < 0 {
@@ -215,11 +332,11 @@ func (s *Shared) Cover(uuid string, pid int, start uint64) error {
 	e := &s.entries()[free]
 	e.start, e.uuid = start, id
 	atomic.StoreUint64(&e.pid, uint64(pid))
-	// Either the guard's pass over the entries comes after this store and sees
-	// it, or the guard set tripped before this load.
-	return s.coverable()
+	return nil
 }
 
+// coverable is looked at after a process was put on the list: either the guard's
+// pass over the entries comes after that and sees it, or the guard set tripped before.
 func (s *Shared) coverable() error {
 	if atomic.LoadInt64(&s.head().tripped) != 0 {
 		return ErrExpired

@@ -37,7 +37,9 @@ import (
 
 const (
 	defaultGuard = "/run/haagent/guard"
-	bootIDFile   = "/proc/sys/kernel/random/boot_id"
+	// defaultNote is where the reason of a reset is kept.
+	defaultNote = "/var/lib/haagent/last-reset.json"
+	bootIDFile  = "/proc/sys/kernel/random/boot_id"
 	// bootIDVariable names another file, for a test bed in which several hosts share a kernel.
 	bootIDVariable = "HAAGENT_BOOT_ID_FILE"
 )
@@ -62,6 +64,7 @@ func runAgent(ctx context.Context, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	tellLastReset(cfg, env.BootID, log)
 	a := agent.New(*env)
 	stop, err := serveSocket(a, cfg.Listen.Socket, gids, log)
 	if err != nil {
@@ -75,6 +78,16 @@ func runAgent(ctx context.Context, c *cli.Context) error {
 	}
 	log.Info("running", "host", cfg.NodeName, "version", version, "hypervisor", cfg.Hypervisor)
 	return untilStopped(ctx, a, log)
+}
+
+// tellLastReset says why the watchdog reset this host, when it did.
+func tellLastReset(cfg *config.Agent, bootID string, log hclog.Logger) {
+	switch note, err := fencing.LastReset(filepath.Join(cfg.DataDir, filepath.Base(defaultNote)), bootID); {
+	case err != nil:
+		log.Warn("cannot read whether the watchdog reset this host", "error", err)
+	case note != nil:
+		log.Warn("this host was reset by its watchdog", "reason", note.Why, "incarnation", note.Incarnation, "time", note.Wall, "vms", note.Covered)
+	}
 }
 
 // drainLimit bounds the orderly end: the guests' grace, and some time to commit.
@@ -224,7 +237,7 @@ func guardProcess(ctx context.Context, wg *sync.WaitGroup, path string, log hclo
 	wg.Add(1)
 	go func() {
 		defer wg.Done()
-		tick := time.NewTicker(time.Second)
+		tick := time.NewTicker(200 * time.Millisecond)
 		defer tick.Stop()
 		for {
 			select {
@@ -232,15 +245,35 @@ func guardProcess(ctx context.Context, wg *sync.WaitGroup, path string, log hclo
 				return
 			case <-tick.C:
 			}
-			if !guard.GuardAlive(fencing.BootClock()) {
-				log.Warn("the guard does not answer; starting another")
-				if err := guard.Launch(self); err != nil {
-					log.Error("cannot start the guard", "error", err)
-				}
-			}
+			replaceGuard(guard, self, log)
 		}
 	}()
 	return guard, nil
+}
+
+// replaceGuard starts a guard where none is alive. One that is there and silent is
+// ended first, while the lease holds: it keeps the memory and the watchdog from the
+// next, and the host would be reset though its lease is good.
+func replaceGuard(guard *fencing.Shared, self string, log hclog.Logger) {
+	now := fencing.BootClock()
+	if guard.GuardAlive(now) {
+		return
+	}
+	if guard.Status().Deadline > now {
+		switch killed, err := guard.EndSilent(now); {
+		case err != nil:
+			log.Error("cannot end the guard that does not answer", "error", err)
+		case killed:
+			log.Warn("the guard did not answer and was ended; another takes its place")
+		}
+	}
+	if guard.InLine(now) {
+		return
+	}
+	log.Warn("no guard answers; starting another")
+	if err := guard.Launch(self); err != nil {
+		log.Error("cannot start the guard", "error", err)
+	}
 }
 
 // keepGuard makes sure that a guard is alive before the agent does anything.

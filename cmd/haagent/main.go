@@ -14,7 +14,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/holdfast-ha/holdfast/config"
-	"github.com/holdfast-ha/holdfast/fencing"
 )
 
 // version is set by the linker.
@@ -42,12 +41,16 @@ func main() {
 			Flags:     []cli.Flag{&cli.StringFlag{Name: "config", Value: "/etc/haagent", Usage: "configuration `FILE` or directory of the agent"}},
 			Action:    runHook,
 		}, {
-			Name:  "guard",
-			Usage: "end the protected VMs when the lease in the shared memory ends",
-			Flags: []cli.Flag{&cli.StringFlag{Name: "state", Value: defaultGuard, Usage: "shared memory `FILE`, on a tmpfs"}},
-			Action: func(c *cli.Context) error {
-				return fencing.RunGuard(c.Context, c.String("state"), func(err error) { fmt.Fprintln(os.Stderr, "haagent guard: warning:", err) })
-			},
+			Name:   "guard",
+			Usage:  "end the protected VMs when the lease in the shared memory ends",
+			Flags:  guardFlags(),
+			Action: runGuard,
+		}, {
+			Name:   "guard-notes",
+			Usage:  "keep on the disk why the watchdog is about to reset this host; started by the guard",
+			Hidden: true,
+			Flags:  guardFlags(),
+			Action: runNotes,
 		}},
 	}
 	if err := app.RunContext(ctx, os.Args); err != nil {
