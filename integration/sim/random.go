@@ -42,11 +42,10 @@ type generator struct {
 	newcomer string
 }
 
-// latestEnd is as late as a lawful guard may be: a little before the time that the
-// wait for the end of a lease allows for it.
+// latestEnd is as late as a lawful guard may be.
 func latestEnd() time.Duration {
 	t, _ := lease.Profile("standard")
-	return t.HardEnd() + t.Drain - 200*time.Millisecond
+	return t.HardEnd() + t.Drain
 }
 
 func (g *generator) hosts() {
