@@ -38,11 +38,13 @@ unit: ## tests of every package, with the race detector; no root, no libvirt
 sim: ## whole clusters in virtual time: the scenarios and random runs
 	.ci/gotest sim -timeout 4m30s ./integration/sim/...
 
+LAB_LIMIT ?= 15m
+
 .PHONY: lab
 lab: ## (root) hosts in namespaces with their own libvirtd and real guests
 	@[ "$$(id -u)" = 0 ] || { echo "make lab needs root: it makes namespaces and starts libvirtd" >&2; exit 1; }
 	@.ci/install lab
-	HOLDFAST_LAB=1 TEST_FORMAT=standard-verbose .ci/gotest lab -count=1 -p 1 -timeout 6m30s ./integration/lab ./vmm/libvirt/...
+	HOLDFAST_LAB=1 TEST_FORMAT=standard-verbose .ci/gotest lab -count=1 -p 1 -timeout $(LAB_LIMIT) ./integration/lab ./vmm/libvirt/...
 
 .PHONY: lint
 lint: ## gofmt, go vet, golangci-lint (.golangci.yml), go mod tidy; the linter's first build takes minutes
@@ -51,6 +53,12 @@ lint: ## gofmt, go vet, golangci-lint (.golangci.yml), go mod tidy; the linter's
 .PHONY: race
 race: ## the race detector over everything that needs no root, sim included
 	CGO_ENABLED=1 .ci/gotest race -race -timeout 20m $(UNIT) ./integration/sim/...
+
+.PHONY: bench
+bench: ## measurements, on a quiet machine: recovery times in virtual time; as root also with real guests, and the agents' footprint
+	go test ./integration/sim -count=1 -v -run TestRecoveryTimes -measure-runs 50
+	@if [ "$$(id -u)" = 0 ]; then .ci/install lab && HOLDFAST_LAB=1 HOLDFAST_BENCH=1 go test ./integration/lab -count=1 -v -timeout 20m -run 'TestLabRecoveryTime|TestLabFootprint'; \
+	else echo "not measured: recovery of real guests and the agents' footprint need root"; fi
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (20s) each
@@ -73,10 +81,6 @@ clean: ## remove what was built and the outputs of the tests; Go's own caches st
 .PHONY: machine
 machine: ## (not there yet) machines in QEMU with a real watchdog
 	@echo "make machine: there is no integration/machine in this tree yet; hosts in namespaces are in make lab" >&2; exit 1
-
-.PHONY: bench
-bench: ## (not there yet) measurements with their figures kept in the tree
-	@echo "make bench: there is no integration/bench in this tree yet" >&2; exit 1
 
 .PHONY: model
 model: ## (not there yet) the Spin models of the lease and takeover protocol

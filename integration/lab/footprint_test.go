@@ -26,7 +26,13 @@ const (
 
 // TestLabFootprint measures what the agents of three hosts with 50 VMs take when
 // nothing happens: processor time and memory, the guard included.
+//
+// It is a measurement: another program on the machine makes it meaningless, so
+// it runs where it is asked for (make bench).
 func TestLabFootprint(t *testing.T) {
+	if os.Getenv("HOLDFAST_BENCH") != "1" {
+		t.Skip("a measurement for a quiet machine: make bench runs it (HOLDFAST_BENCH=1)")
+	}
 	w := newWorld(t, Config{Profile: "standard", LogLevel: "info"})
 	begin := time.Now()
 	var starting sync.WaitGroup

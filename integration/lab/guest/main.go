@@ -39,9 +39,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "guest is the first process of a lab VM and does nothing elsewhere")
 		os.Exit(64)
 	}
-	if err := run(); err != nil {
-		fmt.Println("witness stopped:", err)
-	}
+	fmt.Println("witness stopped:", run())
 	off()
 }
 
