@@ -25,6 +25,7 @@ type guard struct {
 	// takes is how long after the deadline it gets rid of the VMs: a watchdog and
 	// the reset that follows may take until the hard end.
 	takes time.Duration
+	usual embedded.Delays // of the host's hypervisor
 
 	mu          sync.Mutex
 	incarnation uint64
@@ -41,8 +42,8 @@ type process struct {
 	start uint64
 }
 
-func newGuard(c *clock, h *embedded.Host, late *rand.Rand, takes time.Duration) *guard {
-	return &guard{clock: c, host: h, late: late, takes: takes, covered: map[string]process{}, latest: map[string]int{}, changed: make(chan struct{})}
+func newGuard(c *clock, h *embedded.Host, late *rand.Rand, takes time.Duration, usual embedded.Delays) *guard {
+	return &guard{clock: c, host: h, late: late, takes: takes, usual: usual, covered: map[string]process{}, latest: map[string]int{}, changed: make(chan struct{})}
 }
 
 // run is the guard process; it ends with ctx.
@@ -111,7 +112,7 @@ func (g *guard) look(ctx context.Context) {
 			kctx, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
 			g.host.SetDelays(embedded.Delays{}) // the delay has been waited for in run
 			gone = g.host.Kill(kctx, uuid) == nil
-			g.host.SetDelays(embedded.Delays{Kill: g.takes})
+			g.host.SetDelays(g.usual)
 			cancel()
 		}
 		g.mu.Lock()

@@ -28,7 +28,8 @@ type machine struct {
 	wall      atomic.Int64 // how far its wall clock is off
 	disk      *disk
 	machineID string
-	outsider  bool          // not a member from the start
+	outsider  bool // not a member from the start
+	delays    embedded.Delays
 	endTakes  time.Duration // see scenario.Host.EndTakes
 	agent     *agentProcess // nil while none runs
 	lives     int           // of agents
@@ -59,8 +60,8 @@ func (m *machine) powerOn() {
 	m.clock.reboot()
 	m.w.net.PowerOn(m.name)
 	m.hyp.PowerOn()
-	m.hyp.SetDelays(embedded.Delays{Kill: m.endTakes})
-	m.guard = newGuard(m.clock, m.hyp, m.rng, m.endTakes)
+	m.hyp.SetDelays(m.delays)
+	m.guard = newGuard(m.clock, m.hyp, m.rng, m.endTakes, m.delays)
 	ctx, cancel := context.WithCancel(m.w.ctx)
 	m.stopGuard = cancel
 	g := m.guard

@@ -50,12 +50,17 @@ func latestEnd() time.Duration {
 
 func (g *generator) hosts() {
 	slow := g.r.IntN(2) == 0 // guards that take as long as they may
+	var starts time.Duration
+	if g.r.IntN(3) == 0 {
+		starts = time.Duration(g.r.Int64N(int64(6 * time.Second)))
+	}
 	n := []int{3, 3, 3, 4, 5}[g.r.IntN(5)]
 	for i := range n {
 		h := scenario.Host{ID: fmt.Sprintf("h%d", i+1)}
 		if g.r.IntN(2) == 0 {
 			h.ClockRate = 1 + maxRate*(2*g.r.Float64()-1)
 		}
+		h.StartTakes = scenario.Seconds(starts.Round(time.Millisecond))
 		if slow {
 			h.EndTakes = scenario.Seconds(latestEnd())
 		}

@@ -108,6 +108,9 @@ func (x *watch) grows(s *fsm.State) {
 		if was := old.Hosts[name]; was != nil && was.ID == h.ID && h.Incarnation < was.Incarnation {
 			x.w.broken("incarnation of %s went back from %d to %d", name, was.Incarnation, h.Incarnation)
 		}
+		if was := old.Hosts[name]; was != nil && was.ID == h.ID && h.Incarnation > was.Incarnation {
+			x.begunAnew(name, was.Incarnation, h.Since)
+		}
 		if h.Status == fsm.HostDead && h.Incarnation > x.dead[name] {
 			x.dead[name] = h.Incarnation
 			x.declaredDead(s, name, h.Incarnation)
@@ -142,6 +145,19 @@ func (x *watch) declaredDead(_ *fsm.State, host string, incarnation uint64) {
 // clockDoubt is how old an event may be by its own date when it is first seen;
 // beyond that the clock of whoever wrote it is not believed.
 const clockDoubt = 5 * time.Second
+
+// begunAnew holds that nothing which a host's earlier life owned ran there when
+// its new one began, at that moment: the host has proven it (R4).
+func (x *watch) begunAnew(host string, incarnation uint64, at time.Time) {
+	old := x.newest.state
+	for _, r := range x.w.disks.Runs() {
+		vm := old.VMs[r.UUID]
+		if r.Host == host && r.From.Before(at) && (r.To.IsZero() || r.To.After(at)) && vm != nil && vm.Owner != nil &&
+			vm.Owner.Host == host && vm.Owner.Incarnation == incarnation {
+			x.w.broken("%s began a new life after incarnation %d while %s ran there", host, incarnation, r.Name)
+		}
+	}
+}
 
 // history collects the cluster's events and holds that each is explained.
 func (x *watch) history() {

@@ -69,6 +69,8 @@ type Host struct {
 	// EndTakes is how long it takes on this host, from the end of its lease, until
 	// its VMs are gone: at most what the timing allows for (the hard end and the drain).
 	EndTakes Seconds `json:"end_takes,omitempty"`
+	// StartTakes is how long the host's hypervisor takes to create a VM's process.
+	StartTakes Seconds `json:"start_takes,omitempty"`
 	// Member is false for a machine that joins only by an add_host action.
 	Member *bool `json:"member,omitempty"`
 }
