@@ -1,0 +1,127 @@
+// Package hbtest is shared storage in memory, for tests and the simulation of
+// heartbeat volumes: every host has a path of its own to a disk, and paths and disk
+// can be made slow, silent, lossy and wrong. It also watches what is written, and
+// notes whatever no host may do.
+package hbtest
+
+import (
+	"bytes"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/holdfast-ha/holdfast/storagehb/format"
+)
+
+// Disk is a heartbeat volume in memory. Inside of a synctest bubble it keeps to the
+// bubble's time; it has to be made there.
+type Disk struct {
+	mu         sync.Mutex // guards everything below; never held while waiting
+	data       []byte
+	violations []string
+}
+
+// NewDisk returns a disk that was initialised as s says.
+func NewDisk(cluster, volume format.UUID, s format.Super) (*Disk, error) {
+	d := &Disk{data: make([]byte, format.VolumeSize(s.Slots))}
+	for copy := range 2 {
+		s.Seq = 2 + uint64(copy)
+		o := format.Origin{Copy: uint8(copy), Cluster: cluster, Volume: volume, Wall: s.Created}
+		if err := format.Encode(d.data[copy*format.BlockSize:(copy+1)*format.BlockSize], s, o); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+// Violations are the broken rules so far: two I/Os at once on one path, a buffer
+// changed while its write was under way, a write into another's slot, a record that
+// goes back, a write over the newest copy.
+func (d *Disk) Violations() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return append([]string(nil), d.violations...)
+}
+
+// Corrupt changes n bytes, to other values than they have.
+func (d *Disk) Corrupt(off int64, n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i := range n {
+		d.data[off+int64(i)] ^= 0xff
+	}
+}
+
+// Wipe sets n bytes to zero.
+func (d *Disk) Wipe(off int64, n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	clear(d.data[off : off+int64(n)])
+}
+
+// Image is a copy of all that is stored.
+func (d *Disk) Image() []byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return bytes.Clone(d.data)
+}
+
+// Restore goes back to an image, as storage does that fails over to an old copy.
+func (d *Disk) Restore(image []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	copy(d.data, image)
+}
+
+// violate notes a broken rule; the lock is held.
+func (d *Disk) violate(format string, args ...any) {
+	d.violations = append(d.violations, fmt.Sprintf(format, args...))
+}
+
+// watch looks at a write before it is stored; the lock is held.
+func (d *Disk) watch(p []byte, off int64, slot int) {
+	begin := format.SlotOffset(slot)
+	if off < begin || off+int64(len(p)) > begin+format.SlotSize {
+		d.violate("the host of slot %d writes %d bytes at %d, outside of its slot", slot, len(p), off)
+		return
+	}
+	switch int(off-begin) / format.BlockSize {
+	case 0, 1:
+		watchKind(d, format.KindHeartbeat, p, off, slot, format.DecodeHeartbeat)
+	case 2, 3:
+		watchKind(d, format.KindClaim, p, off, slot, format.DecodeClaim)
+	case 4, 5, 6, 7:
+		watchKind(d, format.KindAcks, p, off, slot, format.DecodeAcks)
+	default:
+		watchKind(d, format.KindVMTable, p, off, slot, format.DecodeVMTable)
+	}
+}
+
+func watchKind[V format.Value](d *Disk, k format.Kind, p []byte, off int64, slot int, decode func([]byte) (V, format.Origin, error)) {
+	v, o, err := decode(p)
+	if err != nil || off != format.Offset(k, slot, int(o.Copy)) {
+		d.violate("slot %d: %d bytes at %d are no %v of copy %d: %v", slot, len(p), off, k, o.Copy, err)
+		return
+	}
+	area := format.Offset(k, slot, 0)
+	found := format.Newest(d.data[area:area+2*int64(k.Length())], format.Place{Cluster: o.Cluster, Volume: o.Volume, Slot: slot}, decode)
+	if !found.OK {
+		return
+	}
+	if v.Stamp().Compare(found.Value.Stamp()) <= 0 {
+		d.violate("slot %d: %v goes back from %v to %v", slot, k, found.Value.Stamp(), v.Stamp())
+	}
+	if o.Copy == found.Origin.Copy {
+		d.violate("slot %d: %v %v is written over the newest copy, %v", slot, k, v.Stamp(), found.Value.Stamp())
+	}
+}
+
+// landLater stores a write after a while, whatever was stored there meanwhile.
+func (d *Disk) landLater(p []byte, off int64, after time.Duration) {
+	late := bytes.Clone(p)
+	time.AfterFunc(after, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		copy(d.data[off:], late)
+	})
+}
