@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/fsm"
 )
 
 const (
@@ -275,6 +276,7 @@ func TestLab(t *testing.T) {
 		{"agent frozen", func(t *testing.T, w *world) { agentLost(t, w, (*Host).FreezeAgent, (*Host).ThawAgent) }},
 		{"guest crashes", guestCrash},
 		{"guest shut down by a person", shutdownByPerson},
+		{"guest started by hand where it is not owned", startByHand},
 	}
 	for _, s := range scenarios {
 		t.Run(s.name, func(t *testing.T) {
@@ -283,6 +285,44 @@ func TestLab(t *testing.T) {
 		})
 	}
 	must(t, w.Judge().CheckAll())
+}
+
+// startByHand: libvirt's hook refuses a protected VM on any host but its owner,
+// with the owner's name, also while the agent there is down; and lets one that
+// nobody owns start on the host that asks.
+func startByHand(t *testing.T, w *world) {
+	owner := w.member(t)
+	g := w.guest(t, owner)
+	other := w.master(t)
+	must(t, other.Define(t.Context(), g))
+	_, err := other.Virsh(t.Context(), "start", g.Name)
+	if err == nil || !strings.Contains(err.Error(), "owned by "+owner.Name()) {
+		t.Errorf("virsh start on %s: %v; want it refused with the owner's name, %s", other.Name(), err, owner.Name())
+	}
+	must(t, other.KillAgent(t.Context()))
+	begin := time.Now()
+	if _, err := other.Virsh(t.Context(), "start", g.Name); err == nil || !strings.Contains(err.Error(), "protected") {
+		t.Errorf("virsh start on %s without its agent: %v; want it refused", other.Name(), err)
+	}
+	if took := time.Since(begin); took > 3*time.Second {
+		t.Errorf("the refusal took %v, want it within 2 s", took)
+	}
+	must(t, other.StartAgent(t.Context()))
+	must(t, w.WaitLive(within(t, settle)))
+	w.stays(t, g, time.Second)
+
+	_, err = owner.Virsh(t.Context(), "shutdown", g.Name)
+	must(t, err)
+	must(t, w.Judge().WaitGone(within(t, bootTime), g.Name))
+	_, err = w.WaitVM(within(t, settle), g.Name, "nobody's", func(v api.VMView) bool { return v.Host == "" && v.Intent == fsm.IntentStop })
+	must(t, err)
+	at := time.Now()
+	_, err = other.Virsh(t.Context(), "start", g.Name)
+	must(t, err)
+	_, err = w.Judge().WaitRunning(within(t, takeover), g.Name, at, other.Name())
+	must(t, err)
+	_, err = w.WaitVM(within(t, settle), g.Name, other.Name()+"'s", func(v api.VMView) bool { return v.Host == other.Name() && v.Placement != nil })
+	must(t, err)
 }
 
 func powerLoss(t *testing.T, w *world, victim *Host) {
