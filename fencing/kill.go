@@ -29,9 +29,10 @@ func (s *Shared) Watch(ctx context.Context) {
 // has ended, what is covered is killed, and crossed out once it is proven gone.
 func (s *Shared) look(now time.Duration) {
 	h := s.head()
-	d := atomic.LoadInt64(&h.deadline)
 	if atomic.LoadInt64(&h.tripped) == 0 {
-		if d == 0 || int64(now) < d {
+		// Read in this order: Begin clears tripped only after it has taken the last incarnation's
+		// deadline away, so that one cannot end the next incarnation's lease here.
+		if d := atomic.LoadInt64(&h.deadline); d == 0 || int64(now) < d {
 			return
 		}
 		// tripped is set before the pass, so that an agent which covers a VM during it
@@ -45,6 +46,9 @@ func (s *Shared) look(now time.Duration) {
 		pid := atomic.LoadUint64(&e.pid)
 		if pid == 0 {
 			continue
+		}
+		if atomic.LoadInt64(&h.tripped) == 0 {
+			return // the next incarnation has begun during this pass: what is listed now is its
 		}
 		if s.end(int(pid), e.start) {
 			atomic.CompareAndSwapUint64(&e.pid, pid, 0)
