@@ -54,6 +54,7 @@ type HostObservation struct {
 	HypervisorError string         `json:"hypervisor_error,omitempty"`
 	Domains         []DomainReport `json:"domains,omitempty"`
 	Guard           string         `json:"guard,omitempty"`
+	Watchdog        string         `json:"watchdog,omitempty"`
 	Version         string         `json:"version,omitempty"`
 	Applied         uint64         `json:"applied"` // log index the host has applied
 	// DeadIn is how long until a suspected host may be declared dead; 0 when it is not suspected.

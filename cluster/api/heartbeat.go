@@ -42,8 +42,10 @@ type HostReport struct {
 	// Reserve is what the host keeps for itself, bytes.
 	Reserve uint64 `json:"reserve"`
 	// Guard says whether the guard process answers, for people.
-	Guard   string `json:"guard"`
-	Version string `json:"version"`
+	Guard string `json:"guard"`
+	// Watchdog says how the hardware watchdog stands: "none", or its state and timeout.
+	Watchdog string `json:"watchdog"`
+	Version  string `json:"version"`
 }
 
 // DomainReport is one domain of a host.

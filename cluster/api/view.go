@@ -87,6 +87,7 @@ type HostView struct {
 	Hypervisor      string      `json:"hypervisor,omitempty"`
 	HypervisorError string      `json:"hypervisor_error,omitempty"`
 	Guard           string      `json:"guard,omitempty"`
+	Watchdog        string      `json:"watchdog,omitempty"` // "none", or its state and timeout
 	Version         string      `json:"version,omitempty"`
 	Applied         uint64      `json:"applied,omitempty"`
 	VMs             []VMOnHost  `json:"vms"`                // that it owns
@@ -179,7 +180,7 @@ func (w World) hostView(h *fsm.Host) HostView {
 	}
 	v.DeadIn = Seconds(o.DeadIn)
 	v.CPUs, v.Memory, v.MemoryFree, v.Hypervisor = o.Capacity.CPUs, o.Capacity.Memory, o.Capacity.MemoryFree, o.Capacity.Hypervisor
-	v.HypervisorError, v.Guard, v.Version, v.Applied = o.HypervisorError, o.Guard, o.Version, o.Applied
+	v.HypervisorError, v.Guard, v.Watchdog, v.Version, v.Applied = o.HypervisorError, o.Guard, o.Watchdog, o.Version, o.Applied
 	for _, d := range o.Domains {
 		if w.State.VMs[d.UUID] == nil {
 			v.Others = append(v.Others, OtherView{Name: d.Name, UUID: d.UUID, State: d.State, VCPUs: d.VCPUs, Memory: d.Memory})

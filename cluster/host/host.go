@@ -91,6 +91,7 @@ type Host struct {
 	unproven  map[string]bool        // a job tried to end it and could not prove that it is gone
 	killed    map[string]string      // ended by a job, and not seen running since: why
 	ran       map[string]uint64      // generation that a start job let run
+	covering  map[string]bool        // the guard is being told of it
 	covers    map[string]vmm.Process // which process of a VM this agent had the guard cover
 	foreign   map[string]time.Duration
 	stopping  map[string]time.Duration
@@ -140,7 +141,7 @@ const maxStarts = 4
 // where it does not, that life is over.
 func New(cfg Config) *Host {
 	h := &Host{cfg: cfg, record: cfg.Record.clone(), busy: map[string]bool{}, settle: map[string]uint64{}, failed: map[string]StartFailure{}, claimed: map[string]time.Duration{},
-		unproven: map[string]bool{}, killed: map[string]string{}, ran: map[string]uint64{}, covers: map[string]vmm.Process{},
+		unproven: map[string]bool{}, killed: map[string]string{}, ran: map[string]uint64{}, covering: map[string]bool{}, covers: map[string]vmm.Process{},
 		sent: map[uint64]time.Duration{}, inFlight: map[string]int{}, results: make(chan func()), wake: make(chan struct{}, 1), listDue: true, defs: map[string]string{}}
 	g := cfg.Guard.Status()
 	switch {
@@ -518,6 +519,18 @@ func guardWord(g fencing.Status, now time.Duration) string {
 	return guardRuns
 }
 
+// watchdogWord tells how the watchdog stands, for people.
+func watchdogWord(w fencing.WatchdogStatus) string {
+	if w.Device == "" {
+		return "none"
+	}
+	word := fmt.Sprintf("%s %v", w.State, w.Timeout)
+	if w.Err != nil {
+		word += ": " + w.Err.Error()
+	}
+	return word
+}
+
 // inUse is the memory of the domains that have a process, bytes.
 func inUse(domains []vmm.Domain) (sum uint64) {
 	for _, d := range domains {
@@ -531,7 +544,7 @@ func inUse(domains []vmm.Domain) (sum uint64) {
 // tell renews the report for the master when anything in it has changed.
 func (h *Host) tell(outcomes []api.OutcomeReport) {
 	r := api.HostReport{Capacity: h.list.capacity, Outcomes: outcomes, Draining: h.draining, Reserve: h.cfg.Reserve, Version: h.cfg.Version,
-		Guard: guardWord(h.cfg.Guard.Status(), h.cfg.Now())}
+		Guard: guardWord(h.cfg.Guard.Status(), h.cfg.Now()), Watchdog: watchdogWord(h.cfg.Guard.Status().Watchdog)}
 	// What is free by the sizes of the VMs: what the kernel has free changes all the time.
 	r.Capacity.MemoryFree = r.Capacity.Memory - min(r.Capacity.Memory, r.Reserve+inUse(h.list.domains))
 	if h.list.err != nil {

@@ -167,17 +167,29 @@ func (h *Host) kill(ctx context.Context, uuid, why string) {
 }
 
 // cover has the guard cover a VM that runs already.
+// The guard may take a while, which the heartbeats must not wait for.
 func (h *Host) cover(ctx context.Context, d vmm.Domain) {
-	err := h.cfg.Guard.Cover(d.UUID, d.PID, d.StartTime)
-	switch {
-	case errors.Is(err, fencing.ErrExpired):
-		h.kill(ctx, d.UUID, "the lease has ended")
-	case err != nil:
-		h.cfg.Log.Error("the guard does not cover VM", "vm", d.Name, "error", err)
-	default:
-		h.covers[d.UUID] = vmm.Process{PID: d.PID, StartTime: d.StartTime}
-		h.nudge()
+	if h.covering[d.UUID] {
+		return
 	}
+	h.covering[d.UUID] = true
+	h.go_(func() {
+		err := h.cfg.Guard.Cover(d.UUID, d.PID, d.StartTime)
+		expired := errors.Is(err, fencing.ErrExpired)
+		if err != nil && !expired {
+			h.cfg.Log.Error("the guard does not cover VM", "vm", d.Name, "error", err)
+			h.pause(ctx, time.Second)
+		}
+		h.bring(ctx, func() {
+			delete(h.covering, d.UUID)
+			switch {
+			case expired:
+				h.kill(ctx, d.UUID, "the lease has ended")
+			case err == nil:
+				h.covers[d.UUID] = vmm.Process{PID: d.PID, StartTime: d.StartTime}
+			}
+		})
+	})
 }
 
 func (h *Host) shutdown(ctx context.Context, uuid string) {

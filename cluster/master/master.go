@@ -329,7 +329,7 @@ func (m *Master) Observations() (map[string]api.HostObservation, error) {
 			ob.DeadIn = max(at-now, time.Millisecond)
 		}
 		if r := x.report; r != nil {
-			ob.Capacity, ob.HypervisorError, ob.Domains, ob.Guard, ob.Version = r.Capacity, r.HypervisorError, r.Domains, r.Guard, r.Version
+			ob.Capacity, ob.HypervisorError, ob.Domains, ob.Guard, ob.Watchdog, ob.Version = r.Capacity, r.HypervisorError, r.Domains, r.Guard, r.Watchdog, r.Version
 		}
 		all[name] = ob
 	}

@@ -107,6 +107,7 @@ func (p *program) host(h api.HostView) {
 	}
 	if h.Guard != "" {
 		p.field("guard", "%s", h.Guard)
+		p.field("watchdog", "%s", dash(h.Watchdog))
 	}
 	if h.Version != "" {
 		p.field("version", "%s", h.Version)

@@ -74,10 +74,11 @@ func (p *program) firstLine(st *api.Status) string {
 // hostTable shows hosts. A column is left out where nobody knows what belongs in it.
 func (p *program) hostTable(hosts []api.HostView) {
 	var nets []string
-	observed, guarded, master := false, false, false
+	observed, guarded, dogs, master := false, false, false, false
 	for _, h := range hosts {
 		observed = observed || h.Observed
 		guarded = guarded || h.Guard != ""
+		dogs = dogs || h.Watchdog != "" && h.Watchdog != "none"
 		master = master || h.Master
 		for _, n := range h.Networks {
 			if !slices.Contains(nets, n.Name) {
@@ -94,6 +95,9 @@ func (p *program) hostTable(hosts []api.HostView) {
 	}
 	if guarded {
 		header = append(header, "GUARD")
+	}
+	if dogs {
+		header = append(header, "WATCHDOG")
 	}
 	var rows [][]any
 	for _, h := range hosts {
@@ -114,6 +118,9 @@ func (p *program) hostTable(hosts []api.HostView) {
 				guard = "" // an old report
 			}
 			row = append(row, dash(guard))
+		}
+		if dogs {
+			row = append(row, dash(h.Watchdog))
 		}
 		rows = append(rows, row)
 	}
