@@ -152,8 +152,8 @@ func TestFile(t *testing.T) {
 		t.Errorf("made volume %v: %+v", vol, super)
 	}
 	st, err := os.Stat(path)
-	if err != nil || st.Size() != format.VolumeSize(slots) {
-		t.Fatalf("the file has %d bytes (%v), want %d", st.Size(), err, format.VolumeSize(slots))
+	if err != nil || st.Size() != layout.Size() {
+		t.Fatalf("the file has %d bytes (%v), want %d", st.Size(), err, layout.Size())
 	}
 	use(t, path, vol)
 	r, err := storagehb.Verify(t.Context(), path, cluster, standard())
@@ -169,7 +169,7 @@ func TestFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	if err := storagehb.Dump(&text, d); err != nil {
+	if err := storagehb.Dump(t.Context(), &text, d); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{`"hb1"  ` + vol.String(), `cluster "site-a"`, "slot 0", "slot 1", "incarnation 2  run 0  seq 3", "wait D " + standard().Wait().String()} {
@@ -185,7 +185,7 @@ func TestFile(t *testing.T) {
 func TestBlockDevice(t *testing.T) {
 	for _, sector := range []string{"512", "4096"} {
 		t.Run(sector, func(t *testing.T) {
-			dev := loop(t, format.VolumeSize(slots)+1<<20, sector)
+			dev := loop(t, layout.Size()+1<<20, sector)
 			super, vol, err := storagehb.Init(t.Context(), dev, options())
 			if err != nil {
 				t.Fatal(err)
@@ -207,7 +207,7 @@ func TestBlockDevice(t *testing.T) {
 }
 
 func TestInitRefuses(t *testing.T) {
-	size := format.VolumeSize(slots)
+	size := layout.Size()
 	content := func(at int64, bytes string) func(t *testing.T, path string) {
 		return func(t *testing.T, path string) {
 			b := make([]byte, size)
@@ -408,8 +408,8 @@ func TestVerify(t *testing.T) {
 	if err := format.Encode(twin, beat(9), format.Origin{Slot: 2, Cluster: cluster, Volume: vol, Host: id(0x50)}); err != nil {
 		t.Fatal(err)
 	}
-	write(twin, format.Offset(format.KindHeartbeat, 2, 0))
-	write([]byte("noise"), format.Offset(format.KindVMTable, 3, 1))
+	write(twin, layout.Offset(format.KindHeartbeat, 2, 0))
+	write([]byte("noise"), layout.Offset(format.KindVMTable, 3, 1))
 	write([]byte("noise"), 100)
 	r, err := storagehb.Verify(t.Context(), path, cluster, standard())
 	if err != nil {
@@ -424,16 +424,16 @@ func TestVerify(t *testing.T) {
 	if len(r.Warnings) != 3 {
 		t.Errorf("%d warnings:\n%s", len(r.Warnings), all)
 	}
-	if err := os.Truncate(path, format.VolumeSize(slots)-4096); err != nil {
+	if err := os.Truncate(path, layout.Size()-4096); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := storagehb.Verify(t.Context(), path, cluster, standard()); err == nil || !strings.Contains(err.Error(), "it was cut") {
 		t.Errorf("a volume that was cut: %v", err)
 	}
-	if err := os.Truncate(path, format.VolumeSize(slots)); err != nil {
+	if err := os.Truncate(path, layout.Size()); err != nil {
 		t.Fatal(err)
 	}
-	write([]byte{0}, format.VolumeSize(slots)-1)
+	write([]byte{0}, layout.Size()-1)
 	if err := os.Truncate(path, 1<<20); err != nil {
 		t.Fatal(err)
 	}

@@ -91,8 +91,8 @@ func TestDamagedSlots(t *testing.T) {
 		a.submit(beat(2))
 		b.submit(beat(1))
 		newest := b.table().Table[0].Heartbeat.Origin.Copy
-		w.disk.Corrupt(format.Offset(format.KindHeartbeat, 0, int(newest))+200, 1)
-		w.disk.Corrupt(format.Offset(format.KindClaim, 0, 0), 8192)
+		w.disk.Corrupt(layout.Offset(format.KindHeartbeat, 0, int(newest))+200, 1)
+		w.disk.Corrupt(layout.Offset(format.KindClaim, 0, 0), 8192)
 		read := b.table()
 		s := read.Table[0]
 		if read.Err != nil || s.Heartbeat.Value.Seq != 1 || !errors.Is(s.Heartbeat.Problem(), format.ErrDamaged) || s.Claim.OK {
@@ -121,10 +121,10 @@ func TestForeignRecords(t *testing.T) {
 		b := w.host(1)
 		image := w.disk.Image()
 		o := format.Origin{Slot: 2, Cluster: id(0xa0), Volume: volume, Host: id(0xb0)}
-		if err := format.Encode(image[format.Offset(format.KindHeartbeat, 2, 0):][:format.BlockSize], beat(9), o); err != nil {
+		if err := format.Encode(image[layout.Offset(format.KindHeartbeat, 2, 0):][:format.BlockSize], beat(9), o); err != nil {
 			t.Fatal(err)
 		}
-		if err := format.Encode(image[format.Offset(format.KindClaim, 2, 0):][:format.BlockSize], claim(99, 1), o); err != nil {
+		if err := format.Encode(image[layout.Offset(format.KindClaim, 2, 0):][:format.BlockSize], claim(99, 1), o); err != nil {
 			t.Fatal(err)
 		}
 		w.disk.Restore(image)
@@ -145,7 +145,7 @@ func TestUnknownMajor(t *testing.T) {
 	inBubble(t, func(w *world) {
 		b := w.host(1)
 		image := w.disk.Image()
-		block := image[format.Offset(format.KindClaim, 2, 0):][:format.BlockSize]
+		block := image[layout.Offset(format.KindClaim, 2, 0):][:format.BlockSize]
 		if err := format.Encode(block, claim(1, 1), format.Origin{Slot: 2, Cluster: cluster, Volume: volume, Host: id(0xb0)}); err != nil {
 			t.Fatal(err)
 		}
@@ -182,7 +182,7 @@ func TestLostWrites(t *testing.T) {
 			w.disk.Restore(image)
 		}},
 		{name: "the slot was wiped", hurt: func(w *world, a *host) {
-			w.disk.Wipe(format.SlotOffset(0), format.SlotSize)
+			w.disk.Wipe(layout.Offset(format.KindHeartbeat, 0, 0), 2*format.BlockSize)
 		}},
 		{name: "a write of before lands late, over a newer", hurt: func(w *world, a *host) {
 			a.path.Next(hbtest.Fault{Later: time.Second, Err: hbtest.ErrIO})

@@ -1,6 +1,7 @@
 package storagehb
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,41 +13,32 @@ import (
 
 // Dump writes what is on a volume for a person to read: the superblock, then every
 // slot that was ever written to, sound or not. It looks at a volume of any cluster.
-func Dump(w io.Writer, f File) error {
-	buf, err := newBuffer(format.SlotSize)
-	if err != nil {
-		return err
-	}
-	defer freeBuffer(buf)
-	super, err := readSuper(f, buf)
+func Dump(ctx context.Context, w io.Writer, f File) error {
+	v, err := scan(ctx, f)
 	if err != nil {
 		return fmt.Errorf("dump heartbeat volume: %w", err)
 	}
 	var b strings.Builder
-	s, o := super.Value, super.Origin
+	s, o := v.super.Value, v.super.Origin
 	fmt.Fprintf(&b, "heartbeat volume %q  %v\ncluster %q  %v\ncreated %s by host %v\nslots %d  sector %d  format %d.%d\n",
 		s.Label, o.Volume, s.Cluster, o.Cluster, s.Created.Format(time.RFC3339), o.Host, s.Slots, s.LogicalSector, format.Major, o.Minor)
 	t := s.Timing
 	fmt.Fprintf(&b, "timing %q  heartbeat %v  lease %v  watchdog %v  reset %v  drain %v  clock error %g  grain %v  wait D %v\n",
 		t.Profile, t.Heartbeat, t.Lease, t.Watchdog, t.Reset, t.Drain, t.ClockError, t.Grain, s.Wait)
-	dumpErrs(&b, "superblock", super.Errs)
-	err = readSlots(f, buf, s.Slots, format.SlotSize, func(slot int, raw []byte) error {
-		at := format.Place{Cluster: o.Cluster, Volume: o.Volume, Slot: slot}
-		if firstByte(raw) >= 0 {
-			dumpSlot(&b, slot, decodeSlot(raw, at), newest(raw, format.KindVMTable, at, format.DecodeVMTable))
+	dumpErrs(&b, "superblock", v.super.Errs)
+	for slot := range v.slots {
+		if s := &v.slots[slot]; !s.empty() {
+			dumpSlot(&b, slot, s)
 		}
-		return nil
-	})
-	if _, e := io.WriteString(w, b.String()); err == nil {
-		err = e
 	}
-	if err != nil {
+	if _, err := io.WriteString(w, b.String()); err != nil {
 		return fmt.Errorf("dump heartbeat volume: %w", err)
 	}
 	return nil
 }
 
-func dumpSlot(b *strings.Builder, slot int, s Slot, vms format.Found[format.VMTable]) {
+func dumpSlot(b *strings.Builder, slot int, s *scannedSlot) {
+	vms := &s.vms
 	fmt.Fprintf(b, "\nslot %d\n", slot)
 	if h := s.Heartbeat; dumpOrigin(b, "heartbeat", h.OK, h.Origin) {
 		v := h.Value

@@ -97,7 +97,7 @@ func createFile(path string) (created bool, err error) {
 
 func initialise(ctx context.Context, path string, o InitOptions, created bool) (format.Super, format.UUID, error) {
 	none := format.Super{}
-	size := format.VolumeSize(o.Slots)
+	size := format.Layout{Slots: o.Slots}.Size()
 	// O_EXCL on a block device is refused while it is mounted or part of another.
 	d, err := openDevice(path, unix.O_DSYNC|unix.O_EXCL)
 	if errors.Is(err, unix.EBUSY) {

@@ -50,29 +50,23 @@ func (t Table) Highest() (claim format.Claim, slot int, ok bool) {
 	return claim, slot, ok
 }
 
-// decodeSlot reads the head of a slot.
-func decodeSlot(head []byte, at format.Place) Slot {
+// decodeSlot reads what an image of the table says of one host.
+func decodeSlot(table []byte, l format.Layout, at format.Place) Slot {
 	return Slot{
-		Heartbeat: newest(head, format.KindHeartbeat, at, format.DecodeHeartbeat),
-		Claim:     newest(head, format.KindClaim, at, format.DecodeClaim),
-		Acks:      newest(head, format.KindAcks, at, format.DecodeAcks),
+		Heartbeat: newest(table, l, format.KindHeartbeat, at, format.DecodeHeartbeat),
+		Claim:     newest(table, l, format.KindClaim, at, format.DecodeClaim),
+		Acks:      newest(table, l, format.KindAcks, at, format.DecodeAcks),
 	}
 }
 
-// newest reads the copies of one kind out of a slot, or the beginning of one.
-func newest[V format.Value](slot []byte, k format.Kind, at format.Place, decode func([]byte) (V, format.Origin, error)) format.Found[V] {
-	begin := k.InSlot()
-	return format.Newest(slot[begin:begin+2*k.Length()], at, decode)
+func newest[V format.Value](table []byte, l format.Layout, k format.Kind, at format.Place, decode func([]byte) (V, format.Origin, error)) format.Found[V] {
+	begin := l.Offset(k, at.Slot, 0)
+	return format.Newest(table[begin:begin+2*int64(k.Length())], at, decode)
 }
 
-// readSuper reads the superblocks and refuses what is no volume that this version
-// can use. buf has room for both.
-func readSuper(f File, buf []byte) (format.Found[format.Super], error) {
-	buf = buf[:format.SupersSize]
-	if _, err := f.ReadAt(buf, 0); err != nil {
-		return format.Found[format.Super]{}, fmt.Errorf("read the superblocks: %w", err)
-	}
-	s := format.NewestSuper(buf)
+// checkSuper refuses what is no volume that this version can use. b holds the superblocks.
+func checkSuper(b []byte) (format.Found[format.Super], error) {
+	s := format.NewestSuper(b[:format.SupersSize])
 	switch {
 	case s.Is(format.ErrMajor), s.OK && (s.Is(format.ErrForeign) || s.Is(format.ErrMisplaced)):
 		return s, fmt.Errorf("%w: %w", ErrNotThisVolume, s.Problem())
@@ -82,16 +76,32 @@ func readSuper(f File, buf []byte) (format.Found[format.Super], error) {
 	return s, nil
 }
 
-// readSlots calls each with the beginning of every slot in turn; the bytes are valid
-// during the call alone. buf has room for a slot.
-func readSlots(f File, buf []byte, slots, length int, each func(slot int, b []byte) error) error {
-	for slot := range slots {
-		if _, err := f.ReadAt(buf[:length], format.SlotOffset(slot)); err != nil {
-			return fmt.Errorf("read slot %d: %w", slot, err)
-		}
-		if err := each(slot, buf[:length]); err != nil {
-			return err
+// readSuper reads the superblocks into buf, and checks them.
+func readSuper(f File, buf []byte) (format.Found[format.Super], error) {
+	if _, err := f.ReadAt(buf[:format.SupersSize], 0); err != nil {
+		return format.Found[format.Super]{}, fmt.Errorf("read the superblocks: %w", err)
+	}
+	return checkSuper(buf)
+}
+
+// readImage reads the beginning of the volume, the superblocks first, in few large reads.
+func readImage(f File, buf []byte) error {
+	for at := 0; at < len(buf); at += largeRead {
+		if _, err := f.ReadAt(buf[at:min(at+largeRead, len(buf))], int64(at)); err != nil {
+			return fmt.Errorf("read the table: %w", err)
 		}
 	}
 	return nil
+}
+
+// largeRead is what one read asks for at most; file servers split what is larger.
+const largeRead = 1 << 20
+
+// readVMTable reads one host's VM table by way of buf.
+func readVMTable(f File, buf []byte, l format.Layout, at format.Place) (format.Found[format.VMTable], error) {
+	buf = buf[:2*format.KindVMTable.Length()]
+	if _, err := f.ReadAt(buf, l.Offset(format.KindVMTable, at.Slot, 0)); err != nil {
+		return format.Found[format.VMTable]{}, fmt.Errorf("read the VM table of slot %d: %w", at.Slot, err)
+	}
+	return format.Newest(buf, at, format.DecodeVMTable), nil
 }

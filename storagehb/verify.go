@@ -30,24 +30,17 @@ func Verify(ctx context.Context, path string, cluster format.UUID, timing lease.
 		return fail(err)
 	}
 	defer d.Close()
-	buf, err := newBuffer(format.SlotSize)
+	v, err := scan(ctx, d)
 	if err != nil {
 		return fail(err)
 	}
-	defer freeBuffer(buf)
-	super, err := readSuper(d, buf)
-	if err != nil {
-		return fail(err)
-	}
+	super := v.super
 	r := Report{Super: super.Value, Cluster: super.Origin.Cluster, Volume: super.Origin.Volume}
 	if r.Cluster != cluster {
 		return fail(fmt.Errorf("%w: it belongs to cluster %q (%v)", ErrNotThisVolume, r.Super.Cluster, r.Cluster))
 	}
 	if err := r.Super.CheckTiming(timing); err != nil {
 		return fail(err)
-	}
-	if size := format.VolumeSize(r.Super.Slots); d.Size() < size {
-		return fail(fmt.Errorf("it has %d bytes, its %d slots need %d: it was cut", d.Size(), r.Super.Slots, size))
 	}
 	r.Warnings = append(r.Warnings, d.warnings()...)
 	for i, err := range super.Errs {
@@ -56,13 +49,12 @@ func Verify(ctx context.Context, path string, cluster format.UUID, timing lease.
 		}
 	}
 	hosts := map[format.UUID]int{}
-	err = readSlots(d, buf, r.Super.Slots, format.SlotSize, func(slot int, b []byte) error {
-		at := format.Place{Cluster: r.Cluster, Volume: r.Volume, Slot: slot}
-		s, vms := decodeSlot(b, at), newest(b, format.KindVMTable, at, format.DecodeVMTable)
-		if firstByte(b) >= 0 {
-			r.Written++
+	for slot, s := range v.slots {
+		if s.empty() {
+			continue
 		}
-		for _, err := range []error{s.Heartbeat.Problem(), s.Claim.Problem(), s.Acks.Problem(), vms.Problem()} {
+		r.Written++
+		for _, err := range []error{s.Heartbeat.Problem(), s.Claim.Problem(), s.Acks.Problem(), s.vms.Problem()} {
 			if err != nil {
 				r.warn("slot %d: %v", slot, err)
 			}
@@ -73,10 +65,6 @@ func Verify(ctx context.Context, path string, cluster format.UUID, timing lease.
 			}
 			hosts[h.Origin.Host] = slot
 		}
-		return ctx.Err()
-	})
-	if err != nil {
-		return fail(err)
 	}
 	return r, nil
 }

@@ -27,7 +27,10 @@ func id(first byte) (u format.UUID) {
 	return u
 }
 
-var cluster, volume = id(0x10), id(0x30)
+var (
+	cluster, volume = id(0x10), id(0x30)
+	layout          = format.Layout{Slots: slots}
+)
 
 func standard() lease.Timing {
 	t, _ := lease.Profile("standard")

@@ -15,9 +15,9 @@ type worker struct {
 	v       *Volume
 	ctx     context.Context
 	gone    <-chan struct{} // closed when nobody listens any more
-	buf     []byte          // for the one I/O under way
 	file    File            // nil until the volume is open and known to be the right one
-	slots   int
+	layout  format.Layout   // of the open volume
+	buf     []byte          // for the one I/O under way; has room for the table
 	own     [kindCount]ownRecord
 	stolen  error         // ErrSecondWriter once that was seen
 	latency time.Duration // of the last I/O
@@ -36,14 +36,8 @@ func (w *worker) run() {
 	// The thread is not given back: it ends with the goroutine.
 	runtime.LockOSThread()
 	defer w.close()
-	buf, err := newBuffer(format.SlotSize)
-	if err != nil {
-		w.say(message{at: w.v.cfg.Now(), err: err})
-		return
-	}
 	// Only here, and not while an I/O may be under way: when one hangs this is never reached.
-	defer freeBuffer(buf)
-	w.buf = buf
+	defer func() { freeBuffer(w.buf) }()
 	w.begin()
 	events, err := w.open()
 	w.end(events, err)
@@ -151,7 +145,7 @@ func (w *worker) write(value format.Value, written *Written) (broken error) {
 	}
 	// From here on it may be on the volume, whatever becomes of the write.
 	own.floor = value.Stamp()
-	if _, err := w.file.WriteAt(b, format.Offset(k, w.v.cfg.Slot, int(o.Copy))); err != nil {
+	if _, err := w.file.WriteAt(b, w.layout.Offset(k, w.v.cfg.Slot, int(o.Copy))); err != nil {
 		written.Err = fmt.Errorf("write %v %v: %w", k, value.Stamp(), err)
 		return written.Err
 	}
@@ -161,21 +155,28 @@ func (w *worker) write(value format.Value, written *Written) (broken error) {
 }
 
 func (w *worker) readTable() (Table, error) {
-	// A volume that was wiped has no claims, which would look like a proof: that it
-	// still is this volume is read each time.
-	if _, err := w.identify(); err != nil {
+	image := w.buf[:w.layout.TableSize()]
+	if err := readImage(w.file, image); err != nil {
 		return nil, err
 	}
-	table := make(Table, w.slots)
-	err := readSlots(w.file, w.buf, w.slots, format.HeadSize, func(slot int, b []byte) error {
-		table[slot] = decodeSlot(b, w.place(slot))
-		if table[slot].is(format.ErrMajor) {
-			return fmt.Errorf("slot %d: %w", slot, table[slot].problem())
-		}
-		return nil
-	})
+	// A volume that was wiped has no claims, which would look like a proof: whether
+	// it still is this volume is looked at each time.
+	super, err := checkSuper(image)
+	if err == nil {
+		err = w.identify(super)
+	}
 	if err != nil {
 		return nil, err
+	}
+	if n := super.Value.Slots; n != w.layout.Slots {
+		return nil, fmt.Errorf("%w: it had %d slots and has %d", ErrNotThisVolume, w.layout.Slots, n)
+	}
+	table := make(Table, w.layout.Slots)
+	for slot := range table {
+		table[slot] = decodeSlot(image, w.layout, w.place(slot))
+		if table[slot].is(format.ErrMajor) {
+			return nil, fmt.Errorf("slot %d: %w", slot, table[slot].problem())
+		}
 	}
 	if err := w.recognise(&table[w.v.cfg.Slot], nil); err != nil {
 		return nil, err
@@ -184,16 +185,11 @@ func (w *worker) readTable() (Table, error) {
 }
 
 func (w *worker) readVMs(read *VMsRead) error {
-	if read.Slot >= w.slots {
-		read.Err = fmt.Errorf("read VM table: there is no slot %d, the volume has %d", read.Slot, w.slots)
+	if read.Slot >= w.layout.Slots {
+		read.Err = fmt.Errorf("read VM table: there is no slot %d, the volume has %d", read.Slot, w.layout.Slots)
 		return nil
 	}
-	b := w.buf[:2*format.KindVMTable.Length()]
-	if _, err := w.file.ReadAt(b, format.Offset(format.KindVMTable, read.Slot, 0)); err != nil {
-		read.Err = fmt.Errorf("read VM table of slot %d: %w", read.Slot, err)
-		return read.Err
-	}
-	read.VMs = format.Newest(b, w.place(read.Slot), format.DecodeVMTable)
+	read.VMs, read.Err = readVMTable(w.file, w.buf, w.layout, w.place(read.Slot))
 	if read.VMs.Is(format.ErrMajor) {
 		read.Err = read.VMs.Problem()
 	}
@@ -210,12 +206,18 @@ func (w *worker) open() ([]Event, error) {
 	if w.file != nil {
 		return nil, nil
 	}
+	if err := w.room(format.SlotBlocks * format.BlockSize); err != nil {
+		return nil, err
+	}
 	f, err := w.v.cfg.Open()
 	if err != nil {
 		return nil, err
 	}
 	w.file = f
-	super, err := w.identify()
+	super, err := readSuper(f, w.buf)
+	if err == nil {
+		err = w.identify(super)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -223,15 +225,21 @@ func (w *worker) open() ([]Event, error) {
 	if err := super.Value.CheckTiming(cfg.Timing); err != nil {
 		return nil, err
 	}
-	if cfg.Slot >= super.Value.Slots {
-		return nil, fmt.Errorf("%w: it has %d slots, and this host's is number %d; initialise one with more", ErrNotThisVolume, super.Value.Slots, cfg.Slot)
+	w.layout = format.Layout{Slots: super.Value.Slots}
+	if cfg.Slot >= w.layout.Slots {
+		return nil, fmt.Errorf("%w: it has %d slots, and this host's is number %d; initialise one with more", ErrNotThisVolume, w.layout.Slots, cfg.Slot)
 	}
-	w.slots = super.Value.Slots
-	if _, err := f.ReadAt(w.buf, format.SlotOffset(cfg.Slot)); err != nil {
-		return nil, fmt.Errorf("read the host's own slot %d: %w", cfg.Slot, err)
+	if err := w.room(w.layout.TableSize()); err != nil {
+		return nil, err
 	}
-	at := w.place(cfg.Slot)
-	opened := Opened{Super: super.Value, Slot: decodeSlot(w.buf, at), VMs: newest(w.buf, format.KindVMTable, at, format.DecodeVMTable)}
+	image, at := w.buf[:w.layout.TableSize()], w.place(cfg.Slot)
+	if err := readImage(f, image); err != nil {
+		return nil, err
+	}
+	opened := Opened{Super: super.Value, Slot: decodeSlot(image, w.layout, at)}
+	if opened.VMs, err = readVMTable(f, w.buf, w.layout, at); err != nil {
+		return nil, err
+	}
 	if opened.is(format.ErrMajor) || opened.VMs.Is(format.ErrMajor) {
 		return nil, fmt.Errorf("the host's own slot %d: %w", cfg.Slot, errors.Join(opened.problem(), opened.VMs.Problem()))
 	}
@@ -241,15 +249,25 @@ func (w *worker) open() ([]Event, error) {
 	return []Event{opened}, nil
 }
 
-// identify reads the superblocks and refuses another volume than the one wanted.
-func (w *worker) identify() (format.Found[format.Super], error) {
-	super, err := readSuper(w.file, w.buf)
-	if err != nil {
-		return super, err
+// room makes the buffer n bytes long at least. No I/O is under way.
+func (w *worker) room(n int64) error {
+	if int64(len(w.buf)) >= n {
+		return nil
 	}
+	b, err := newBuffer(int(n))
+	if err != nil {
+		return err
+	}
+	freeBuffer(w.buf)
+	w.buf = b
+	return nil
+}
+
+// identify refuses another volume than the one wanted.
+func (w *worker) identify(super format.Found[format.Super]) error {
 	if o := super.Origin; o.Cluster != w.v.cfg.Cluster || o.Volume != w.v.cfg.Volume {
-		return super, fmt.Errorf("%w: it is volume %v (%q) of cluster %v (%q), wanted is %v of %v", ErrNotThisVolume,
+		return fmt.Errorf("%w: it is volume %v (%q) of cluster %v (%q), wanted is %v of %v", ErrNotThisVolume,
 			o.Volume, super.Value.Label, o.Cluster, super.Value.Cluster, w.v.cfg.Volume, w.v.cfg.Cluster)
 	}
-	return super, nil
+	return nil
 }

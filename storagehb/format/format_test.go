@@ -3,6 +3,7 @@ package format
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -182,58 +183,65 @@ func TestStanding(t *testing.T) {
 	}
 }
 
-// No two records of a volume share a byte, and none lies outside it.
+// No two records of a volume share a byte, and none lies outside of it.
 func TestLayout(t *testing.T) {
-	owner := map[int64]string{}
-	take := func(what string, at int64, n int) {
-		for b := at / BlockSize; b < (at+int64(n))/BlockSize; b++ {
-			if owner[b] != "" {
-				t.Fatalf("block %d belongs to %s and to %s", b, owner[b], what)
-			}
-			owner[b] = what
-		}
-	}
-	for copy := range 2 {
-		take("superblock", Offset(KindSuper, 0, copy), BlockSize)
-		for slot := range MaxSlots {
-			for _, k := range kinds[1:] {
-				take(k.String(), Offset(k, slot, copy), k.Length())
-			}
-		}
-	}
-	if n := len(owner); n != 2+MaxSlots*SlotBlocks {
-		t.Errorf("%d blocks are in use", n)
-	}
-	for b := int64(2); b < 16; b++ {
-		if owner[b] != "" {
-			t.Errorf("reserved block %d belongs to %s", b, owner[b])
-		}
-	}
 	for _, tt := range []struct {
-		slots int
-		size  int64
-	}{{1, 32 * 4096}, {64, 1040 * 4096}, {256, 4112 * 4096}} {
-		if got := VolumeSize(tt.slots); got != tt.size {
-			t.Errorf("%d slots take %d bytes, want %d", tt.slots, got, tt.size)
+		slots       int
+		size, table int64 // in blocks
+	}{{1, 32, 24}, {64, 1040, 528}, {256, 4112, 2064}} {
+		l := Layout{Slots: tt.slots}
+		owner := map[int64]string{}
+		take := func(what string, at int64, n int) {
+			for b := at / BlockSize; b < (at+int64(n))/BlockSize; b++ {
+				if owner[b] != "" || b >= tt.size {
+					t.Fatalf("%d slots: block %d belongs to %s and to %s", tt.slots, b, owner[b], what)
+				}
+				if isTable := b < tt.table; isTable == strings.HasPrefix(what, "VM table") {
+					t.Fatalf("%d slots: block %d is of %s, the table ends at %d", tt.slots, b, what, tt.table)
+				}
+				owner[b] = what
+			}
 		}
-		if got := SlotsIn(tt.size); got != tt.slots {
-			t.Errorf("%d bytes hold %d slots, want %d", tt.size, got, tt.slots)
+		for copy := range 2 {
+			take("superblock", l.Offset(KindSuper, 0, copy), BlockSize)
+			for slot := range tt.slots {
+				for _, k := range kinds[1:] {
+					take(fmt.Sprintf("%v of slot %d", k, slot), l.Offset(k, slot, copy), k.Length())
+				}
+			}
 		}
-		if got := SlotsIn(tt.size - 1); got != tt.slots-1 {
-			t.Errorf("%d bytes hold %d slots, want %d", tt.size-1, got, tt.slots-1)
+		if n := len(owner); n != 2+tt.slots*SlotBlocks {
+			t.Errorf("%d slots: %d blocks are in use", tt.slots, n)
+		}
+		for b := int64(2); b < 16; b++ {
+			if owner[b] != "" {
+				t.Errorf("reserved block %d belongs to %s", b, owner[b])
+			}
+		}
+		if size := l.Size(); size != tt.size*BlockSize || l.TableSize() != tt.table*BlockSize {
+			t.Errorf("%d slots take %d bytes, the table %d; want %d and %d blocks", tt.slots, size, l.TableSize(), tt.size, tt.table)
+		}
+		if got := SlotsIn(l.Size()); got != tt.slots {
+			t.Errorf("%d bytes hold %d slots, want %d", l.Size(), got, tt.slots)
+		}
+		if got := SlotsIn(l.Size() - 1); got != tt.slots-1 {
+			t.Errorf("%d bytes hold %d slots, want %d", l.Size()-1, got, tt.slots-1)
 		}
 	}
 	if SlotsIn(0) != 0 || SlotsIn(1<<40) != MaxSlots {
 		t.Errorf("nothing holds %d slots, 1 TiB holds %d", SlotsIn(0), SlotsIn(1<<40))
 	}
-	if got := Offset(KindVMTable, 2, 1); got != (16+2*16+12)*4096 {
-		t.Errorf("VM table B of slot 2 is at %d", got)
+	// Fixed for ever: what is on volumes lies there.
+	for k, want := range map[Kind]int64{KindSuper: 1, KindHeartbeat: 16 + 2*5 + 1, KindClaim: 16 + 2*64 + 2*5 + 1, KindAcks: 16 + 4*64 + 4*5 + 2, KindVMTable: 16 + 8*64 + 8*5 + 4} {
+		if got := (Layout{Slots: 64}).Offset(k, 5, 1); got != want*BlockSize {
+			t.Errorf("of 64 slots, %v B of slot 5 is at block %d, want %d", k, got/BlockSize, want)
+		}
 	}
 }
 
 func TestTimingMustAgree(t *testing.T) {
-	standard, _ := lease.Profile("standard")
 	s := sample(KindSuper, 1).(Super)
+	standard := s.Timing
 	other := standard
 	other.Profile, other.Election = "mine", 2*standard.Election
 	for _, same := range []lease.Timing{standard, other} {

@@ -27,8 +27,9 @@ func origin(copy uint8) Origin {
 func sample(k Kind, n uint64) Value {
 	switch k {
 	case KindSuper:
-		t, _ := lease.Profile("standard")
-		return Super{Seq: n, LogicalSector: 512, Slots: 64, Timing: t, Wait: t.Wait(),
+		t := lease.Timing{Profile: "standard", Heartbeat: time.Second, Lease: 4 * time.Second, Watchdog: 3 * time.Second,
+			Reset: 500 * time.Millisecond, Drain: 2 * time.Second, ClockError: 5e-4, Grain: 500 * time.Millisecond, Election: 500 * time.Millisecond}
+		return Super{Seq: n, LogicalSector: 512, Slots: 64, Timing: t, Wait: 13312806404,
 			Created: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC), Cluster: "site-a", Label: fmt.Sprintf("hb%d", n)}
 	case KindHeartbeat:
 		return Heartbeat{Incarnation: 3, Run: 2, Seq: n, BootID: uuid(0x70), Epoch: 5, Applied: 1000 + n, SetRevision: 6, Acked: n - 1,

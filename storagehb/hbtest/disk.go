@@ -18,12 +18,14 @@ import (
 type Disk struct {
 	mu         sync.Mutex // guards everything below; never held while waiting
 	data       []byte
+	layout     format.Layout
 	violations []string
 }
 
 // NewDisk returns a disk that was initialised as s says.
 func NewDisk(cluster, volume format.UUID, s format.Super) (*Disk, error) {
-	d := &Disk{data: make([]byte, format.VolumeSize(s.Slots))}
+	d := &Disk{layout: format.Layout{Slots: s.Slots}}
+	d.data = make([]byte, d.layout.Size())
 	for copy := range 2 {
 		s.Seq = 2 + uint64(copy)
 		o := format.Origin{Copy: uint8(copy), Cluster: cluster, Volume: volume, Wall: s.Created}
@@ -42,6 +44,9 @@ func (d *Disk) Violations() []string {
 	defer d.mu.Unlock()
 	return append([]string(nil), d.violations...)
 }
+
+// Layout is where the records lie.
+func (d *Disk) Layout() format.Layout { return d.layout }
 
 // Corrupt changes n bytes, to other values than they have.
 func (d *Disk) Corrupt(off int64, n int) {
@@ -80,30 +85,31 @@ func (d *Disk) violate(format string, args ...any) {
 
 // watch looks at a write before it is stored; the lock is held.
 func (d *Disk) watch(p []byte, off int64, slot int) {
-	begin := format.SlotOffset(slot)
-	if off < begin || off+int64(len(p)) > begin+format.SlotSize {
-		d.violate("the host of slot %d writes %d bytes at %d, outside of its slot", slot, len(p), off)
+	for copy := range 2 {
+		switch off {
+		case d.layout.Offset(format.KindHeartbeat, slot, copy):
+			watchKind(d, format.KindHeartbeat, p, slot, copy, format.DecodeHeartbeat)
+		case d.layout.Offset(format.KindClaim, slot, copy):
+			watchKind(d, format.KindClaim, p, slot, copy, format.DecodeClaim)
+		case d.layout.Offset(format.KindAcks, slot, copy):
+			watchKind(d, format.KindAcks, p, slot, copy, format.DecodeAcks)
+		case d.layout.Offset(format.KindVMTable, slot, copy):
+			watchKind(d, format.KindVMTable, p, slot, copy, format.DecodeVMTable)
+		default:
+			continue
+		}
 		return
 	}
-	switch int(off-begin) / format.BlockSize {
-	case 0, 1:
-		watchKind(d, format.KindHeartbeat, p, off, slot, format.DecodeHeartbeat)
-	case 2, 3:
-		watchKind(d, format.KindClaim, p, off, slot, format.DecodeClaim)
-	case 4, 5, 6, 7:
-		watchKind(d, format.KindAcks, p, off, slot, format.DecodeAcks)
-	default:
-		watchKind(d, format.KindVMTable, p, off, slot, format.DecodeVMTable)
-	}
+	d.violate("the host of slot %d writes %d bytes at %d, where no record of its begins", slot, len(p), off)
 }
 
-func watchKind[V format.Value](d *Disk, k format.Kind, p []byte, off int64, slot int, decode func([]byte) (V, format.Origin, error)) {
+func watchKind[V format.Value](d *Disk, k format.Kind, p []byte, slot, at int, decode func([]byte) (V, format.Origin, error)) {
 	v, o, err := decode(p)
-	if err != nil || off != format.Offset(k, slot, int(o.Copy)) {
-		d.violate("slot %d: %d bytes at %d are no %v of copy %d: %v", slot, len(p), off, k, o.Copy, err)
+	if err != nil || int(o.Copy) != at || int(o.Slot) != slot {
+		d.violate("slot %d: what is written is no %v of copy %d: %v, %+v", slot, k, at, err, o)
 		return
 	}
-	area := format.Offset(k, slot, 0)
+	area := d.layout.Offset(k, slot, 0)
 	found := format.Newest(d.data[area:area+2*int64(k.Length())], format.Place{Cluster: o.Cluster, Volume: o.Volume, Slot: slot}, decode)
 	if !found.OK {
 		return
