@@ -1,6 +1,9 @@
 package fencing
 
-import "time"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // What a test bed in another package needs of the inside.
 
@@ -18,6 +21,9 @@ func StatStart(line string) (start uint64, ok bool) { return statStart([]byte(li
 
 // SetEnd replaces how a process is ended.
 func SetEnd(s *Shared, end func(pid int, start uint64) bool) { s.end = end }
+
+// SetDogState says what a guard would say of its watchdog.
+func SetDogState(s *Shared, state DogState) { atomic.StoreUint64(&s.head().dogState, uint64(state)) }
 
 func Kill(s *Shared, pid int, start uint64) bool { return s.kill(pid, start) }
 

@@ -256,8 +256,9 @@ func (s *Shared) Extend(incarnation uint64, deadline time.Duration) error {
 // Cover adds a VM's process to those that the guard kills. It is called before
 // the VM's processors run. ErrExpired when the guard has acted: whether it saw
 // the process is not known, so the caller kills it. Where the host has a watchdog,
-// Cover waits until it is armed; ErrUnarmed, with nothing covered, when that does
-// not come about.
+// Cover waits until it is armed; ErrUnarmed when that does not come about within
+// half a second. The process is on the list all the same, since it may be one that
+// runs: who does not want it there ends it and takes it out with Uncover.
 func (s *Shared) Cover(uuid string, pid int, start uint64) error {
 	id, err := parseUUID(uuid)
 	if err != nil {
@@ -271,9 +272,6 @@ func (s *Shared) Cover(uuid string, pid int, start uint64) error {
 		return err
 	}
 	if err := s.awaitArmed(); err != nil {
-		if errors.Is(err, ErrUnarmed) {
-			s.Uncover(uuid)
-		}
 		return fmt.Errorf("cover VM %s: %w", uuid, err)
 	}
 	return s.coverable()

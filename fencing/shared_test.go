@@ -356,3 +356,26 @@ func extended(s *fencing.Shared) bool {
 	time.Sleep(60 * time.Millisecond)
 	return s.Status().Deadline > first && s.Status().Deadline > fencing.BootClock()
 }
+
+// A VM that runs and is put on the list stays there, also when the watchdog is not
+// armed: the guard is then all that ends it.
+func TestAnUnarmedWatchdogUncoversNothing(t *testing.T) {
+	for _, state := range []fencing.DogState{fencing.DogFailed, fencing.DogClosed, fencing.DogIdle} {
+		t.Run(state.String(), func(t *testing.T) {
+			s, ended := listed(t)
+			if err := s.Cover(uuidOf(1), 11, 7); err != nil {
+				t.Fatal(err)
+			}
+			fencing.SetDogState(s, state)
+			for i := range 2 { // one that was listed before, and one that was not
+				if err := s.Cover(uuidOf(1+i), 11+i, 7); !errors.Is(err, fencing.ErrUnarmed) {
+					t.Errorf("covering process %d: %v, want %v", 11+i, err, fencing.ErrUnarmed)
+				}
+			}
+			fencing.Look(s, 500)
+			if slices.Sort(*ended); !slices.Equal(*ended, []int{11, 12}) {
+				t.Errorf("at the deadline ended %v, want both", *ended)
+			}
+		})
+	}
+}

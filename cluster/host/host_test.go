@@ -432,6 +432,26 @@ func TestOutcomesAreOfThisIncarnation(t *testing.T) {
 	})
 }
 
+// A guard that takes its time to cover what runs, as one does whose watchdog
+// cannot be armed, holds up neither the heartbeats nor the rest of the duty.
+func TestASlowGuardDoesNotHoldUpHeartbeats(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.owned()
+		r.kill()
+		r.guard.mu.Lock()
+		r.guard.slow, r.guard.refuses = 5*time.Second, fencing.ErrUnarmed
+		r.guard.mu.Unlock()
+		r.start()
+		r.pass(30 * time.Second)
+		if n := len(r.world.Runs()); n != 1 || !r.running() || r.saved().Incarnation != 1 {
+			t.Errorf("web runs: %v, in its run %d, incarnation %d; want nothing changed", r.running(), n, r.saved().Incarnation)
+		}
+		if left := r.agent.Status().Lease.Left(r.now()); left < standard(t).Lease-2*standard(t).Heartbeat {
+			t.Errorf("the lease has %v left, want it renewed each interval", left)
+		}
+	})
+}
+
 func TestRunEndsWithItsGoroutines(t *testing.T) {
 	bubble(t, func(r *rig) {
 		r.owned()

@@ -19,7 +19,7 @@ func drawInput(t *rapid.T) Input {
 	tm, _ := lease.Profile(rapid.SampledFrom(lease.Profiles).Draw(t, "profile"))
 	flag := rapid.Bool()
 	rarely := func(what string) bool { return rapid.IntRange(0, 15).Draw(t, what) == 15 } // small numbers are drawn more often
-	life := rapid.SampledFrom([]uint64{3, 3, 3, 3, 3, 2, 4, 0}) // of a host; most inputs are near to lawful, or no rule would be met
+	life := rapid.SampledFrom([]uint64{3, 3, 3, 3, 3, 2, 4, 0})                           // of a host; most inputs are near to lawful, or no rule would be met
 	small := rapid.Uint64Range(0, 3)
 	moment := rapid.Custom(func(t *rapid.T) time.Duration {
 		return at + time.Duration(rapid.Int64Range(int64(-tm.Lease), int64(0)).Draw(t, "moment"))

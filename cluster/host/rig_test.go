@@ -409,6 +409,8 @@ type fakeGuard struct {
 	status  fencing.Status
 	covered map[string]int // process numbers
 	absent  bool           // the guard process does not run
+	slow    time.Duration  // what Cover takes, and then
+	refuses error          // how it ends
 	killed  int
 }
 
@@ -500,8 +502,15 @@ func (g *fakeGuard) Extend(incarnation uint64, deadline time.Duration) error {
 
 func (g *fakeGuard) Cover(uuid string, pid int, _ uint64) error {
 	g.mu.Lock()
+	slow, refuses := g.slow, g.refuses
+	g.mu.Unlock()
+	time.Sleep(slow)
+	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.covered[uuid] = pid
+	if refuses != nil {
+		return refuses
+	}
 	if g.status.Tripped != 0 {
 		return fencing.ErrExpired
 	}
