@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -81,7 +82,7 @@ func (e *Error) render(b *strings.Builder, d *hcl.Diagnostic, width int, colour 
 	fmt.Fprintf(b, "\n%sError:%s %s%s%s\n", red, plain, bold, printable(d.Summary), plain)
 	if d.Subject != nil && d.Subject.Filename != "" {
 		fmt.Fprintf(b, "  on %s line %d:\n", printable(d.Subject.Filename), d.Subject.Start.Line)
-		if line, mark := e.snippet(*d.Subject); line != "" {
+		if line, mark := e.snippet(*d.Subject); line != "" && !passwordLine.MatchString(line) {
 			number := fmt.Sprintf("%5d", d.Subject.Start.Line)
 			fmt.Fprintf(b, "%s | %s\n", number, line)
 			fmt.Fprintf(b, "%s | %s%s%s\n", strings.Repeat(" ", len(number)), red, mark, plain)
@@ -93,6 +94,9 @@ func (e *Error) render(b *strings.Builder, d *hcl.Diagnostic, width int, colour 
 		}
 	}
 }
+
+// passwordLine is a source line that must not be shown, wherever the problem in it is.
+var passwordLine = regexp.MustCompile(`(?i)passw(or)?d"?\s*[=:]`)
 
 // snippet is the line of the source that rng begins in, and the marks to print
 // under it. Long lines are cut around the place.

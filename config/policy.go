@@ -21,11 +21,14 @@ import (
 // package return only policies that are valid; Validate checks one that came
 // from elsewhere.
 type Policy struct {
-	Schema   int            `json:"schema"`
-	Cluster  string         `json:"cluster"` // the cluster it is meant for
-	Note     string         `json:"note,omitempty"`
-	Timing   lease.Timing   `json:"timing"`
-	Defaults DefaultsPolicy `json:"defaults"`
+	Schema  int          `json:"schema"`
+	Cluster string       `json:"cluster"` // the cluster it is meant for
+	Note    string       `json:"note,omitempty"`
+	Timing  lease.Timing `json:"timing"`
+	// Hosts are the host blocks by name, and Fences the devices that they name.
+	Hosts    map[string]HostRule `json:"hosts,omitempty"`
+	Fences   map[string]Fence    `json:"fences,omitempty"`
+	Defaults DefaultsPolicy      `json:"defaults"`
 	// Selectors are the vms blocks. The first one that matches counts.
 	Selectors []Selector `json:"selectors,omitempty"`
 	// VMs are the vm blocks by name; they count before any selector.
@@ -96,6 +99,13 @@ func (p *Policy) Clone() *Policy {
 	q := *p
 	q.Selectors = slices.Clone(p.Selectors)
 	q.VMs = maps.Clone(p.VMs)
+	q.Hosts, q.Fences = maps.Clone(p.Hosts), maps.Clone(p.Fences)
+	for name, h := range q.Hosts {
+		q.Hosts[name] = h.clone()
+	}
+	for name, f := range q.Fences {
+		q.Fences[name] = f.clone()
+	}
 	return &q
 }
 
@@ -206,6 +216,7 @@ func (r *report) policy(root *node, what, clusterName string) (*Policy, error) {
 		p.VMs[n.label] = rule(n)
 	}
 	r.timing(p, timing)
+	r.fencing(p, root)
 	if err := r.err(what); err != nil {
 		return nil, err
 	}

@@ -24,6 +24,8 @@ func DiffPolicies(a, b *Policy) []Change {
 	d.field("cluster.schema", int64(a.Schema), int64(b.Schema))
 	d.field("cluster.note", a.Note, b.Note)
 	d.timing(a.Timing, b.Timing)
+	d.hosts(a.Hosts, b.Hosts)
+	d.fences(a.Fences, b.Fences)
 	d.field("defaults.protect", a.Defaults.Protect, b.Defaults.Protect)
 	d.field("defaults.on_crash", a.Defaults.OnCrash, b.Defaults.OnCrash)
 	d.selectors(a.Selectors, b.Selectors)

@@ -42,6 +42,13 @@ func (p *Policy) HCL() []byte {
 		put(b, "clock_error", t.ClockError)
 	}
 
+	for _, name := range sortedKeys(p.Hosts) {
+		put(open("host", name), "fence", p.Hosts[name].Fence)
+	}
+	for _, name := range sortedKeys(p.Fences) {
+		putFence(open("fence", name), p.Fences[name])
+	}
+
 	b = open("defaults")
 	put(b, "protect", p.Defaults.Protect)
 	put(b, "on_crash", p.Defaults.OnCrash)
@@ -75,6 +82,24 @@ func putRule(b *hclwrite.Body, r VMRule) {
 	}
 	putText(b, "on_crash", r.OnCrash)
 	putText(b, "note", r.Note)
+}
+
+func putFence(b *hclwrite.Body, f Fence) {
+	put(b, "agent", f.Agent)
+	if len(f.Options) > 0 {
+		put(b, "options", f.Options)
+	}
+	putText(b, "password", f.Password)
+	putText(b, "password_file", f.PasswordFile)
+	if f.Timeout != defaultFenceTimeout {
+		put(b, "timeout", f.Timeout)
+	}
+	if f.Attempts != defaultFenceAttempts {
+		put(b, "attempts", int64(f.Attempts))
+	}
+	if f.Check != defaultFenceCheck {
+		put(b, "check", f.Check)
+	}
 }
 
 // put writes one attribute.

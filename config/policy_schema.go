@@ -56,6 +56,8 @@ func policySchema() *block {
 			{name: "clock_error", kind: kindFloat},
 			term("grain"), term("election"),
 		}},
+		hostSchema(),
+		fenceSchema(),
 		{name: "defaults", attrs: []attr{
 			{name: "protect", kind: kindString, def: ProtectListed, words: []string{ProtectListed, ProtectAll}},
 			{name: "on_crash", kind: kindString, def: CrashRestart, words: crash},

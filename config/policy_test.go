@@ -52,6 +52,33 @@ timing {
   grain              = "700ms"
   election           = "900ms"
 }
+host "kvm1" {
+  fence = ["kvm1-bmc", ["pdu-a", "pdu-b"]]
+}
+host "kvm2" {
+  fence = [["kvm2-bmc"]]
+}
+fence "kvm1-bmc" {
+  agent         = "fence_ipmilan"
+  options       = { ip = "10.30.0.11", ipport = 623, lanplus = true, verbose = false }
+  password_file = "/etc/haagent/kvm1-bmc"
+  timeout       = "30s"
+  attempts      = 3
+  check         = "1m"
+}
+fence "kvm2-bmc" {
+  agent    = "fence_redfish"
+  options  = { ip = "10.30.0.12", ipport = 1000000 }
+  password = "se \"cret"
+}
+fence "pdu-a" {
+  agent   = "fence_apc_snmp"
+  options = { ip = "10.30.0.50", plug = "3" }
+}
+fence "pdu-b" {
+  agent   = "fence_apc_snmp"
+  options = { ip = "10.30.0.51", plug = 3 }
+}
 defaults {
   protect  = "all"
   on_crash = "leave"
@@ -80,6 +107,11 @@ vm "vdi gold" {
   "cluster": {"basement": {"schema": 1, "note": "three hosts"}},
   "timing": {"profile": "patient", "heartbeat_interval": "1500ms", "lease": "15s", "watchdog_timeout": "4s", "reset_time": "0s",
     "drain_time": "3s", "clock_error": 0.001, "grain": "700ms", "election": "900ms"},
+  "host": {"kvm1": {"fence": ["kvm1-bmc", ["pdu-a", "pdu-b"]]}, "kvm2": {"fence": ["kvm2-bmc"]}},
+  "fence": {"kvm1-bmc": {"agent": "fence_ipmilan", "options": {"ip": "10.30.0.11", "ipport": 623, "lanplus": true, "verbose": false},
+      "password_file": "/etc/haagent/kvm1-bmc", "timeout": "30s", "attempts": 3, "check": "1m"},
+    "kvm2-bmc": {"agent": "fence_redfish", "options": {"ip": "10.30.0.12", "ipport": 1000000}, "password": "se \"cret"},
+    "pdu-a": {"agent": "fence_apc_snmp", "options": {"ip": "10.30.0.50", "plug": "3"}}, "pdu-b": {"agent": "fence_apc_snmp", "options": {"ip": "10.30.0.51", "plug": 3}}},
   "defaults": {"protect": "all", "on_crash": "leave"},
   "vms": {"web": {"match": {"name": "web-*"}, "protect": false, "on_crash": "restart"}, "all": {"match": {"name": "*"}}},
   "vm": {"db1": {"protect": true, "on_crash": "restart", "note": "PostgreSQL\nprimary\n"}, "vdi gold": {"protect": false}}
@@ -90,6 +122,15 @@ vm "vdi gold" {
 		Note:    "three hosts",
 		Timing: lease.Timing{Profile: "patient", Heartbeat: 1500 * time.Millisecond, Lease: 15 * time.Second, Watchdog: 4 * time.Second,
 			Drain: 3 * time.Second, ClockError: 0.001, Grain: 700 * time.Millisecond, Election: 900 * time.Millisecond},
+		Hosts: map[string]HostRule{"kvm1": {Fence: [][]string{{"kvm1-bmc"}, {"pdu-a", "pdu-b"}}}, "kvm2": {Fence: [][]string{{"kvm2-bmc"}}}},
+		Fences: map[string]Fence{
+			"kvm1-bmc": {Agent: "fence_ipmilan", Options: map[string]string{"ip": "10.30.0.11", "ipport": "623", "lanplus": "1", "verbose": "0"},
+				PasswordFile: "/etc/haagent/kvm1-bmc", Timeout: 30 * time.Second, Attempts: 3, Check: time.Minute},
+			"kvm2-bmc": {Agent: "fence_redfish", Options: map[string]string{"ip": "10.30.0.12", "ipport": "1000000"}, Password: `se "cret`,
+				Timeout: 20 * time.Second, Attempts: 2, Check: 5 * time.Minute},
+			"pdu-a": {Agent: "fence_apc_snmp", Options: map[string]string{"ip": "10.30.0.50", "plug": "3"}, Timeout: 20 * time.Second, Attempts: 2, Check: 5 * time.Minute},
+			"pdu-b": {Agent: "fence_apc_snmp", Options: map[string]string{"ip": "10.30.0.51", "plug": "3"}, Timeout: 20 * time.Second, Attempts: 2, Check: 5 * time.Minute},
+		},
 		Defaults: DefaultsPolicy{Protect: ProtectAll, OnCrash: CrashLeave},
 		Selectors: []Selector{
 			{"web", "web-*", VMRule{Protect: false, OnCrash: CrashRestart}},
@@ -253,6 +294,9 @@ func TestValidate(t *testing.T) {
 		{"name with a quote and a brace", func(p *Policy) { p.VMs = map[string]VMRule{"x\" {}\nvm \"y": {}} }},
 		{"two selectors of one name", func(p *Policy) { p.Selectors = []Selector{{Name: "a", Match: "*"}, {Name: "a", Match: "b"}} }},
 		{"bad pattern", func(p *Policy) { p.Selectors = []Selector{{Name: "a", Match: "["}} }},
+		{"host without a device", func(p *Policy) { p.Hosts = map[string]HostRule{"kvm1": {}} }},
+		{"host with a device that is not there", func(p *Policy) { p.Hosts = map[string]HostRule{"kvm1": {Fence: [][]string{{"bmc"}}}} }},
+		{"device without times", func(p *Policy) { p.Fences = map[string]Fence{"bmc": {Agent: "fence_ipmilan"}} }},
 		{"unprintable note", func(p *Policy) { p.Note = "\x1b[2J" }},
 	}
 	for _, tt := range tests {

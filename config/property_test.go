@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding/json"
+	"fmt"
 	"testing"
 	"time"
 
@@ -44,6 +45,7 @@ func genPolicy() *rapid.Generator[*Policy] {
 		p.Timing = timing
 		p.Defaults.Protect = rapid.SampledFrom([]string{ProtectListed, ProtectAll}).Draw(t, "protect")
 		p.Defaults.OnCrash = rapid.SampledFrom([]string{CrashRestart, CrashLeave}).Draw(t, "crash")
+		genFencing(t, p, name)
 		for _, s := range rapid.SliceOfNDistinct(name, 0, 4, rapid.ID[string]).Draw(t, "selectors") {
 			p.Selectors = append(p.Selectors, Selector{Name: s, Match: pattern.Draw(t, "match"), VMRule: rule(t)})
 		}
@@ -55,6 +57,40 @@ func genPolicy() *rapid.Generator[*Policy] {
 		}
 		return p
 	})
+}
+
+// genFencing draws devices, and hosts that each have some of them.
+func genFencing(t *rapid.T, p *Policy, name *rapid.Generator[string]) {
+	word := rapid.OneOf(rapid.SampledFrom([]string{"", "true", "1", "${x}", `qu"ote`, " 3 ", "%{if}", "ümläut", `\`}), name)
+	var unused []string
+	for i, s := range rapid.SliceOfNDistinct(name, 0, 6, rapid.ID[string]).Draw(t, "fences") {
+		f := Fence{
+			Agent:    rapid.SampledFrom([]string{"fence_ipmilan", "fence_redfish"}).Draw(t, "agent"),
+			Options:  map[string]string{"ip": fmt.Sprintf("192.0.2.%d", i+1), "x-y_z": word.Draw(t, "value")},
+			Timeout:  time.Duration(rapid.Int64Range(int64(MinFenceTimeout), int64(MaxFenceTimeout)).Draw(t, "timeout")),
+			Attempts: rapid.IntRange(1, MaxFenceAttempts).Draw(t, "attempts"),
+			Check:    time.Duration(rapid.Int64Range(int64(MinFenceCheck), int64(MaxFenceCheck)).Draw(t, "check")),
+		}
+		if rapid.Bool().Draw(t, "in a file") {
+			f.PasswordFile = "/etc/" + name.Draw(t, "file")
+		} else {
+			f.Password = word.Draw(t, "password")
+		}
+		if p.Fences == nil {
+			p.Fences = map[string]Fence{}
+		}
+		p.Fences[s] = f
+		unused = append(unused, s)
+	}
+	for len(unused) > 0 && rapid.Bool().Draw(t, "host") {
+		level := rapid.IntRange(1, len(unused)).Draw(t, "level")
+		host := name.Draw(t, "name")
+		if p.Hosts == nil {
+			p.Hosts = map[string]HostRule{}
+		}
+		p.Hosts[host] = HostRule{Fence: append(p.Hosts[host].Fence, unused[:level])}
+		unused = unused[level:]
+	}
 }
 
 // A policy survives being printed and read, in HCL and in JSON.
@@ -97,7 +133,7 @@ func TestDiffIsExact(t *testing.T) {
 		a := genPolicy().Draw(t, "a")
 		b := a.Clone()
 		other := genPolicy().Draw(t, "other")
-		for _, take := range rapid.SliceOfN(rapid.IntRange(0, 5), 0, 3).Draw(t, "take") {
+		for _, take := range rapid.SliceOfN(rapid.IntRange(0, 6), 0, 3).Draw(t, "take") {
 			switch take {
 			case 0:
 				b.Cluster, b.Note = other.Cluster, other.Note
@@ -109,6 +145,8 @@ func TestDiffIsExact(t *testing.T) {
 				b.Selectors = other.Selectors
 			case 4:
 				b.VMs = other.VMs
+			case 6:
+				b.Hosts, b.Fences = other.Hosts, other.Fences
 			case 5:
 				for name, rule := range b.VMs {
 					rule.Protect = !rule.Protect

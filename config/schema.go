@@ -13,6 +13,8 @@ const (
 	kindDuration             // time.Duration, written "750ms"
 	kindSize                 // uint64 bytes, written "8GiB"
 	kindMap                  // map[string]string
+	kindOptions              // map[string]string, where numbers, true and false may stand too
+	kindLevels               // [][]string, where a string may stand for a list of one
 )
 
 // form says how a value of this kind is written; errors print it.
@@ -30,6 +32,10 @@ func (k kind) form() string {
 		return `a size in quotes with its unit, such as "512MiB" or "8GiB" (KiB, MiB, GiB or TiB)`
 	case kindMap:
 		return `names and strings in braces, such as { name = "web-*" }`
+	case kindOptions:
+		return `names and values in braces, such as { ip = "10.30.0.11", lanplus = true }`
+	case kindLevels:
+		return `a list of fence devices, tried in this order, such as ["kvm1-bmc", "kvm1-pdu"]; those that must all be off stand in a list of their own: ["kvm1-bmc", ["pdu-a", "pdu-b"]]`
 	}
 	return "a string in quotes"
 }
@@ -47,8 +53,10 @@ func (k kind) zero() any {
 		return noDuration
 	case kindSize:
 		return uint64(0)
-	case kindMap:
+	case kindMap, kindOptions:
 		return map[string]string(nil)
+	case kindLevels:
+		return [][]string(nil)
 	}
 	return ""
 }
@@ -59,6 +67,7 @@ type attr struct {
 	kind     kind
 	def      any      // a value of the kind; nil: the kind's zero
 	required bool     // must be set once the block is there
+	secret   bool     // its value is never shown
 	words    []string // the only strings allowed; for a map, the only keys, all needed
 	// check says what is wrong with a value ("must be ..., but is ..."), or nothing.
 	check func(v any) string
@@ -173,7 +182,7 @@ func Overrides() []Override {
 // walkOverrides calls visit for each attribute that has one place and one plain value.
 func walkOverrides(b *block, path []string, visit func(path []string, a *attr)) {
 	for i := range b.attrs {
-		if b.attrs[i].kind != kindMap {
+		if k := b.attrs[i].kind; k != kindMap && k != kindOptions && k != kindLevels {
 			visit(append(path[:len(path):len(path)], b.attrs[i].name), &b.attrs[i])
 		}
 	}

@@ -108,7 +108,7 @@ func (r *report) fill(n *node, body hcl.Body) {
 		val, ok := literal(x.Expr)
 		if !ok {
 			hint := ""
-			if word := hcl.ExprAsKeyword(x.Expr); word != "" {
+			if word := hcl.ExprAsKeyword(x.Expr); word != "" && !a.secret {
 				hint = fmt.Sprintf(" Put the word in quotes: %s = %s.", a.name, quote(word))
 			}
 			r.add(x.Expr.Range().Ptr(), fmt.Sprintf("Bad value for %s", a.name),
@@ -118,6 +118,9 @@ func (r *report) fill(n *node, body hcl.Body) {
 		}
 		v, problem := a.fromCty(val)
 		if problem != "" {
+			if a.secret {
+				problem = fmt.Sprintf("must be %s, of one line and at most %d bytes", a.form(), maxFenceValue)
+			}
 			r.add(x.Expr.Range().Ptr(), fmt.Sprintf("Bad value for %s", a.name), "%s %s.", a.name, problem)
 		}
 		n.set[a.name] = setting{value: v, rng: x.Expr.Range().Ptr(), bad: problem != ""}

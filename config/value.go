@@ -35,6 +35,35 @@ func (a *attr) fromCty(v cty.Value) (val any, problem string) {
 			m[k] = e.AsString()
 		}
 		return a.judge(m)
+	case a.kind == kindOptions && (t.IsObjectType() || t.IsMapType()):
+		m := map[string]string{}
+		for k, e := range v.AsValueMap() {
+			switch {
+			case e.IsNull() || e.Type() != cty.String && e.Type() != cty.Number && e.Type() != cty.Bool:
+				return nil, fmt.Sprintf("must be %s, but %s is %s", a.form(), clip(k), describe(e))
+			case e.Type() == cty.String:
+				m[k] = e.AsString()
+			case e.Type() == cty.Number:
+				f, _ := e.AsBigFloat().Float64()
+				if math.Abs(f) > 1<<53 {
+					return nil, fmt.Sprintf("holds %s, whose number is too large", clip(k))
+				}
+				m[k] = strconv.FormatFloat(f, 'f', -1, 64) // 1000000, not 1e+06
+			default:
+				m[k] = map[bool]string{true: "1", false: "0"}[e.True()]
+			}
+		}
+		return a.judge(m)
+	case a.kind == kindLevels && (t.IsTupleType() || t.IsListType()):
+		var levels [][]string
+		for _, e := range v.AsValueSlice() {
+			level, ok := nameList(e)
+			if !ok {
+				return nil, fmt.Sprintf("must be %s, but holds %s", a.form(), describe(e))
+			}
+			levels = append(levels, level)
+		}
+		return a.judge(levels)
 	case a.kind == kindBool && t == cty.Bool:
 		return a.judge(v.True())
 	case a.kind == kindInt && t == cty.Number && !v.AsBigFloat().IsInt():
@@ -45,6 +74,24 @@ func (a *attr) fromCty(v cty.Value) (val any, problem string) {
 		return a.fromText(v.AsString())
 	}
 	return nil, "must be " + a.form() + ", but is " + describe(v)
+}
+
+// nameList is a level of a kindLevels: one name, or a list of names.
+func nameList(v cty.Value) ([]string, bool) {
+	if !v.IsNull() && v.Type() == cty.String {
+		return []string{v.AsString()}, true
+	}
+	if v.IsNull() || !v.Type().IsTupleType() && !v.Type().IsListType() {
+		return nil, false
+	}
+	list := []string{}
+	for _, e := range v.AsValueSlice() {
+		if e.IsNull() || e.Type() != cty.String {
+			return nil, false
+		}
+		list = append(list, e.AsString())
+	}
+	return list, true
 }
 
 // fromText turns the text of a literal, a variable or a flag into a value of
@@ -98,6 +145,12 @@ func (a *attr) judge(v any) (any, string) {
 		}
 		if a.words != nil && !contains(a.words, x) {
 			return nil, fmt.Sprintf("must be %s, but is %s%s", a.form(), quote(x), didYouMean(x, a.words))
+		}
+	case [][]string:
+		for _, level := range x {
+			if problem := badText(strings.Join(level, "")); problem != "" {
+				return nil, problem
+			}
 		}
 	case map[string]string:
 		for _, k := range sortedKeys(x) {
@@ -274,6 +327,20 @@ func toCty(v any) cty.Value {
 			m[k] = cty.StringVal(e)
 		}
 		return cty.ObjectVal(m)
+	case [][]string:
+		levels := make([]cty.Value, 0, len(x))
+		for _, level := range x {
+			names := make([]cty.Value, 0, len(level))
+			for _, name := range level {
+				names = append(names, cty.StringVal(name))
+			}
+			if len(names) == 1 {
+				levels = append(levels, names[0])
+			} else {
+				levels = append(levels, cty.TupleVal(names))
+			}
+		}
+		return cty.TupleVal(levels)
 	}
 	return cty.NullVal(cty.DynamicPseudoType)
 }

@@ -47,6 +47,43 @@ timing {
   #election = "800ms"
 }
 
+# --- Fence devices -------------------------------------------------------------
+
+# How a host can be switched off from outside: the devices, in the order in which
+# they are tried. Where several must be off together (two power supplies on two
+# switches) they stand in a list of their own.
+host "kvm1" {
+  fence = ["kvm1-bmc", ["kvm1-pdu-a", "kvm1-pdu-b"]]
+}
+
+# One device, and one host that it switches. The agent is any of the package
+# fence-agents that switches power; the options are the agent's own.
+fence "kvm1-bmc" {
+  agent   = "fence_ipmilan"
+  options = { ip = "10.30.0.11", username = "ha", lanplus = true }
+
+  # The login's, in a file on every host: one line, mode 0600. A password that is
+  # set here instead is part of the policy, and whoever may use haadm can read it.
+  password_file = "/etc/haagent/kvm1-bmc.password"
+  #password = ""
+
+  # The longest that one run of the agent may take, how often the device is tried,
+  # and how often it is to prove that it answers.
+  #timeout = "20s"
+  #attempts = 2
+  #check = "5m"
+}
+
+fence "kvm1-pdu-a" {
+  agent   = "fence_apc_snmp"
+  options = { ip = "10.30.0.50", plug = 3 }
+}
+
+fence "kvm1-pdu-b" {
+  agent   = "fence_apc_snmp"
+  options = { ip = "10.30.0.51", plug = 3 }
+}
+
 # --- VMs -----------------------------------------------------------------------
 
 # What holds for a VM that no block below names, and for what those leave out.

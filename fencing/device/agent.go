@@ -8,6 +8,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/holdfast-ha/holdfast/config"
 )
 
 const (
@@ -110,7 +112,7 @@ func ParseMetadata(text []byte) (*Agent, error) {
 			continue
 		}
 		q := Parameter{Name: printable(p.Name), Type: printable(p.Content.Type), Default: p.Content.Default, Help: printable(p.Help),
-			Deprecated: p.Deprecated == "1", Obsoletes: p.Obsoletes, Refused: refusedOption(p.Name)}
+			Deprecated: p.Deprecated == "1", Obsoletes: p.Obsoletes, Refused: config.BadFenceOption(p.Name)}
 		for _, o := range p.Content.Options {
 			q.Choices = append(q.Choices, o.Value)
 		}

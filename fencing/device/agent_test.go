@@ -1,10 +1,13 @@
 package device
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/holdfast-ha/holdfast/config"
 )
 
 func TestParseMetadata(t *testing.T) {
@@ -57,7 +60,7 @@ func FuzzMetadata(f *testing.F) {
 			seen[p.Name] = true
 		}
 		// A description never makes a name be sent that we refuse, nor an input of several lines.
-		s := Spec{Options: map[string]string{"ip": "192.0.2.1", "lanplus": "1"}}
+		s := spec{config.Fence{Options: map[string]string{"ip": "192.0.2.1", "lanplus": "1"}}}
 		_ = s.fits(a)
 		if in := string(s.input("off", a, "secret")); !strings.HasPrefix(in, "action=off\n") || strings.Count(in, "\n") > 4 {
 			t.Fatalf("input %q", in)
@@ -82,8 +85,8 @@ func FuzzOutput(f *testing.F) {
 			t.Fatalf("%d characters: %q", n, words)
 		}
 		c := newClipped(16)
-		c.Write([]byte(stdout))
-		c.Write([]byte(stderr))
+		fmt.Fprint(c, stdout)
+		fmt.Fprint(c, stderr)
 		if text := c.text(); len(stdout)+len(stderr) < tailKept && text != stdout+stderr {
 			t.Fatalf("kept %q of %q", text, stdout+stderr)
 		}

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"sync"
 	"time"
+
+	"github.com/holdfast-ha/holdfast/config"
 )
 
 // retryPause is the time between two tries on one device.
@@ -19,7 +22,7 @@ var errPreempted = errors.New("the device is needed to switch its host off")
 // at a time. It is safe for concurrent use; switching off goes before a check.
 type Device struct {
 	name   string
-	spec   Spec
+	spec   spec
 	runner *Runner
 	slot   chan struct{} // held while a process of the agent is there
 
@@ -28,17 +31,26 @@ type Device struct {
 	acting   int                     // switchings under way
 }
 
-// Device returns the device of that name. What can be checked without running the
-// agent is checked; Validate checks the rest.
-func (r *Runner) Device(name string, spec Spec) (*Device, error) {
-	if err := spec.validate(); err != nil {
+// Device returns the device of that name; the same one as before while f says the
+// same, so that its uses know of each other. What can be checked without running
+// the agent is checked; Validate checks the rest.
+func (r *Runner) Device(name string, f config.Fence) (*Device, error) {
+	err := f.Validate()
+	if err == nil {
+		err = r.fit(f.Agent, nil)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("fence device %s: %w", name, err)
 	}
-	if err := r.fit(spec.Agent, nil); err != nil {
-		return nil, fmt.Errorf("fence device %s: %w", name, err)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if d := r.devices[name]; d != nil && reflect.DeepEqual(d.spec.Fence, f) {
+		return d, nil
 	}
-	spec.Options = maps.Clone(spec.Options)
-	return &Device{name: name, spec: spec, runner: r, slot: make(chan struct{}, 1)}, nil
+	f.Options = maps.Clone(f.Options)
+	d := &Device{name: name, spec: spec{f}, runner: r, slot: make(chan struct{}, 1)}
+	r.devices[name] = d
+	return d, nil
 }
 
 // Name is the device's name in the policy.
@@ -49,9 +61,11 @@ func (d *Device) Every() time.Duration { return d.spec.Check }
 
 // Bound is the longest that Off can take.
 func (d *Device) Bound() time.Duration {
-	once := 2 * (d.spec.Timeout + killGrace)
-	n := time.Duration(d.spec.Attempts)
-	return describeTimeout + killGrace + n*(once+killGrace) + (n-1)*retryPause
+	sum := describeTimeout + 2*killGrace // what prepare takes
+	for range d.spec.Attempts {
+		sum += 2*(d.spec.Timeout+killGrace) + retryPause
+	}
+	return sum
 }
 
 // String names the device for people, without its password.

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/holdfast-ha/holdfast/config"
 )
 
 // What an agent does, and whether the host counts as off then.
@@ -61,7 +63,7 @@ func TestInput(t *testing.T) {
 	b.agent("fence_fake", nil)
 	t.Setenv("SOME_SECRET", "of this process")
 	b.agent("fence_env", map[string]string{"off": "env >environment; echo off >power"})
-	change := func(s *Spec) {
+	change := func(s *config.Fence) {
 		s.Options = map[string]string{"ip": "192.0.2.1", "plug": " 3", "lanplus": "true", "ssl": "off", "ssl_insecure": "false"}
 		s.Password = `"quoted"`
 	}
@@ -93,7 +95,7 @@ func TestPasswordFile(t *testing.T) {
 	b := newBench(t)
 	b.agent("fence_fake", nil)
 	file := filepath.Join(t.TempDir(), "bmc")
-	d := b.device("bmc", "fence_fake", func(s *Spec) { s.PasswordFile = file })
+	d := b.device("bmc", "fence_fake", func(s *config.Fence) { s.PasswordFile = file })
 	tests := []struct {
 		name, text string
 		mode       os.FileMode
@@ -104,11 +106,13 @@ func TestPasswordFile(t *testing.T) {
 		{"others can read it", "s3cret\n", 0o640, "chmod 0600"},
 		{"empty", "\n", 0o600, "is empty"},
 		{"two lines", "one\ntwo\n", 0o600, "one line"},
-		{"too long", strings.Repeat("x", 5000), 0o600, "the most is"},
+		{"too long", strings.Repeat("x", 5000), 0o600, "at most 1024 bytes"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			os.Remove(file)
+			if err := os.Remove(file); err != nil && !os.IsNotExist(err) {
+				t.Fatal(err)
+			}
 			if err := os.WriteFile(file, []byte(tt.text), 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -125,11 +129,13 @@ func TestPasswordFile(t *testing.T) {
 			}
 		})
 	}
-	os.Remove(file)
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
 	if s := d.Check(t.Context()); s.OK || !strings.Contains(s.Text, "no such file") {
 		t.Errorf("without the file: %+v", s)
 	}
-	if s := b.device("bmc", "fence_fake", func(s *Spec) { s.PasswordFile = "/proc" }).Check(t.Context()); s.OK {
+	if s := b.device("bmc", "fence_fake", func(s *config.Fence) { s.PasswordFile = "/proc" }).Check(t.Context()); s.OK {
 		t.Errorf("a folder: %+v", s)
 	}
 }
@@ -138,7 +144,7 @@ func TestPasswordFile(t *testing.T) {
 func TestPasswordIsNotShown(t *testing.T) {
 	b := newBench(t)
 	b.agent("fence_fake", map[string]string{"off": "echo 'login ha hunter22 refused' >&2; exit 1", "status": "echo 'as hunter22'; exit 1"})
-	d := b.device("bmc", "fence_fake", func(s *Spec) { s.Password = "hunter22" })
+	d := b.device("bmc", "fence_fake", func(s *config.Fence) { s.Password = "hunter22" })
 	r := Levels{{d}}.Off(t.Context())
 	s := d.Check(t.Context())
 	for _, text := range []string{r.Evidence, s.Text} {
@@ -151,7 +157,7 @@ func TestPasswordIsNotShown(t *testing.T) {
 func TestAttempts(t *testing.T) {
 	b := newBench(t)
 	b.agent("fence_fake", map[string]string{"off": "echo x >>tries; [ $(wc -l <tries) -ge 2 ] || { echo 'session busy' >&2; exit 1; }; echo off >power"})
-	tries, at := b.device("bmc", "fence_fake", func(s *Spec) { s.Attempts = 3 }).Off(t.Context())
+	tries, at := b.device("bmc", "fence_fake", func(s *config.Fence) { s.Attempts = 3 }).Off(t.Context())
 	if len(tries) != 2 || tries[0].Done || !tries[1].Done || tries[1].Number != 2 || at != b.clock() {
 		t.Errorf("want a failed try and a good one: %+v", tries)
 	}
@@ -202,7 +208,7 @@ func TestCheck(t *testing.T) {
 func TestOffGoesBeforeACheck(t *testing.T) {
 	b := newBench(t)
 	b.agent("fence_fake", map[string]string{"status": `if [ "$(cat power)" = off ]; then echo 'Status: OFF'; exit 2; fi; echo $$ >pids; exec sleep 60`})
-	d := b.device("bmc", "fence_fake", func(s *Spec) { s.Timeout = time.Minute })
+	d := b.device("bmc", "fence_fake", func(s *config.Fence) { s.Timeout = time.Minute })
 	checked := make(chan Status, 1)
 	go func() { checked <- d.Check(context.Background()) }()
 	for deadline := time.Now().Add(10 * time.Second); b.kept("pids") == ""; time.Sleep(5 * time.Millisecond) {

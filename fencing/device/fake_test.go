@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/holdfast-ha/holdfast/config"
 )
 
 // bench is a folder of fake agents, the runner that finds them, and what they keep.
@@ -96,9 +98,9 @@ func (b *bench) kept(name string) string {
 }
 
 // device makes a device of a fake agent with one attempt and a short timeout.
-func (b *bench) device(name, agent string, change func(*Spec)) *Device {
+func (b *bench) device(name, agent string, change func(*config.Fence)) *Device {
 	b.t.Helper()
-	s := Spec{Agent: agent, Options: map[string]string{"ip": "192.0.2.1"}, Timeout: 5 * time.Second, Attempts: 1, Check: time.Minute}
+	s := config.Fence{Agent: agent, Options: map[string]string{"ip": "192.0.2.1"}, Timeout: 5 * time.Second, Attempts: 1, Check: time.Minute}
 	if change != nil {
 		change(&s)
 	}

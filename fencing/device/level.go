@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/holdfast-ha/holdfast/config"
 )
 
 // Level is a set of devices that switch a host off together, such as one switch
@@ -15,6 +17,38 @@ type Level []*Device
 
 // Levels are the ways to switch one host off, in the order in which they are tried.
 type Levels []Level
+
+// Levels are the ways to switch that host off by the policy; none when it has none.
+// A level of which a device cannot be used here is left out as a whole, since the
+// rest of it would prove nothing; the error says which and why.
+func (r *Runner) Levels(p *config.Policy, host string) (Levels, error) {
+	var levels Levels
+	var errs []error
+	for _, names := range p.Hosts[host].Fence {
+		var level Level
+		for _, name := range names {
+			d, err := r.Device(name, p.Fences[name])
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			level = append(level, d)
+		}
+		if len(level) == len(names) {
+			levels = append(levels, level)
+		}
+	}
+	return levels, errors.Join(errs...)
+}
+
+// Devices lists the devices of all levels.
+func (l Levels) Devices() []*Device {
+	var list []*Device
+	for _, level := range l {
+		list = append(list, level...)
+	}
+	return list
+}
 
 // Result is what became of switching a host off. Its zero value is: not confirmed.
 type Result struct {

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/holdfast-ha/holdfast/config"
 )
 
 func TestLevels(t *testing.T) {
@@ -60,7 +62,7 @@ func TestDeadControllerDoesNotBlock(t *testing.T) {
 	b := newBench(t)
 	b.agent("fence_hangs", map[string]string{"off": "echo $$ >>pids; trap '' TERM HUP INT; sleep 600 & echo $! >>pids; wait"})
 	b.agent("fence_fake", nil)
-	levels := Levels{{b.device("bmc", "fence_hangs", func(s *Spec) { s.Timeout, s.Attempts = time.Second, 2 })}, {b.device("pdu", "fence_fake", nil)}}
+	levels := Levels{{b.device("bmc", "fence_hangs", func(s *config.Fence) { s.Timeout, s.Attempts = time.Second, 2 })}, {b.device("pdu", "fence_fake", nil)}}
 	begin := time.Now()
 	r := levels.Off(t.Context())
 	if took := time.Since(begin); !r.Confirmed || took > levels.Bound() {
@@ -84,9 +86,43 @@ func TestOffEndsWithItsContext(t *testing.T) {
 		cancel()
 	}()
 	time.AfterFunc(20*time.Second, cancel)
-	r := Levels{{b.device("bmc", "fence_hangs", func(s *Spec) { s.Timeout, s.Attempts = time.Minute, 3 })}, {b.device("pdu", "fence_fake", nil)}}.Off(ctx)
+	r := Levels{{b.device("bmc", "fence_hangs", func(s *config.Fence) { s.Timeout, s.Attempts = time.Minute, 3 })}, {b.device("pdu", "fence_fake", nil)}}.Off(ctx)
 	if r.Confirmed || len(r.Tries) != 1 || !strings.Contains(r.Evidence, "ended early") {
 		t.Errorf("%+v", r)
 	}
 	b.gone("pids")
+}
+
+func TestLevelsOfAPolicy(t *testing.T) {
+	b := newBench(t)
+	f := config.Fence{Agent: "fence_fake", Timeout: time.Second, Attempts: 1, Check: time.Minute}
+	pretends := f
+	pretends.Agent = "fence_dummy"
+	p := &config.Policy{
+		Hosts:  map[string]config.HostRule{"h1": {Fence: [][]string{{"bmc"}, {"a", "dummy"}, {"a", "b"}}}},
+		Fences: map[string]config.Fence{"bmc": f, "a": f, "b": f, "dummy": pretends},
+	}
+	levels, err := b.runner.Levels(p, "h1")
+	if err == nil || !strings.Contains(err.Error(), "fence device dummy") {
+		t.Errorf("want an error that names the device: %v", err)
+	}
+	var names []string
+	for _, d := range levels.Devices() {
+		names = append(names, d.Name())
+	}
+	if got := strings.Join(names, " "); len(levels) != 2 || got != "bmc a b" {
+		t.Errorf("%d levels of %s, want bmc, then a with b: half a level proves nothing", len(levels), got)
+	}
+	again, _ := b.runner.Levels(p, "h1")
+	if again[0][0] != levels[0][0] {
+		t.Error("the same device twice: a check of one would not give way to the other")
+	}
+	f.Timeout = 2 * time.Second
+	p.Fences["bmc"] = f
+	if again, _ = b.runner.Levels(p, "h1"); again[0][0] == levels[0][0] {
+		t.Error("a changed device is the one before")
+	}
+	if levels, err := b.runner.Levels(p, "h2"); err != nil || len(levels) != 0 {
+		t.Errorf("a host without devices: %v, %v", levels, err)
+	}
 }

@@ -25,13 +25,14 @@ func TestMonitor(t *testing.T) {
 			t.Fatalf("%s: nothing was found", what)
 		}
 	}
-	every := func(d time.Duration) func(*Spec) { return func(s *Spec) { s.Check = d } }
-	m.Set([]*Device{b.device("bmc", "fence_fake", every(time.Second))})
+	d := b.device("bmc", "fence_fake", nil)
+	d.spec.Check = time.Second // less than a policy may ask for
+	m.Set([]*Device{d})
 	next("at first", true, PowerOn)
 	b.put("power", "off\n")
 	next("switched off", true, PowerOff)
 	b.agent("fence_broken", map[string]string{"status": "exit 1"})
-	m.Set([]*Device{b.device("bmc", "fence_broken", every(time.Hour))})
+	m.Set([]*Device{b.device("bmc", "fence_broken", nil)})
 	next("another device of that name", false, PowerUnknown)
 	if list := m.Statuses(); len(list) != 1 || list[0].OK {
 		t.Errorf("statuses: %+v", list)

@@ -81,9 +81,9 @@ func start(ctx context.Context, path string, input []byte, timeout time.Duration
 		return answer{exit: -1, took: took(), err: fmt.Errorf("not begun: an earlier run of the agent is still there after %v", timeout)}
 	}
 	mark := make([]byte, 16)
-	rand.Read(mark) //nolint:errcheck // it never fails
+	rand.Read(mark) // it never fails
 	p := &process{mark: fmt.Sprintf("%s=%x", markName, mark), stdout: newClipped(head), stderr: newClipped(headKept),
-		started: make(chan int, 1), ended: make(chan error, 1)}
+		started: make(chan int, 1), ended: make(chan struct{})}
 	// The goroutine outlives this call when the process cannot be killed; it ends with it.
 	go func() {
 		p.run(path, input)
@@ -92,8 +92,8 @@ func start(ctx context.Context, path string, input []byte, timeout time.Duration
 
 	var why error
 	select {
-	case err := <-p.ended:
-		return p.answer(err, took())
+	case <-p.ended:
+		return p.answer(took())
 	case <-ctx.Done():
 		why = fmt.Errorf("killed after %v: %w", took().Round(time.Millisecond), context.Cause(ctx))
 	case <-expired.C:
@@ -108,6 +108,8 @@ func start(ctx context.Context, path string, input []byte, timeout time.Duration
 		if err := unix.Kill(-pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
 			why = fmt.Errorf("%w (kill: %w)", why, err)
 		}
+	case <-p.ended: // it could not be started
+		return answer{exit: -1, took: took(), err: fmt.Errorf("%w; %w", why, p.err)}
 	case <-grace.C:
 		return answer{exit: -1, took: took(), err: fmt.Errorf("%w; it has not even begun", why)}
 	}
@@ -116,18 +118,17 @@ func start(ctx context.Context, path string, input []byte, timeout time.Duration
 	case <-grace.C:
 		why = fmt.Errorf("%w; process %d cannot be killed, so it hangs in the kernel", why, pid)
 	}
-	a := p.answer(nil, took())
-	a.exit, a.err = -1, why
-	return a
+	return answer{exit: -1, stdout: p.stdout.text(), stderr: p.stderr.text(), took: took(), err: why}
 }
 
 // process is one run of an agent.
 type process struct {
 	mark           string
 	stdout, stderr *clipped
-	exit           int        // set before ended is sent to
-	started        chan int   // its pid
-	ended          chan error // once: everything that it has started is gone
+	exit           int           // set before ended is closed
+	err            error         // likewise: why there is no exit status
+	started        chan int      // its pid
+	ended          chan struct{} // closed when everything that it has started is gone
 }
 
 // run starts the program and waits until nothing of it is left.
@@ -144,8 +145,8 @@ func (p *process) run(path string, input []byte) {
 	cmd.WaitDelay = pipeGrace
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
-		p.started <- 0
-		p.ended <- fmt.Errorf("start the agent: %w", err)
+		p.err = fmt.Errorf("start the agent: %w", err)
+		close(p.ended)
 		return
 	}
 	since := startOf(cmd.Process.Pid)
@@ -160,48 +161,65 @@ func (p *process) run(path string, input []byte) {
 			err = fmt.Errorf("the agent was ended by signal %v", ws.Signal())
 		}
 	}
-	p.ended <- err
+	p.err = err
+	close(p.ended)
 }
 
-func (p *process) answer(err error, took time.Duration) answer {
-	return answer{exit: p.exit, stdout: p.stdout.text(), stderr: p.stderr.text(), took: took, err: err}
+// answer is what became of a run that has ended by itself.
+func (p *process) answer(took time.Duration) answer {
+	return answer{exit: p.exit, stdout: p.stdout.text(), stderr: p.stderr.text(), took: took, err: p.err}
 }
 
 // sweep kills what bears the mark and is still there: an agent that runs ssh in a
 // terminal of its own, for one, has children in other sessions. Only processes that
 // are not older than the agent are looked at, so a machine that hangs is not touched.
 func sweep(mark string, since uint64) {
-	for range 10 { // what is killed may have forked meanwhile
-		found := false
-		entries, err := os.ReadDir("/proc")
-		if err != nil {
-			return
+	for clean, round := 0, 0; clean < 2 && round < 20; round++ {
+		// What is killed may have forked after the list was made, and a process that
+		// is just becoming another program has no environment to read.
+		if round > 0 {
+			time.Sleep(2 * time.Millisecond)
 		}
-		for _, e := range entries {
-			pid, err := strconv.Atoi(e.Name())
-			if err != nil || pid <= 1 || pid == os.Getpid() {
-				continue
-			}
-			if at := startOf(pid); at < since || at == 0 {
-				continue
-			}
-			fd, err := unix.PidfdOpen(pid, 0)
-			if err != nil {
-				continue
-			}
-			env, err := os.ReadFile("/proc/" + e.Name() + "/environ")
-			if err == nil && bytes.Contains(env, []byte(mark)) {
-				found = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil || found
-			}
-			unix.Close(fd) //nolint:errcheck // nothing was written to it
-		}
-		if !found {
-			return
+		if clean++; !killMarked([]byte(mark), since) {
+			clean = 0
 		}
 	}
 }
 
-// startOf is when a process was started, in ticks since boot; 0 when there is none.
+// killMarked kills each process that bears the mark. It returns true when there was
+// none, and none of which that could not be told.
+func killMarked(mark []byte, since uint64) (clean bool) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return true // without /proc nothing can be found
+	}
+	clean = true
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid <= 1 || pid == os.Getpid() {
+			continue
+		}
+		if at := startOf(pid); at < since || at == 0 {
+			continue
+		}
+		fd, err := unix.PidfdOpen(pid, 0)
+		if err != nil {
+			continue
+		}
+		env, err := os.ReadFile("/proc/" + e.Name() + "/environ")
+		switch {
+		case err == nil && bytes.Contains(env, mark):
+			clean = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) != nil && clean
+		case err == nil && len(env) == 0:
+			clean = false
+		}
+		unix.Close(fd) //nolint:errcheck // nothing was written to it
+	}
+	return clean
+}
+
+// startOf is when a process was started, in ticks since boot; 0 when there is none,
+// or only what is left of one that nobody has waited for.
 func startOf(pid int) uint64 {
 	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
@@ -209,7 +227,7 @@ func startOf(pid int) uint64 {
 	}
 	// The name, in brackets, may hold anything.
 	f := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-	if len(f) < 20 {
+	if len(f) < 20 || f[0] == "Z" || f[0] == "X" {
 		return 0
 	}
 	at, _ := strconv.ParseUint(f[19], 10, 64)

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/holdfast-ha/holdfast/config"
 )
 
 // Whatever an agent has started is gone when its run is over.
@@ -30,7 +32,7 @@ func TestNothingIsLeft(t *testing.T) {
 			b := newBench(t)
 			b.agent("fence_fake", map[string]string{"off": tt.off})
 			begin := time.Now()
-			tries, _ := b.device("bmc", "fence_fake", func(s *Spec) { s.Timeout = time.Second }).Off(t.Context())
+			tries, _ := b.device("bmc", "fence_fake", func(s *config.Fence) { s.Timeout = time.Second }).Off(t.Context())
 			if took := time.Since(begin); took > 10*time.Second {
 				t.Errorf("it took %v", took)
 			}
@@ -51,13 +53,13 @@ func TestOutputIsBounded(t *testing.T) {
 		"off":    "echo begin; yes 'a line of output' | head -c 20000000; yes error | head -c 5000000 >&2; echo off >power; echo 'Success: Powered OFF'",
 		"status": "yes 'noise' | head -c 3000000; echo 'Status: OFF'; exit 2",
 	})
-	d := b.device("bmc", "fence_fake", func(s *Spec) { s.Timeout = 30 * time.Second })
+	d := b.device("bmc", "fence_fake", func(s *config.Fence) { s.Timeout = 30 * time.Second })
 	tries, _ := d.Off(t.Context())
 	if !tries[0].Done || len(tries[0].Text) > 2*textKept+500 {
 		t.Errorf("want a short text of a good try, got %d bytes: %s", len(tries[0].Text), tries[0].Text)
 	}
 	b.agent("fence_endless", map[string]string{"off": "echo $$ >>pids; exec yes"})
-	tries, _ = b.device("bmc", "fence_endless", func(s *Spec) { s.Timeout = time.Second }).Off(t.Context())
+	tries, _ = b.device("bmc", "fence_endless", func(s *config.Fence) { s.Timeout = time.Second }).Off(t.Context())
 	if tries[0].Done || !strings.Contains(tries[0].Text, "killed after") || len(tries[0].Text) > 2*textKept+500 {
 		t.Errorf("without end: %d bytes: %s", len(tries[0].Text), tries[0].Text)
 	}
@@ -98,7 +100,7 @@ func TestClipped(t *testing.T) {
 func TestSlotIsKept(t *testing.T) {
 	b := newBench(t)
 	b.agent("fence_fake", nil)
-	d := b.device("bmc", "fence_fake", func(s *Spec) { s.Timeout = time.Second })
+	d := b.device("bmc", "fence_fake", func(s *config.Fence) { s.Timeout = time.Second })
 	other := b.device("other", "fence_fake", nil)
 	d.slot <- struct{}{} // as a process that hangs in the kernel does
 	tries, _ := d.Off(t.Context())

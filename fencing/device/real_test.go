@@ -16,6 +16,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/holdfast-ha/holdfast/config"
 )
 
 // These tests use the agents of the distribution (.ci/packages). Where those are
@@ -39,7 +41,7 @@ func need(t *testing.T, programs ...string) {
 func realDevice(t *testing.T, agent, password string, options map[string]string) *Device {
 	t.Helper()
 	r := NewRunner(Config{BootClock: func() time.Duration { return time.Hour }, Pretend: true})
-	d, err := r.Device("bmc", Spec{Agent: agent, Options: options, Password: password, Timeout: 20 * time.Second, Attempts: 1, Check: time.Minute})
+	d, err := r.Device("bmc", config.Fence{Agent: agent, Options: options, Password: password, Timeout: 20 * time.Second, Attempts: 1, Check: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +123,9 @@ func simulator(t *testing.T) (port, power string) {
 		t.Fatal(err)
 	}
 	port = fmt.Sprint(probe.LocalAddr().(*net.UDPAddr).Port)
-	probe.Close()
+	if err := probe.Close(); err != nil {
+		t.Fatal(err)
+	}
 	auths := ""
 	for _, level := range []string{"callback", "user", "operator", "admin"} {
 		auths += "  allowed_auths_" + level + " none md2 md5 straight\n"
@@ -146,8 +150,12 @@ func simulator(t *testing.T) (port, power string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
+		if err := cmd.Process.Kill(); err != nil {
+			t.Errorf("kill ipmi_sim: %v", err)
+		}
+		if err := cmd.Wait(); err == nil {
+			t.Error("ipmi_sim had ended by itself")
+		}
 		if t.Failed() {
 			t.Logf("ipmi_sim said: %s", said.String())
 		}
@@ -215,7 +223,9 @@ func (s *redfish) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer := func(code int, body any) {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(code)
-		json.NewEncoder(w).Encode(body)
+		if err := json.NewEncoder(w).Encode(body); err != nil {
+			panic(http.ErrAbortHandler) // the agent was killed
+		}
 	}
 	if user, word, _ := r.BasicAuth(); user != "ha" || word != "secret" {
 		answer(http.StatusUnauthorized, map[string]any{"error": map[string]any{"code": "Base.1.0.NoValidSession"}})
@@ -234,12 +244,15 @@ func (s *redfish) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(http.StatusOK, map[string]any{"PowerState": s.state, "Actions": map[string]any{"#ComputerSystem.Reset": map[string]any{"target": system + "/Actions/ComputerSystem.Reset"}}})
 	case "POST " + system + "/Actions/ComputerSystem.Reset":
 		var body struct{ ResetType string }
-		json.NewDecoder(r.Body).Decode(&body)
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+			answer(http.StatusBadRequest, map[string]any{})
+			return
+		}
 		s.resets = append(s.resets, body.ResetType)
 		if to := map[string]string{"ForceOff": "Off", "On": "On"}[body.ResetType]; to != "" && !s.stuck {
 			s.state = to
 		}
-		answer(http.StatusNoContent, nil)
+		answer(http.StatusOK, map[string]any{})
 	default:
 		answer(http.StatusNotFound, map[string]any{})
 	}

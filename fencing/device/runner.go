@@ -7,12 +7,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/agext/levenshtein"
+
+	"github.com/holdfast-ha/holdfast/config"
 )
 
 const (
@@ -21,6 +24,9 @@ const (
 	// describeTimeout bounds an agent's description of itself.
 	describeTimeout = 10 * time.Second
 )
+
+// agentName is the form of an agent's name: no path, no option, no shell word.
+var agentName = regexp.MustCompile(`^fence_[a-z0-9][a-z0-9_]{0,40}$`)
 
 // Config is what a Runner needs.
 type Config struct {
@@ -38,8 +44,9 @@ type Runner struct {
 	clock   func() time.Duration
 	pretend bool
 
-	mu    sync.Mutex           // guards known
-	known map[string]described // descriptions by path
+	mu      sync.Mutex           // guards what follows
+	known   map[string]described // descriptions by path
+	devices map[string]*Device   // by name
 }
 
 // described is a description and the file that gave it.
@@ -54,7 +61,7 @@ func NewRunner(c Config) *Runner {
 	if c.Dir == "" {
 		c.Dir = AgentDir
 	}
-	return &Runner{dir: c.Dir, clock: c.BootClock, pretend: c.Pretend, known: map[string]described{}}
+	return &Runner{dir: c.Dir, clock: c.BootClock, pretend: c.Pretend, known: map[string]described{}, devices: map[string]*Device{}}
 }
 
 // Agents lists the names of the fence agents that are installed here.
@@ -105,7 +112,7 @@ func (r *Runner) Describe(ctx context.Context, name string) (*Agent, error) {
 // this process runs as, can change: it will run with our rights.
 func (r *Runner) find(name string) (string, fs.FileInfo, error) {
 	if !agentName.MatchString(name) {
-		return "", nil, fmt.Errorf("%q is no fence agent's name: it begins with fence_ and goes on with small letters, digits and _, such as fence_ipmilan", clip(name))
+		return "", nil, fmt.Errorf("agent %s", config.BadFenceAgent(name))
 	}
 	path := filepath.Join(r.dir, name)
 	info, err := os.Stat(path)

@@ -7,85 +7,23 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
+
+	"github.com/holdfast-ha/holdfast/config"
 )
 
-const (
-	// MaxTimeout and MaxAttempts bound what a device may be given.
-	MaxTimeout  = 5 * time.Minute
-	MaxAttempts = 10
-	// maxValue is the longest value of an option, and the longest password, in bytes.
-	maxValue = 1024
-)
+// maxPassword is the longest password that is read from a file, in bytes.
+const maxPassword = 1024
 
-// Spec says how one device is reached. Field by field it is config.Fence, so one
-// converts to the other.
-type Spec struct {
-	Agent        string            // the fence agent, such as fence_ipmilan
-	Options      map[string]string // what the agent is told besides the action and the password
-	Password     string
-	PasswordFile string        // absolute; instead of Password
-	Timeout      time.Duration // of one run of the agent
-	Attempts     int           // how often "off" is tried
-	Check        time.Duration // how often the device is to prove that it answers
-}
-
-var optionName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,63}$`)
-
-// validate checks what can be checked without the agent.
-func (s Spec) validate() error {
-	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if !agentName.MatchString(s.Agent) {
-		bad("agent %q is no fence agent's name, such as fence_ipmilan", clip(s.Agent))
-	}
-	if s.Timeout < time.Second || s.Timeout > MaxTimeout {
-		bad("timeout must be 1s to %v, but is %v", MaxTimeout, s.Timeout)
-	}
-	if s.Attempts < 1 || s.Attempts > MaxAttempts {
-		bad("attempts must be 1 to %d, but is %d", MaxAttempts, s.Attempts)
-	}
-	if s.Password != "" && s.PasswordFile != "" {
-		bad("both password and password_file are set: one of them")
-	}
-	if s.PasswordFile != "" && !filepath.IsAbs(s.PasswordFile) {
-		bad("password_file must be an absolute path, but is %q", clip(s.PasswordFile))
-	}
-	if problem := badValue(s.Password); problem != "" {
-		bad("password %s", problem)
-	}
-	for _, name := range slices.Sorted(maps.Keys(s.Options)) {
-		if !optionName.MatchString(name) {
-			bad("option %q: a name has small letters, digits, _ and -", clip(name))
-		} else if why := refusedOption(name); why != "" {
-			bad("option %s cannot be set: %s", name, why)
-		} else if problem := badValue(s.Options[name]); problem != "" {
-			bad("option %s %s", name, problem)
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// badValue says why a value cannot be sent on one line, or nothing.
-func badValue(s string) string {
-	if len(s) > maxValue {
-		return fmt.Sprintf("has %d bytes, the most is %d", len(s), maxValue)
-	}
-	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return "holds a line break or another control character"
-	}
-	return ""
-}
+// spec is what the policy says of a device.
+type spec struct{ config.Fence }
 
 // fits checks the options against the agent's own description: agents ignore
 // what they do not know.
-func (s Spec) fits(a *Agent) error {
+func (s spec) fits(a *Agent) error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	for _, name := range slices.Sorted(maps.Keys(s.Options)) {
@@ -133,7 +71,7 @@ func truth(s string) (value, ok bool) {
 
 // input is what an agent reads for an action. The action comes first and is always
 // there: an agent that is told none reboots the host.
-func (s Spec) input(action string, a *Agent, password string) []byte {
+func (s spec) input(action string, a *Agent, password string) []byte {
 	var b strings.Builder
 	line := func(name, value string) { fmt.Fprintf(&b, "%s=%s\n", name, quoted(value)) }
 	line("action", action)
@@ -171,7 +109,7 @@ func quoted(s string) string {
 
 // secret is the device's password, read anew each time so that a changed file
 // counts at once.
-func (s Spec) secret() (string, error) {
+func (s spec) secret() (string, error) {
 	if s.PasswordFile == "" {
 		return s.Password, nil
 	}
@@ -190,7 +128,7 @@ func (s Spec) secret() (string, error) {
 	if err := ours(info); err != nil || info.Mode().Perm()&0o077 != 0 {
 		return "", fmt.Errorf("password_file %s can be read by others than root (mode %v): chown root %[1]s; chmod 0600 %[1]s", s.PasswordFile, info.Mode())
 	}
-	text, err := io.ReadAll(io.LimitReader(f, maxValue+3))
+	text, err := io.ReadAll(io.LimitReader(f, maxPassword+3))
 	if err != nil {
 		return "", fmt.Errorf("read password_file: %w", err)
 	}
@@ -198,8 +136,8 @@ func (s Spec) secret() (string, error) {
 	if word == "" {
 		return "", fmt.Errorf("password_file %s is empty", s.PasswordFile)
 	}
-	if problem := badValue(word); problem != "" {
-		return "", fmt.Errorf("password_file %s: the password %s; the file holds it on one line", s.PasswordFile, problem)
+	if len(word) > maxPassword || strings.ContainsFunc(word, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return "", fmt.Errorf("password_file %s must hold the password on one line, of at most %d bytes", s.PasswordFile, maxPassword)
 	}
 	return word, nil
 }

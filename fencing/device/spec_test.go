@@ -6,37 +6,39 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/holdfast-ha/holdfast/config"
 )
 
 func TestDeviceRefuses(t *testing.T) {
 	b := newBench(t)
 	tests := []struct {
 		name   string
-		change func(s *Spec)
+		change func(s *config.Fence)
 		says   string
 	}{
-		{"path for an agent", func(s *Spec) { s.Agent = "/bin/sh" }, "no fence agent's name"},
-		{"path in an agent", func(s *Spec) { s.Agent = "fence_../../bin/sh" }, "no fence agent's name"},
-		{"shell word", func(s *Spec) { s.Agent = "fence_x;reboot" }, "no fence agent's name"},
-		{"agent that pretends", func(s *Spec) { s.Agent = "fence_dummy" }, "switches nothing off"},
-		{"agent that reads a message", func(s *Spec) { s.Agent = "fence_sbd" }, "cannot prove that a host is off"},
-		{"no timeout", func(s *Spec) { s.Timeout = 0 }, "timeout must be 1s to 5m0s"},
-		{"no attempts", func(s *Spec) { s.Attempts = 0 }, "attempts must be 1 to 10"},
-		{"two passwords", func(s *Spec) { s.Password, s.PasswordFile = "x", "/x" }, "one of them"},
-		{"relative file", func(s *Spec) { s.PasswordFile = "x" }, "absolute path"},
-		{"password in two lines", func(s *Spec) { s.Password = "x\naction=on" }, "line break"},
-		{"action", func(s *Spec) { s.Options["action"] = "on" }, "the action is chosen"},
-		{"password among the options", func(s *Spec) { s.Options["passwd"] = "x" }, "use password_file"},
-		{"missing counts as off", func(s *Spec) { s.Options["missing-as-off"] = "1" }, "must never be taken for one that has switched it off"},
-		{"another program", func(s *Spec) { s.Options["ipmitool_path"] = "/tmp/x" }, "runs other programs"},
-		{"a script", func(s *Spec) { s.Options["password_script"] = "/tmp/x" }, "runs other programs"},
-		{"ssh with a command", func(s *Spec) { s.Options["ssh_options"] = "-o ProxyCommand=x" }, "runs other programs"},
-		{"second line in a value", func(s *Spec) { s.Options["ip"] = "192.0.2.1\naction=on" }, "line break"},
-		{"second line in a name", func(s *Spec) { s.Options["ip=x\naction"] = "on" }, "small letters"},
+		{"path for an agent", func(s *config.Fence) { s.Agent = "/bin/sh" }, "a fence agent's name begins"},
+		{"path in an agent", func(s *config.Fence) { s.Agent = "fence_../../bin/sh" }, "a fence agent's name begins"},
+		{"shell word", func(s *config.Fence) { s.Agent = "fence_x;reboot" }, "a fence agent's name begins"},
+		{"agent that pretends", func(s *config.Fence) { s.Agent = "fence_dummy" }, "switches nothing off"},
+		{"agent that reads a message", func(s *config.Fence) { s.Agent = "fence_sbd" }, "cannot prove that a host is off"},
+		{"no timeout", func(s *config.Fence) { s.Timeout = 0 }, "timeout must be 1s to 5m,"},
+		{"no attempts", func(s *config.Fence) { s.Attempts = 0 }, "attempts must be 1 to 10"},
+		{"two passwords", func(s *config.Fence) { s.Password, s.PasswordFile = "x", "/x" }, "one of them"},
+		{"relative file", func(s *config.Fence) { s.PasswordFile = "x" }, "absolute path"},
+		{"password in two lines", func(s *config.Fence) { s.Password = "x\naction=on" }, "line break"},
+		{"action", func(s *config.Fence) { s.Options["action"] = "on" }, "the action is chosen"},
+		{"password among the options", func(s *config.Fence) { s.Options["passwd"] = "x" }, "use password_file"},
+		{"missing counts as off", func(s *config.Fence) { s.Options["missing-as-off"] = "1" }, "must never be taken for one that has switched it off"},
+		{"another program", func(s *config.Fence) { s.Options["ipmitool_path"] = "/tmp/x" }, "runs other programs"},
+		{"a script", func(s *config.Fence) { s.Options["password_script"] = "/tmp/x" }, "runs other programs"},
+		{"ssh with a command", func(s *config.Fence) { s.Options["ssh_options"] = "-o ProxyCommand=x" }, "runs other programs"},
+		{"second line in a value", func(s *config.Fence) { s.Options["ip"] = "192.0.2.1\naction=on" }, "line break"},
+		{"second line in a name", func(s *config.Fence) { s.Options["ip=x\naction"] = "on" }, "small letters"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s := Spec{Agent: "fence_fake", Options: map[string]string{}, Timeout: time.Second, Attempts: 1, Check: time.Minute}
+			s := config.Fence{Agent: "fence_fake", Options: map[string]string{}, Timeout: time.Second, Attempts: 1, Check: time.Minute}
 			tt.change(&s)
 			_, err := b.runner.Device("bmc", s)
 			if err == nil || !strings.Contains(err.Error(), tt.says) || !strings.Contains(err.Error(), "bmc") {
@@ -56,22 +58,22 @@ func TestValidate(t *testing.T) {
 	b.agent("fence_strict", map[string]string{"metadata": "cat <<'EOT'\n" + checks + "\nEOT", "*": "echo 'Failed: You have to set login name' >&2; exit 1"})
 	tests := []struct {
 		name   string
-		change func(s *Spec)
+		change func(s *config.Fence)
 		says   string
 	}{
 		{"good", nil, ""},
-		{"old name of an option", func(s *Spec) { s.Options = map[string]string{"ipaddr": "192.0.2.1"} }, ""},
-		{"unknown option", func(s *Spec) { s.Options["lan_plus"] = "1" }, `fence_fake has no option "lan_plus" (did you mean "lanplus"?)`},
-		{"unknown option, nothing near", func(s *Spec) { s.Options["colour"] = "1" }, `fence_fake has no option "colour"`},
-		{"both names", func(s *Spec) { s.Options["ipaddr"] = "192.0.2.2" }, "options ip and ipaddr are the same one"},
-		{"no boolean", func(s *Spec) { s.Options["lanplus"] = "yeah" }, `option lanplus must be true or false, but is "yeah"`},
-		{"no number", func(s *Spec) { s.Options["power_timeout"] = "20s" }, `option power_timeout must be a whole number, but is "20s"`},
-		{"no choice", func(s *Spec) { s.Options["method"] = "onof" }, `option method must be one of onoff, cycle, but is "onof" (did you mean "onoff"?)`},
-		{"all at once", func(s *Spec) { s.Options = map[string]string{"x1": "1", "lanplus": "2"} }, "option lanplus must be true or false"},
-		{"agent that is not there", func(s *Spec) { s.Agent = "fence_fak" }, `agent fence_fak is not installed in ` + b.dir + ` (did you mean "fence_fake"?)`},
-		{"no power switch", func(s *Spec) { s.Agent = "fence_fabric" }, "the host's VMs would run on"},
-		{"nothing to verify by", func(s *Spec) { s.Agent = "fence_blind" }, "nothing can verify that the power is off"},
-		{"refused by the agent", func(s *Spec) { s.Agent = "fence_strict" }, `fence_strict refuses its options: exit status 1: "Failed: You have to set login name"`},
+		{"old name of an option", func(s *config.Fence) { s.Options = map[string]string{"ipaddr": "192.0.2.1"} }, ""},
+		{"unknown option", func(s *config.Fence) { s.Options["lan_plus"] = "1" }, `fence_fake has no option "lan_plus" (did you mean "lanplus"?)`},
+		{"unknown option, nothing near", func(s *config.Fence) { s.Options["colour"] = "1" }, `fence_fake has no option "colour"`},
+		{"both names", func(s *config.Fence) { s.Options["ipaddr"] = "192.0.2.2" }, "options ip and ipaddr are the same one"},
+		{"no boolean", func(s *config.Fence) { s.Options["lanplus"] = "yeah" }, `option lanplus must be true or false, but is "yeah"`},
+		{"no number", func(s *config.Fence) { s.Options["power_timeout"] = "20s" }, `option power_timeout must be a whole number, but is "20s"`},
+		{"no choice", func(s *config.Fence) { s.Options["method"] = "onof" }, `option method must be one of onoff, cycle, but is "onof" (did you mean "onoff"?)`},
+		{"all at once", func(s *config.Fence) { s.Options = map[string]string{"x1": "1", "lanplus": "2"} }, "option lanplus must be true or false"},
+		{"agent that is not there", func(s *config.Fence) { s.Agent = "fence_fak" }, `agent fence_fak is not installed in ` + b.dir + ` (did you mean "fence_fake"?)`},
+		{"no power switch", func(s *config.Fence) { s.Agent = "fence_fabric" }, "the host's VMs would run on"},
+		{"nothing to verify by", func(s *config.Fence) { s.Agent = "fence_blind" }, "nothing can verify that the power is off"},
+		{"refused by the agent", func(s *config.Fence) { s.Agent = "fence_strict" }, `fence_strict refuses its options: exit status 1: "Failed: You have to set login name"`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
