@@ -100,7 +100,7 @@ func (b *bench) kept(name string) string {
 // device makes a device of a fake agent with one attempt and a short timeout.
 func (b *bench) device(name, agent string, change func(*config.Fence)) *Device {
 	b.t.Helper()
-	s := config.Fence{Agent: agent, Options: map[string]string{"ip": "192.0.2.1"}, Timeout: 5 * time.Second, Attempts: 1, Check: time.Minute}
+	s := config.Fence{Agent: agent, Options: map[string]string{"ip": "192.0.2.1"}, Timeout: 20 * time.Second, Attempts: 1, Check: time.Minute}
 	if change != nil {
 		change(&s)
 	}
