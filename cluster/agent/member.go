@@ -17,6 +17,7 @@ import (
 	"github.com/holdfast-ha/holdfast/cluster/master"
 	"github.com/holdfast-ha/holdfast/cluster/peer"
 	"github.com/holdfast-ha/holdfast/cluster/raftnode"
+	"github.com/holdfast-ha/holdfast/fencing/device"
 	"github.com/holdfast-ha/holdfast/fsm"
 )
 
@@ -34,6 +35,8 @@ type member struct {
 	api     *api.Server
 	host    *host.Host
 	master  *master.Master
+	runner  *device.Runner
+	monitor *device.Monitor            // of the fence devices, while this host is the master
 	any     *http.Transport            // to a member over any network
 	over    map[string]*http.Transport // over exactly one
 }
@@ -72,7 +75,9 @@ func (a *Agent) enter(ms *Membership) (_ *member, err error) {
 		Handler: m.api.Peers(), Logger: m.log.Named("peer")}); err != nil {
 		return nil, err
 	}
-	m.master = master.New(master.Config{Name: env.Name, Timing: ms.Timing, Grace: env.Grace, Log: replicated{m.node}, View: m.machine.View, Policy: a.parsed,
+	m.runner = device.NewRunner(device.Config{BootClock: env.Now})
+	m.monitor = device.NewMonitor(m.told)
+	m.master = master.New(master.Config{Name: env.Name, Fencer: fencer{m.runner}, Timing: ms.Timing, Grace: env.Grace, Log: replicated{m.node}, View: m.machine.View, Policy: a.parsed,
 		Now: env.Now, Wall: env.Wall, Gate: env.Gate, Logger: m.log.Named("master")})
 	m.host = host.New(host.Config{Name: env.Name, Networks: networks, Timing: ms.Timing, BootID: env.BootID, Run: env.Run, Reserve: env.Reserve,
 		Version: env.Version, Hypervisor: env.Hypervisor, Guard: env.Guard, Master: toMaster{m}, View: m.machine.View,
@@ -174,6 +179,8 @@ func (m *member) serveOffice(ctx context.Context) error {
 			g, octx = newGroup(ctx)
 			g.run("office", func() error { return m.holdOffice(octx) })
 			g.run("membership", func() error { return m.keepMembership(octx) })
+			g.run("fence devices", func() error { return m.monitor.Run(octx) })
+			g.run("fence devices", func() error { return m.watchDevices(octx) })
 		}
 	}
 }

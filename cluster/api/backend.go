@@ -72,6 +72,18 @@ type Member struct {
 	Healthy   bool          `json:"healthy"`
 }
 
+// FenceDevice is a fence device with the finding of its last check.
+type FenceDevice struct {
+	Name  string `json:"name"`
+	Agent string `json:"agent"`
+	Host  string `json:"host,omitempty"`  // that it switches; empty: no host names it
+	Level int    `json:"level,omitempty"` // from 1: the order in which it is tried
+	OK    bool   `json:"ok"`
+	State string `json:"state"` // in words
+	// Checked is when it was last asked; zero: not yet.
+	Checked time.Time `json:"checked,omitzero"`
+}
+
 // BootstrapRequest makes a new cluster of this host.
 type BootstrapRequest struct {
 	Name string `json:"name"`
@@ -103,6 +115,8 @@ type Backend interface {
 	ApplyPolicy(ctx context.Context, files map[string][]byte, previous uint64, by string) (revision uint64, err error)
 	// Leave removes a host from the cluster in an orderly way. *master*
 	Leave(ctx context.Context, host, by string) error
+	// FenceDevices are the policy's fence devices with their last checks, by name. *master*
+	FenceDevices() ([]FenceDevice, error)
 	// ConfirmOff takes a person's word that a silent host is off, and returns how many VMs that frees. *master*
 	ConfirmOff(ctx context.Context, host, by string) (freed int, err error)
 	// TransferMaster hands the office to a voter (any when empty). *master*

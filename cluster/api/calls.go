@@ -133,6 +133,11 @@ func (c *Client) Admit(ctx context.Context, r JoinRequest) (*JoinReply, error) {
 	return change[JoinReply](ctx, c, http.MethodPost, "/v1/join", r)
 }
 
+// FenceDevices lists the fence devices with their last checks, as the master found them.
+func (c *Client) FenceDevices(ctx context.Context) (*FenceList, error) {
+	return ask[FenceList](ctx, c, "/v1/fence")
+}
+
 // ConfirmOff vouches that a silent host is off.
 func (c *Client) ConfirmOff(ctx context.Context, host string) (*Done, error) {
 	return change[Done](ctx, c, http.MethodPost, "/v1/hosts/"+url.PathEscape(host)+"/confirm-off", nil)

@@ -174,6 +174,14 @@ func (s *Server) applyPolicy(ctx context.Context, c *call) (any, error) {
 	return &PolicyApplied{Schema: Schema, Revision: rev}, nil
 }
 
+func (s *Server) fenceDevices(context.Context, *call) (any, error) {
+	all, err := s.backend.FenceDevices()
+	if err != nil {
+		return nil, err
+	}
+	return &FenceList{Schema: Schema, Devices: all}, nil
+}
+
 func (s *Server) confirmOff(ctx context.Context, c *call) (any, error) {
 	host := c.PathValue("host")
 	if st := s.backend.State(); st == nil || st.Hosts[host] == nil {

@@ -64,6 +64,7 @@ func (s *Server) routes(mux *http.ServeMux, who identify) {
 	write("POST /v1/tokens", bodySmall, s.createToken)
 	write("DELETE /v1/tokens/{id}", bodySmall, s.revokeToken)
 	write("POST /v1/policy", bodyPolicy, s.applyPolicy)
+	mux.Handle("GET /v1/fence", s.serve(who, 0, readTimeout, s.write(s.fenceDevices))) // only the master checks them
 	write("POST /v1/hosts/{host}/confirm-off", bodySmall, s.confirmOff)
 	mux.Handle("POST /v1/cluster/leave", s.serve(who, bodySmall, memberTimeout, s.write(s.leave)))
 	mux.Handle("POST /v1/cluster/transfer-master", s.serve(who, bodySmall, memberTimeout, s.write(s.transferMaster)))

@@ -123,6 +123,12 @@ type HostRequest struct {
 	Host string `json:"host"`
 }
 
+// FenceList is the answer to GET /v1/fence.
+type FenceList struct {
+	Schema  int           `json:"schema"`
+	Devices []FenceDevice `json:"devices"`
+}
+
 // Done says in words what was done.
 type Done struct {
 	Schema int    `json:"schema"`

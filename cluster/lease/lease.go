@@ -91,3 +91,13 @@ func (w Watch) DeadAt(t Timing) (at time.Duration, ok bool) {
 	}
 	return max(w.Acknowledged, w.Elected) + t.Wait(), true
 }
+
+// GoneAt is the moment by which the incarnation's own lease has ended, if it is
+// not heard again: from there on its VMs are being stopped, and to switch the
+// host off takes nothing from anybody. ok is as in DeadAt.
+func (w Watch) GoneAt(t Timing) (at time.Duration, ok bool) {
+	if w.Suspected == 0 || w.Elected == 0 {
+		return 0, false
+	}
+	return max(w.Acknowledged, w.Elected) + t.LeaseGone(), true
+}

@@ -76,6 +76,12 @@ func (t Timing) Wait() time.Duration {
 	return time.Duration(math.Ceil(sum*(1+t.drift()))) + t.Grain
 }
 
+// LeaseGone is how long after it could last have been renewed a lease has ended
+// by its holder's own clock.
+func (t Timing) LeaseGone() time.Duration {
+	return time.Duration(math.Ceil(float64(t.Lease)*(1+t.drift()))) + t.Grain
+}
+
 // drift is by what share a wait on one clock must be longer than a permission on
 // another, when one is slow by rho and the other fast by rho: the exact value of
 // 2*rho, which is short by 2 % of the wait at the largest clock error allowed.

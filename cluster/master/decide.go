@@ -41,6 +41,7 @@ type decision struct {
 	suspect  []suspicion
 	withdraw []suspicion
 	dead     []suspicion
+	fence    []string // hosts to switch off by their devices
 	commands []fsm.Command
 	wanted   map[string][]string        // definitions to ask for, by host
 	quiet    map[string]map[string]bool // networks whose silence has been told, by host
@@ -100,8 +101,17 @@ func judge(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 		}
 	default:
 		at, _ := o.watch.DeadAt(in.timing)
+		if off, proven := o.drained(in.timing); proven && off < at {
+			if in.now < off {
+				d.lookAt(off)
+				return
+			}
+			d.dead = append(d.dead, suspicion{h.Name, provenOff(in, m, h, o, ev)})
+			return
+		}
 		if in.now < at {
 			d.lookAt(at)
+			fence(in, h, o, d)
 			return
 		}
 		d.dead = append(d.dead, suspicion{h.Name, &fsm.DeclareDead{Meta: m, Epoch: in.epoch, Host: h.Name, Incarnation: h.Incarnation, Heard: in.wall.Add(o.watch.Heard - in.now), Evidence: ev,

@@ -39,6 +39,8 @@ type Config struct {
 	View  func() (*fsm.State, uint64, <-chan struct{})
 	// Policy is the policy that the state holds, parsed.
 	Policy func(*fsm.State) *config.Policy
+	// Fencer uses the hosts' fence devices; nil: there are none.
+	Fencer Fencer
 	Now    func() time.Duration // boot clock
 	Wall   func() time.Time
 	Gate   func(context.Context) error
@@ -60,6 +62,7 @@ type office struct {
 	elected time.Duration
 	hosts   map[string]*observed
 	news    chan struct{} // cap 1: something to decide about
+	jobs    sync.WaitGroup
 	noted   chan struct{} // closed, and replaced, at each heartbeat with news
 }
 
@@ -90,7 +93,10 @@ func (m *Master) Hold(ctx context.Context) error {
 	m.mu.Lock()
 	m.office = o
 	m.mu.Unlock()
+	ctx, end := context.WithCancel(ctx)
 	defer func() {
+		end()
+		o.jobs.Wait()
 		m.mu.Lock()
 		m.office = nil
 		close(o.noted)
@@ -163,6 +169,7 @@ func (o *office) observe(h *fsm.Host, now time.Duration) *observed {
 	if x.incarnation < h.Incarnation {
 		x.incarnation, x.condemned, x.since = h.Incarnation, false, now
 		x.watch = lease.Watch{Heard: now, Elected: o.elected}
+		x.fence = fencing{busy: x.fence.busy}
 	}
 	return x
 }
@@ -180,8 +187,8 @@ func (m *Master) carryOut(ctx context.Context, o *office, d decision) error {
 		o.hosts[host].quiet = q
 	}
 	m.mu.Unlock()
-	if len(d.suspect)+len(d.dead) > 0 {
-		// Before it suspects, and before it declares dead, the master confirms that it leads.
+	if len(d.suspect)+len(d.dead)+len(d.fence) > 0 {
+		// Before it suspects, has a host switched off or declares it dead, the master confirms that it leads.
 		if err := m.confirm(ctx); err != nil {
 			return err
 		}
@@ -205,7 +212,11 @@ func (m *Master) carryOut(ctx context.Context, o *office, d decision) error {
 			if err := m.propose(ctx, s.cmd); err != nil {
 				return err
 			}
+			m.switchOn(ctx, o, s)
 		}
+	}
+	for _, host := range d.fence {
+		m.switchOff(ctx, o, host)
 	}
 	for _, c := range d.commands {
 		m.forget(o, c)
@@ -277,6 +288,9 @@ func (m *Master) condemn(o *office, host string) bool {
 		return false
 	}
 	at, suspected := x.watch.DeadAt(m.cfg.Timing)
+	if off, proven := x.drained(m.cfg.Timing); proven {
+		at = min(at, off)
+	}
 	if !suspected || m.cfg.Now() < at {
 		return false
 	}

@@ -29,6 +29,15 @@ type observed struct {
 	wanted            map[string]bool   // definitions asked for, by UUID
 	defs              map[string]string // definitions that came
 	quiet             map[string]bool   // networks whose silence has been told
+	fence             fencing
+}
+
+// fencing is what has become of switching a host off by its devices, in this office.
+type fencing struct {
+	busy     bool
+	off      time.Duration // boot clock at which it was proven off; 0: it was not
+	evidence string
+	again    time.Duration // not to be tried before, after a failure
 }
 
 func newObserved(now, elected time.Duration, incarnation uint64) *observed {

@@ -4,13 +4,46 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 )
 
 func (p *program) fenceCommand() *cli.Command {
-	return group("fence", "make sure, or vouch, that a host is off", p.confirmOffCommand())
+	return group("fence", "make sure, or vouch, that a host is off", p.fenceListCommand(), p.confirmOffCommand())
+}
+
+func (p *program) fenceListCommand() *cli.Command {
+	return p.leaf("list", "the fence devices: whom they switch, in which order, and whether they answer", "", 0, 0, nil, func(ctx context.Context, _ *cli.Context) error {
+		client := p.client()
+		defer client.Close()
+		l, err := client.FenceDevices(ctx)
+		if err != nil {
+			return err
+		}
+		return p.show(l, func() {
+			if len(l.Devices) == 0 {
+				p.say("No fence devices: a dead host is waited out. The policy's fence and host blocks name them.")
+				return
+			}
+			var rows [][]any
+			for _, d := range l.Devices {
+				state, order, checked := d.State, "-", "-"
+				if !d.OK {
+					state = p.tint(d.State, "warning")
+				}
+				if d.Level > 0 {
+					order = strconv.Itoa(d.Level)
+				}
+				if !d.Checked.IsZero() {
+					checked = span(p.now().Sub(d.Checked)) + " ago"
+				}
+				rows = append(rows, []any{d.Name, dash(d.Host), order, d.Agent, state, checked})
+			}
+			p.grid([]any{"DEVICE", "HOST", "ORDER", "AGENT", "STATE", "CHECKED"}, rows)
+		})
+	})
 }
 
 // confirmOffCommand overrides the wait D by a person's word. --yes does not answer

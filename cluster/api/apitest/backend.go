@@ -204,6 +204,17 @@ func (b *Backend) Heartbeat(ctx context.Context, hb api.Heartbeat) (api.Heartbea
 	return api.HeartbeatReply{Acknowledged: true, Seq: hb.Seq, Run: hb.Run, Incarnation: hb.Incarnation}, nil
 }
 
+// FenceDevices implements api.Backend: one that works and one that does not.
+func (b *Backend) FenceDevices() ([]api.FenceDevice, error) {
+	if !b.Self().IsMaster {
+		return nil, api.ErrNotMaster
+	}
+	return []api.FenceDevice{
+		{Name: "kvm1-bmc", Agent: "fence_ipmilan", Host: "kvm1", Level: 1, OK: true, State: "answers: power on", Checked: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)},
+		{Name: "kvm2-bmc", Agent: "fence_ipmilan", Host: "kvm2", Level: 1, State: "the login was refused", Checked: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)},
+	}, nil
+}
+
 // ConfirmOff implements api.Backend: the host was silent, and owned two VMs.
 func (b *Backend) ConfirmOff(context.Context, string, string) (int, error) { return 2, nil }
 
