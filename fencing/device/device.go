@@ -29,6 +29,7 @@ type Device struct {
 	mu       sync.Mutex              // guards what follows
 	checking context.CancelCauseFunc // of the check under way; nil: none
 	acting   int                     // switchings under way
+	distrust string                  // why it is not used to switch off; empty: it is
 }
 
 // Device returns the device of that name; the same one as before while f says the
@@ -168,6 +169,15 @@ func (d *Device) Off(ctx context.Context) (tries []Try, at time.Duration) {
 	return d.turn(ctx, PowerOff)
 }
 
+// Distrust keeps the device from being used to switch off until a check says that
+// its host's power is on. It is for a device that calls a host off which runs: it
+// switches something else, and its word would start VMs twice.
+func (d *Device) Distrust(why string) {
+	d.mu.Lock()
+	d.distrust = why
+	d.mu.Unlock()
+}
+
 // On switches the host on and verifies it likewise.
 func (d *Device) On(ctx context.Context) (tries []Try, at time.Duration) {
 	return d.turn(ctx, PowerOn)
@@ -178,6 +188,11 @@ func (d *Device) turn(ctx context.Context, want Power) (tries []Try, at time.Dur
 	defer d.act()()
 	begin := time.Now()
 	a, password, err := d.prepare(ctx)
+	d.mu.Lock()
+	if err == nil && want == PowerOff && d.distrust != "" {
+		err = errors.New(d.distrust)
+	}
+	d.mu.Unlock()
 	if err != nil {
 		return []Try{{Device: d.name, Number: 1, Text: fmt.Sprintf("%v: not tried: %v", d, err), Took: time.Since(begin)}}, 0
 	}
@@ -281,6 +296,9 @@ func (d *Device) Check(ctx context.Context) Status {
 	default:
 		s.Power = powerOf(x.exit, x.stdout)
 		s.OK = s.Power != PowerUnknown
+		if s.Power == PowerOn {
+			d.Distrust("")
+		}
 		if s.Text = x.failed(); s.OK {
 			s.Text = "power is " + string(s.Power)
 		} else if s.Text == "" {

@@ -8,10 +8,14 @@ import (
 	"time"
 )
 
+// onTheWay is more than a heartbeat takes from one host to another.
+const onTheWay = 2 * time.Second
+
 // Monitor checks devices again and again, each as often as it asks for, so that a
 // device that would fail is known before it is needed.
 type Monitor struct {
-	changed func(Status) // may be nil
+	changed func(Status)                                  // may be nil
+	heard   func(device string, after time.Duration) bool // may be nil
 	wake    chan struct{}
 
 	mu      sync.Mutex // guards what follows
@@ -25,6 +29,12 @@ type Monitor struct {
 func NewMonitor(changed func(Status)) *Monitor {
 	return &Monitor{changed: changed, wake: make(chan struct{}, 1), devices: map[string]*Device{}, last: map[string]Status{}}
 }
+
+// Compare has findings held against what is heard: heard reports whether the host of
+// a device was heard after a moment of the runner's boot clock. A device that calls
+// a host off which is heard is reported as not OK, and is not used to switch off
+// until it says on (Distrust). Call it before Run.
+func (m *Monitor) Compare(heard func(device string, after time.Duration) bool) { m.heard = heard }
 
 // Set says which devices are checked from now on. A device that is new, or is
 // another one than before under its name, is checked at once.
@@ -93,7 +103,18 @@ func (m *Monitor) Run(ctx context.Context) error {
 // watch checks one device until ctx ends.
 func (m *Monitor) watch(ctx context.Context, d *Device) {
 	for {
-		m.note(ctx, d, d.Check(ctx))
+		s := d.Check(ctx)
+		if s.Power == PowerOff && m.heard != nil {
+			// What the host sent before it lost its power may still be on the way.
+			if !pause(ctx, 2*onTheWay) {
+				return
+			}
+			if m.heard(d.name, s.At+onTheWay) {
+				s.OK, s.Text = false, "it says that the power of its host is off, but the host is heard: it switches something else; look at its address and plug"
+				d.Distrust(s.Text)
+			}
+		}
+		m.note(ctx, d, s)
 		if !pause(ctx, max(d.Every(), time.Second)) {
 			return
 		}

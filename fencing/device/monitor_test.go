@@ -49,3 +49,53 @@ func TestMonitor(t *testing.T) {
 		t.Errorf("told again without a change: %+v", <-findings)
 	}
 }
+
+// A device that calls a host off which is heard switches something else.
+func TestMonitorDistrusts(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		heard bool
+	}{{"host that is heard", true}, {"host that is silent", false}} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBench(t)
+			b.agent("fence_fake", nil)
+			b.put("power", "off\n")
+			d := b.device("bmc", "fence_fake", nil)
+			findings := make(chan Status, 1)
+			m := NewMonitor(func(s Status) { findings <- s })
+			m.Compare(func(device string, after time.Duration) bool {
+				if device != "bmc" || after <= b.clock() {
+					t.Errorf("asked whether the host of %s was heard after %v; the check was at %v", device, after, b.clock())
+				}
+				return tt.heard
+			})
+			m.Set([]*Device{d})
+			ctx, cancel := context.WithCancel(context.Background())
+			ended := make(chan error, 1)
+			go func() { ended <- m.Run(ctx) }()
+			var s Status
+			select {
+			case s = <-findings:
+			case <-time.After(30 * time.Second):
+				t.Error("nothing was found")
+			}
+			cancel()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+			if s.OK == tt.heard || s.Power != PowerOff {
+				t.Errorf("found %+v", s)
+			}
+			if tries, _ := d.Off(t.Context()); tries[0].Done == tt.heard {
+				t.Errorf("taken for proof: %+v", tries)
+			}
+			b.put("power", "on\n")
+			if s := d.Check(t.Context()); !s.OK {
+				t.Errorf("it says on: %+v", s)
+			}
+			if tries, _ := d.Off(t.Context()); !tries[0].Done {
+				t.Errorf("after it has said on: %+v", tries)
+			}
+		})
+	}
+}
