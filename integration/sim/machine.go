@@ -32,7 +32,6 @@ type machine struct {
 	delays    embedded.Delays
 	endTakes  time.Duration // see scenario.Host.EndTakes
 	agent     *agentProcess // nil while none runs
-	lives     int           // of agents
 }
 
 // agentProcess is one life of an agent.

@@ -51,13 +51,12 @@ func (l *life) set(frozen, dead bool) {
 	l.changed = make(chan struct{})
 }
 
-// pass waits while the process is frozen. waited reports that it was; the error
-// is errKilled, or ctx's when it ended first (nil ctx: it cannot).
+// wait waits while the process is frozen. waited reports that it was; the error is
+// errKilled once it was killed.
+func (l *life) wait() (waited bool, err error) { return l.pass(context.Background()) }
+
+// pass is wait, given up when ctx ends.
 func (l *life) pass(ctx context.Context) (waited bool, err error) {
-	var done <-chan struct{}
-	if ctx != nil {
-		done = ctx.Done()
-	}
 	for {
 		l.mu.Lock()
 		frozen, dead, changed := l.frozen, l.dead, l.changed
@@ -71,7 +70,7 @@ func (l *life) pass(ctx context.Context) (waited bool, err error) {
 		waited = true
 		select {
 		case <-changed:
-		case <-done:
+		case <-ctx.Done():
 			return waited, ctx.Err()
 		}
 	}
@@ -100,7 +99,7 @@ const lateCall = 10 * time.Second
 // thaw, even though its caller's deadline has passed meanwhile.
 func call[T any](ctx context.Context, h *hypervisor, f func(context.Context) (T, error)) (T, error) {
 	var zero T
-	waited, err := h.l.pass(nil)
+	waited, err := h.l.wait()
 	if err != nil {
 		return zero, fmt.Errorf("%w: %w", vmm.ErrUnavailable, err)
 	}
@@ -110,7 +109,7 @@ func call[T any](ctx context.Context, h *hypervisor, f func(context.Context) (T,
 		defer cancel()
 	}
 	v, err := f(ctx)
-	if _, killed := h.l.pass(nil); killed != nil {
+	if _, killed := h.l.wait(); killed != nil {
 		return zero, fmt.Errorf("%w: %w", vmm.ErrUnavailable, killed)
 	}
 	return v, err
@@ -188,7 +187,7 @@ func (h guardHandle) Status() fencing.Status { return h.g.status() }
 
 // Begin implements the agent's guard.
 func (h guardHandle) Begin(incarnation uint64, deadline time.Duration) error {
-	if _, err := h.l.pass(nil); err != nil {
+	if _, err := h.l.wait(); err != nil {
 		return err
 	}
 	return h.g.begin(incarnation, deadline)
@@ -196,7 +195,7 @@ func (h guardHandle) Begin(incarnation uint64, deadline time.Duration) error {
 
 // Extend implements the agent's guard.
 func (h guardHandle) Extend(incarnation uint64, deadline time.Duration) error {
-	if _, err := h.l.pass(nil); err != nil {
+	if _, err := h.l.wait(); err != nil {
 		return err
 	}
 	return h.g.extend(incarnation, deadline)
@@ -204,7 +203,7 @@ func (h guardHandle) Extend(incarnation uint64, deadline time.Duration) error {
 
 // Cover implements the agent's guard.
 func (h guardHandle) Cover(uuid string, pid int, start uint64) error {
-	if _, err := h.l.pass(nil); err != nil {
+	if _, err := h.l.wait(); err != nil {
 		return err
 	}
 	h.g.saw(uuid, pid)
@@ -213,7 +212,7 @@ func (h guardHandle) Cover(uuid string, pid int, start uint64) error {
 
 // Uncover implements the agent's guard.
 func (h guardHandle) Uncover(uuid string) {
-	if _, err := h.l.pass(nil); err == nil {
+	if _, err := h.l.wait(); err == nil {
 		h.g.uncover(uuid)
 	}
 }
@@ -240,7 +239,7 @@ func (s store) Membership() (*agent.Membership, error) {
 
 // SaveMembership implements agent.Store.
 func (s store) SaveMembership(ms *agent.Membership) error {
-	if _, err := s.l.pass(nil); err != nil {
+	if _, err := s.l.wait(); err != nil {
 		return err
 	}
 	s.d.saveMembership(ms)
@@ -261,7 +260,7 @@ func (s store) Record() (host.Record, error) {
 
 // SaveRecord implements agent.Store.
 func (s store) SaveRecord(r host.Record) error {
-	if _, err := s.l.pass(nil); err != nil {
+	if _, err := s.l.wait(); err != nil {
 		return err
 	}
 	b, err := json.Marshal(r)
@@ -276,7 +275,7 @@ func (s store) SaveRecord(r host.Record) error {
 
 // Forget implements agent.Store.
 func (s store) Forget() error {
-	if _, err := s.l.pass(nil); err != nil {
+	if _, err := s.l.wait(); err != nil {
 		return err
 	}
 	s.d.wipe()

@@ -16,7 +16,7 @@ import (
 const (
 	settle     = 10 * time.Second  // before the first fault
 	faultsLast = 90 * time.Second  // the time in which faults fall
-	recover    = 150 * time.Second // for everything to run again after the last heal
+	mending    = 150 * time.Second // for everything to run again after the last heal
 	maxRate    = 4e-4              // of boot clocks, within the timing's allowance
 )
 
@@ -203,7 +203,7 @@ func (g *generator) mend() {
 			g.add(end, scenario.Action{Do: "fail_starts", VM: vm.ID, Host: h.ID})
 		}
 	}
-	g.s.Until = scenario.Seconds(end + recover)
+	g.s.Until = scenario.Seconds(end + mending)
 }
 
 // RunRandom plays a scenario made by Random, ends it as soon as all is well after

@@ -155,7 +155,7 @@ func (c *conn) givenUp() (at time.Time, broken bool) {
 
 // poll is one look at what there is to read. It returns done, or how long to
 // wait at most (negative: until something changes). Callers hold n.mu.
-func (c *conn) poll(b []byte) (got int, err error, done bool, wait time.Duration) {
+func (c *conn) poll(b []byte) (got int, done bool, wait time.Duration, err error) {
 	now := time.Now()
 	wait = -1
 	until := func(t time.Time) {
@@ -164,47 +164,47 @@ func (c *conn) poll(b []byte) (got int, err error, done bool, wait time.Duration
 		}
 	}
 	if c.err != nil {
-		return 0, c.err, true, 0
+		return 0, true, 0, c.err
 	}
 	if c.s.frozen {
-		return 0, nil, false, -1
+		return 0, false, -1, nil
 	}
 	if !c.readDeadline.IsZero() {
 		if !now.Before(c.readDeadline) {
-			return 0, os.ErrDeadlineExceeded, true, 0
+			return 0, true, 0, os.ErrDeadlineExceeded
 		}
 		until(c.readDeadline)
 	}
 	if at, broken := c.givenUp(); broken {
 		if !now.Before(at) {
 			c.abort(errTimedOut)
-			return 0, c.err, true, 0
+			return 0, true, 0, c.err
 		}
 		until(at)
 	}
 	if c.held() {
-		return 0, nil, false, wait
+		return 0, false, wait, nil
 	}
 	in := c.in
 	asleep := c.peer.s.frozen && !c.peer.s.dead
 	ended := !in.fin.IsZero() && !now.Before(in.fin) && !(in.finLate && asleep)
 	if in.pending() && in.q[0].late && asleep {
-		return 0, nil, false, wait
+		return 0, false, wait, nil
 	}
 	switch {
 	case ended && in.rst:
 		c.abort(os.NewSyscallError("read", syscall.ECONNRESET))
-		return 0, c.err, true, 0
+		return 0, true, 0, c.err
 	case len(b) == 0:
-		return 0, nil, true, 0
+		return 0, true, 0, nil
 	case in.pending() && !now.Before(in.q[0].at):
 		got = copy(b, in.q[0].b)
 		if in.q[0].b = in.q[0].b[got:]; len(in.q[0].b) == 0 {
 			in.q = in.q[1:]
 		}
-		return got, nil, true, 0
+		return got, true, 0, nil
 	case ended && !in.pending():
-		return 0, io.EOF, true, 0
+		return 0, true, 0, io.EOF
 	}
 	if in.pending() {
 		until(in.q[0].at)
@@ -212,18 +212,18 @@ func (c *conn) poll(b []byte) (got int, err error, done bool, wait time.Duration
 	if in.fin.After(now) && !(in.finLate && asleep) {
 		until(in.fin)
 	}
-	return 0, nil, false, wait
+	return 0, false, wait, nil
 }
 
 // Read implements net.Conn.
 func (c *conn) Read(b []byte) (int, error) {
 	for {
 		c.n.mu.Lock()
-		got, err, done, wait := c.poll(b)
+		got, done, wait, err := c.poll(b)
 		changed := c.changed
 		c.n.mu.Unlock()
 		switch {
-		case done && err != nil && err != io.EOF:
+		case done && err != nil && !errors.Is(err, io.EOF):
 			return 0, c.wrap("read", err)
 		case done:
 			return got, err
@@ -285,7 +285,7 @@ func (c *conn) send(b []byte) (int, error) {
 	if c.peer.err != nil {
 		// The other process has closed: its kernel answers with a reset.
 		c.scheduleReset(at.Add(defaultLatency))
-		return len(b), nil
+		return len(b), nil //nolint:nilerr // TCP takes what is written; that nobody has it is heard later
 	}
 	c.out.q = append(c.out.q, segment{at, append([]byte(nil), b...), c.s.frozen})
 	c.peer.wake()
