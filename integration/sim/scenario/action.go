@@ -68,7 +68,6 @@ const (
 	waitsZones       = "failure domains"
 	waitsIsolation   = "isolation addresses"
 	waitsSuspend     = "suspend of hosts"
-	waitsReadopt     = "protection of a VM that was moved while unprotected"
 	waitsRejection   = "rejected operator requests"
 )
 
@@ -88,7 +87,7 @@ var actions = map[string]signature{
 	"request_stop":              {need: []string{"vm"}, may: []string{"grace_s"}},
 	"request_live_move":         {need: []string{"vm", "to"}, waits: waitsMigration},
 	"request_cold_move":         {need: []string{"vm", "to"}, waits: waitsMigration},
-	"admin_moved_vm_outside_ha": {need: []string{"vm", "to"}, waits: waitsReadopt},
+	"admin_moved_vm_outside_ha": {need: []string{"vm", "to"}},
 	"protect_vm":                {need: []string{"vm", "host"}, may: []string{"desired", "already_running"}},
 	"unprotect_vm":              {need: []string{"vm"}},
 	"set_vm_lock":               {need: []string{"vm", "lock"}, waits: waitsLocks},
