@@ -196,9 +196,11 @@ func (v *Volume) Run(ctx context.Context) error {
 			for _, e := range m.events {
 				v.cfg.Report(e)
 			}
-			if m.err != nil {
+			switch {
+			case ctx.Err() != nil: // what was given up for that says nothing about the volume
+			case m.err != nil:
 				become(Failing, m.at, m.err)
-			} else {
+			default:
 				become(Working, m.at, nil)
 			}
 		}

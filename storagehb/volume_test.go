@@ -207,6 +207,30 @@ func TestRunEndsThoughAnIOHangs(t *testing.T) {
 	}
 }
 
+// What is left behind ends the I/O that was under way and begins no other: the next
+// life of the host may have begun to write.
+func TestWhatIsLeftBehindBeginsNothing(t *testing.T) {
+	inBubble(t, func(w *world) {
+		a := w.host(0)
+		a.submit(beat(1))
+		a.path.SetError(hbtest.ErrIO)
+		a.submit(beat(2))
+		a.path.Heal()
+		a.path.SetDelay(3 * time.Second)
+		a.submit(beat(3)) // opens, and reads what is there, before it writes
+		time.Sleep(4 * time.Second)
+		a.stop()
+		if err := <-a.done; !errors.Is(err, storagehb.ErrAbandoned) {
+			t.Errorf("it ended with %v", err)
+		}
+		_, reads, writes := a.path.Counts()
+		time.Sleep(time.Minute)
+		if _, r, now := a.path.Counts(); r != reads || now != writes {
+			t.Errorf("it began %d reads and %d writes after its end", r-reads, now-writes)
+		}
+	})
+}
+
 // On a volume on which every I/O takes longer than the interval, everything has its turn.
 func TestNothingStarves(t *testing.T) {
 	inBubble(t, func(w *world) {

@@ -85,6 +85,9 @@ func (w *worker) close() {
 // do carries a job out and returns what to report, and what is wrong with the volume.
 func (w *worker) do(j job) ([]Event, error) {
 	events, err := w.open()
+	if w.stolen != nil && j.write != nil {
+		err = w.stolen
+	}
 	switch {
 	case j.write != nil:
 		written := Written{Kind: j.write.Kind(), Stamp: j.write.Stamp(), Err: err}
@@ -121,11 +124,7 @@ func (w *worker) write(value format.Value, written *Written) (broken error) {
 	k := value.Kind()
 	own := &w.own[k]
 	written.Submitted = w.v.cfg.Now()
-	switch {
-	case w.stolen != nil:
-		written.Err = w.stolen
-		return w.stolen
-	case value.Stamp().Compare(own.floor) <= 0 && own.known:
+	if value.Stamp().Compare(own.floor) <= 0 && own.known {
 		written.Err = fmt.Errorf("write %v %v: %w (%v)", k, value.Stamp(), ErrWentBack, own.floor)
 		return nil
 	}
@@ -196,6 +195,27 @@ func (w *worker) readVMs(read *VMsRead) error {
 	return read.Err
 }
 
+// whileWanted begins no I/O once ctx has ended: a worker that was left behind must
+// not write into the next life of its host.
+type whileWanted struct {
+	File
+	ctx context.Context
+}
+
+func (f whileWanted) ReadAt(p []byte, off int64) (int, error) {
+	if err := f.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return f.File.ReadAt(p, off)
+}
+
+func (f whileWanted) WriteAt(p []byte, off int64) (int, error) {
+	if err := f.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return f.File.WriteAt(p, off)
+}
+
 func (w *worker) place(slot int) format.Place {
 	return format.Place{Cluster: w.v.cfg.Cluster, Volume: w.v.cfg.Volume, Slot: slot}
 }
@@ -213,8 +233,8 @@ func (w *worker) open() ([]Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.file = f
-	super, err := readSuper(f, w.buf)
+	w.file = whileWanted{f, w.ctx}
+	super, err := readSuper(w.file, w.buf)
 	if err == nil {
 		err = w.identify(super)
 	}
@@ -233,11 +253,11 @@ func (w *worker) open() ([]Event, error) {
 		return nil, err
 	}
 	image, at := w.buf[:w.layout.TableSize()], w.place(cfg.Slot)
-	if err := readImage(f, image); err != nil {
+	if err := readImage(w.file, image); err != nil {
 		return nil, err
 	}
 	opened := Opened{Super: super.Value, Slot: decodeSlot(image, w.layout, at)}
-	if opened.VMs, err = readVMTable(f, w.buf, w.layout, at); err != nil {
+	if opened.VMs, err = readVMTable(w.file, w.buf, w.layout, at); err != nil {
 		return nil, err
 	}
 	if opened.is(format.ErrMajor) || opened.VMs.Is(format.ErrMajor) {

@@ -139,7 +139,7 @@ func open(b []byte, k Kind) (c *cursor, o Origin, s Stamp, err error) {
 		return fail(ErrDamaged, "it has %d bytes, want %d", len(b), k.Length())
 	case string(b[:len(magic)]) != magic:
 		if isZero(b) {
-			return nil, Origin{}, Stamp{}, fmt.Errorf("%v: %w", k, ErrEmpty)
+			return nil, Origin{}, Stamp{}, ErrEmpty // bare: it is what most records of most volumes are
 		}
 		return fail(ErrDamaged, "the magic is %q", b[:len(magic)])
 	case binary.LittleEndian.Uint32(b[headSum:]) != sum(b[:headSum]):
@@ -167,16 +167,7 @@ func open(b []byte, k Kind) (c *cursor, o Origin, s Stamp, err error) {
 	return c, o, s, nil
 }
 
-func isZero(b []byte) bool {
-	var zero [BlockSize]byte
-	for len(b) > len(zero) {
-		if !bytes.Equal(b[:len(zero)], zero[:]) {
-			return false
-		}
-		b = b[len(zero):]
-	}
-	return bytes.Equal(b, zero[:len(b)])
-}
+func isZero(b []byte) bool { return bytes.Count(b, []byte{0}) == len(b) }
 
 func malformed(k Kind, format string, args ...any) error {
 	return fmt.Errorf("%v: %w: %s", k, ErrMalformed, fmt.Sprintf(format, args...))

@@ -78,6 +78,12 @@ func (p *Path) Release() {
 	})
 }
 
+// Heal makes the path as it was when it was new. What has hung goes on.
+func (p *Path) Heal() {
+	p.Release()
+	p.set(func() { p.delay, p.err, p.faults, p.stale = 0, nil, nil, nil })
+}
+
 // Next says what becomes of the next write, and of those after it when called again.
 func (p *Path) Next(f Fault) { p.set(func() { p.faults = append(p.faults, f) }) }
 
