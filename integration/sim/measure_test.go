@@ -18,11 +18,15 @@ var measureRuns = flag.Int("measure-runs", 10, "runs of each measure; 50 or more
 // that depends on the run, so that it falls anywhere between two heartbeats.
 func powerLoss(run int, host string) *scenario.Scenario {
 	s := &scenario.Scenario{SchemaVersion: scenario.SchemaVersion, ID: fmt.Sprintf("measure-%s-%d", host, run), Category: "measure"}
+	s.Expect.Downtime = map[string]scenario.Seconds{} // of everybody else's VMs: none
 	for i := range 3 {
 		id := fmt.Sprintf("h%d", i+1)
 		s.Hosts = append(s.Hosts, scenario.Host{ID: id})
 		s.VMs = append(s.VMs, scenario.VM{ID: fmt.Sprintf("v%d", i+1), Host: id, Desired: "running"})
 		s.Actions = append(s.Actions, scenario.Action{Do: "power_on", Host: id})
+		if id != host {
+			s.Expect.Downtime[fmt.Sprintf("v%d", i+1)] = 0
+		}
 	}
 	at := 20*time.Second + time.Duration(run)*137*time.Millisecond
 	s.Actions = append(s.Actions,
@@ -34,7 +38,7 @@ func powerLoss(run int, host string) *scenario.Scenario {
 
 // TestRecoveryTimes measures, with the standard timing, the time from a host's
 // loss of power to the order to start its VM elsewhere, and holds it against the
-// published bound plus one heartbeat.
+// published bound plus one heartbeat. The VMs of the other hosts go on throughout.
 func TestRecoveryTimes(t *testing.T) {
 	timing, _ := lease.Profile("standard")
 	for _, m := range []struct {
