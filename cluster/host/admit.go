@@ -77,8 +77,10 @@ func admit(in Input, uuid string) (admission, string) {
 		return allowed, ""
 	case !in.Lease.Held(in.Now) || in.Expired || in.Record.Over:
 		return refused, fmt.Sprintf("%s is protected, and this host has no lease to run protected VMs", vm.Name)
+	case mine(in, vm) && in.Busy[uuid]:
+		return allowed, "" // our own start: the guard covers what it makes
 	case mine(in, vm):
-		return allowed, ""
+		return refused, fmt.Sprintf("%s is protected and this host's: Holdfast starts it itself, and knows in a moment if it stopped", vm.Name)
 	case vm.Owner != nil:
 		return refused, fmt.Sprintf("%s is protected and owned by %s (generation %d): it may run there alone", vm.Name, vm.Owner.Host, vm.Owner.Generation)
 	case vm.Sighting != nil && vm.Sighting.Host != in.Self:

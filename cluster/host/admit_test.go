@@ -20,7 +20,7 @@ func TestAdmission(t *testing.T) {
 		says string
 	}{
 		{name: "a VM that nobody protects", uuid: stray, want: allowed},
-		{name: "ours", set: func(in *Input) { in.own("a", 3, fsm.PhaseRunning) }, want: allowed},
+		{name: "ours, by hand before its end was committed", set: func(in *Input) { in.own("a", 3, fsm.PhaseRunning) }, want: refused, says: "starts it itself"},
 		{name: "ours, being started by the agent", set: func(in *Input) { in.own("a", 3, fsm.PhaseOrdered); in.Busy[web] = true }, want: allowed},
 		{name: "another host's", set: func(in *Input) { in.own("b", 2, fsm.PhaseRunning) }, want: refused, says: "owned by b"},
 		{name: "an earlier life's of this host", set: func(in *Input) { in.own("a", 2, fsm.PhaseRunning) }, want: refused, says: "owned by a"},
