@@ -52,8 +52,7 @@ func openDevice(path string, flags int) (*Device, error) {
 	}
 	d := &Device{path: path, fd: fd}
 	if err := d.look(); err != nil {
-		d.Close()
-		return nil, fmt.Errorf("open %s: %w", path, err)
+		return nil, fmt.Errorf("open %s: %w", path, errors.Join(err, d.Close()))
 	}
 	return d, nil
 }

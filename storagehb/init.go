@@ -106,7 +106,7 @@ func initialise(ctx context.Context, path string, o InitOptions, created bool) (
 	if err != nil {
 		return none, format.UUID{}, err
 	}
-	defer d.Close()
+	defer func() { _ = d.Close() }() // what was written is on the storage since each write returned
 	switch {
 	case created:
 	case d.block && d.Size() < size:
@@ -156,7 +156,7 @@ func readBack(ctx context.Context, path string, supers, buf []byte, size int64) 
 	if err != nil {
 		return err
 	}
-	defer d.Close()
+	defer func() { _ = d.Close() }() // it was only read
 	return each(ctx, buf, size, func(p []byte, off int64) (int, error) {
 		n, err := d.ReadAt(p, off)
 		if err != nil {

@@ -1,6 +1,7 @@
 package storagehb_test
 
 import (
+	"errors"
 	"math/rand/v2"
 	"testing"
 	"testing/synctest"
@@ -44,7 +45,9 @@ func TestRandomFaults(t *testing.T) {
 				case 8:
 					h.path.Release()
 					h.stop()
-					<-h.done
+					if err := <-h.done; err != nil && !errors.Is(err, storagehb.ErrAbandoned) {
+						t.Error(err)
+					}
 					h.checkReadings(seed)
 					// What the old life left in flight ends before the next begins, or the
 					// slot goes back: that is for its claims' readers to allow for.

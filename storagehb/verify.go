@@ -29,7 +29,7 @@ func Verify(ctx context.Context, path string, cluster format.UUID, timing lease.
 	if err != nil {
 		return fail(err)
 	}
-	defer d.Close()
+	defer func() { _ = d.Close() }() // it was only read
 	v, err := scan(ctx, d)
 	if err != nil {
 		return fail(err)

@@ -138,9 +138,8 @@ func (w *worker) write(value format.Value, written *Written) (broken error) {
 		value = h
 	}
 	b := w.buf[:k.Length()]
-	if err := format.Encode(b, value, o); err != nil {
-		written.Err = err
-		return nil
+	if written.Err = format.Encode(b, value, o); written.Err != nil {
+		return written.Err
 	}
 	// From here on it may be on the volume, whatever becomes of the write.
 	own.floor = value.Stamp()

@@ -19,8 +19,6 @@ type Acks struct {
 	Heard []Ack  // by ascending slot, each slot once
 }
 
-const ackLen = 28
-
 // Kind is KindAcks.
 func (a Acks) Kind() Kind { return KindAcks }
 

@@ -56,6 +56,9 @@ func TestTornWrites(t *testing.T) {
 						see("after sector %d", s)
 					}
 				}
+				if name != "the one before" {
+					return // a write that is whole has left nothing of what was there
+				}
 				for i := 0; i < len(area); i += n/BlockSize*2 - 1 {
 					flip := byte(1) << rng.IntN(8)
 					area[i] ^= flip
