@@ -76,7 +76,7 @@ func RunGuard(ctx context.Context, o GuardOptions) error {
 		case o.Renew != nil:
 			select {
 			case <-o.Renew:
-				go func() { renewal <- tryProgram() }()
+				go func() { renewal <- tryProgram(g.renewTime()) }()
 			case err := <-renewal:
 				if err == nil {
 					err = g.renew(o)

@@ -68,11 +68,25 @@ const killGrace = 20 * time.Millisecond
 func (s *Shared) kill(pid int, start uint64) bool {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
-		return errors.Is(err, unix.ESRCH)
+		return s.nobody(err, pid, start)
 	}
 	gone := s.killByFD(fd, pid, start)
 	_ = unix.Close(fd) // nothing to do about it
 	return gone
+}
+
+// nobody reports whether a number that cannot be opened belongs to no process of
+// that start. The kernel says EINVAL of one that has ended while something still
+// refers to it, and of a thread's.
+func (s *Shared) nobody(err error, pid int, start uint64) bool {
+	switch {
+	case errors.Is(err, unix.ESRCH):
+		return true
+	case errors.Is(err, unix.EINVAL):
+		st, ok := s.proc.startTime(pid)
+		return !ok || st != start
+	}
+	return false
 }
 
 func (s *Shared) killByFD(fd, pid int, start uint64) bool {

@@ -61,7 +61,7 @@ func (s *Shared) EndSilent(now time.Duration) (bool, error) {
 		return false, nil
 	}
 	fd, err := unix.PidfdOpen(pid, 0)
-	if errors.Is(err, unix.ESRCH) {
+	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) { // ended, or about to
 		return false, nil
 	} else if err != nil {
 		return false, fmt.Errorf("look for the silent guard: %w", err)
