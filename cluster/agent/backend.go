@@ -195,6 +195,11 @@ func (a *Agent) ApplyPolicy(ctx context.Context, files map[string][]byte, previo
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", api.ErrRefused, err)
 	}
+	for name, f := range p.Fences {
+		if _, err := m.runner.Device(name, f); err != nil {
+			return 0, fmt.Errorf("%w: fence device %s cannot be used: %w", api.ErrRefused, name, err)
+		}
+	}
 	if p.Cluster != s.Cluster.Name {
 		return 0, fmt.Errorf("%w: this policy is for cluster %q, and this is %q", api.ErrRefused, p.Cluster, s.Cluster.Name)
 	}

@@ -61,6 +61,21 @@ func (m *member) devices(p *config.Policy) []*device.Device {
 	return all
 }
 
+// heardBehind reports whether the host that a device switches was heard after
+// that moment: a device that calls such a host off is on another plug, and its
+// word would be the death of a host that is only silent.
+func (m *member) heardBehind(dev string, after time.Duration) bool {
+	s, _, _ := m.machine.View()
+	for host, rule := range m.agent.parsed(s).Hosts {
+		for _, level := range rule.Fence {
+			if slices.Contains(level, dev) {
+				return host == m.agent.env.Name || m.master.HeardAfter(host, after)
+			}
+		}
+	}
+	return false
+}
+
 // told makes an event of a device that fails, or works again.
 func (m *member) told(st device.Status) {
 	e := fsm.Event{Type: "fence_device_works", Text: fmt.Sprintf("fence device %s answers: the power is %s", st.Device, st.Power)}

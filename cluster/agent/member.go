@@ -77,6 +77,7 @@ func (a *Agent) enter(ms *Membership) (_ *member, err error) {
 	}
 	m.runner = device.NewRunner(device.Config{BootClock: env.Now})
 	m.monitor = device.NewMonitor(m.told)
+	m.monitor.Compare(m.heardBehind)
 	m.master = master.New(master.Config{Name: env.Name, Fencer: fencer{m.runner}, Timing: ms.Timing, Grace: env.Grace, Log: replicated{m.node}, View: m.machine.View, Policy: a.parsed,
 		Now: env.Now, Wall: env.Wall, Gate: env.Gate, Logger: m.log.Named("master")})
 	m.host = host.New(host.Config{Name: env.Name, Networks: networks, Timing: ms.Timing, BootID: env.BootID, Run: env.Run, Reserve: env.Reserve,

@@ -312,6 +312,17 @@ func (m *Master) forget(o *office, c fsm.Command) {
 	}
 }
 
+// HeardAfter reports whether the host itself was heard after that moment of the boot clock, in this office.
+func (m *Master) HeardAfter(host string, after time.Duration) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.office == nil || m.office.hosts[host] == nil {
+		return false
+	}
+	x := m.office.hosts[host]
+	return x.heard() && x.watch.Heard > after
+}
+
 // Holds reports whether this host is in office.
 func (m *Master) Holds() bool {
 	m.mu.Lock()
