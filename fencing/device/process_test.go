@@ -32,7 +32,7 @@ func TestNothingIsLeft(t *testing.T) {
 			b := newBench(t)
 			b.agent("fence_fake", map[string]string{"off": tt.off})
 			begin := time.Now()
-			tries, _ := b.device("bmc", "fence_fake", func(s *config.Fence) { s.Timeout = time.Second }).Off(t.Context())
+			tries, _ := b.device("bmc", "fence_fake", func(s *config.Fence) { s.Timeout = 3 * time.Second }).Off(t.Context())
 			if took := time.Since(begin); took > 30*time.Second {
 				t.Errorf("it took %v", took)
 			}
