@@ -176,7 +176,7 @@ func run(t testing.TB, seed uint64, r rules) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer shared.Close() //nolint:errcheck // private memory
+	defer shared.Close() // private memory
 	h.shared = shared
 	h.chip = watchdogtest.New(time.Duration(1+h.rng.IntN(3))*time.Second, func() time.Duration { return h.now })
 	h.chip.Slow = 0.05 * h.rng.Float64()
@@ -251,7 +251,7 @@ func (h *host) drawFate() {
 	}
 }
 
-const seeds = 3000
+const seeds = 1500
 
 // Nothing lives past the hard end, whatever befalls the guard.
 func TestNothingLivesPastTheHardEnd(t *testing.T) {

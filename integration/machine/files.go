@@ -177,7 +177,7 @@ func moduleNeeds(path string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the module %s: %w", path, err)
 	}
-	defer f.Close() // only read
+	defer f.Close() //nolint:errcheck // only read
 	section := f.Section(".modinfo")
 	if section == nil {
 		return nil, fmt.Errorf("the module %s has no .modinfo", path)

@@ -250,9 +250,10 @@ func (s *stage) note(want string) {
 	if !strings.Contains(note, want) || strings.Contains(note, `"averted": true`) || !strings.Contains(note, UUID(s.vm)) {
 		s.Errorf("the note does not say %q and name %s:\n%s", want, UUID(s.vm), note)
 	}
-	if out := s.host.Console(400); !strings.Contains(out, "this machine was reset by its watchdog") {
-		s.Error("the agent did not say after the boot that the watchdog had reset the machine")
-	}
+	s.until(20*time.Second, "the agent says after the boot that the watchdog had reset the machine", func() (bool, string) {
+		out := s.host.Console(400)
+		return strings.Contains(out, "this machine was reset by its watchdog"), out
+	})
 }
 
 func testQualify(t *testing.T, w *World) {

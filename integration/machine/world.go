@@ -158,9 +158,11 @@ func (w *World) Protect(ctx context.Context) error {
 // Settled waits until every host is live and votes, and every protected VM runs.
 func (w *World) Settled(ctx context.Context) error {
 	return Until(ctx, "the cluster is settled", func() (bool, string) {
+		var errs []error
 		for _, m := range w.Hosts {
 			out, err := m.Run(5*time.Second, "haadm", "status", "--json")
 			if err != nil {
+				errs = append(errs, err)
 				continue // ask another
 			}
 			var st api.Status
@@ -169,7 +171,7 @@ func (w *World) Settled(ctx context.Context) error {
 			}
 			return settled(&st), out
 		}
-		return false, "no agent answers"
+		return false, fmt.Sprint("no agent answers: ", errors.Join(errs...))
 	})
 }
 
@@ -191,6 +193,9 @@ func (w *World) Dump() string {
 	for _, m := range w.Hosts {
 		fmt.Fprintf(&b, "---- %s, booted %d times, resets %v, console:\n%s\n", m.Name, m.Boots(), m.Resets(time.Time{}), m.Console(40))
 	}
+	w.watch.mu.Lock()
+	fmt.Fprintf(&b, "---- looking at the shared disk: %v\n", w.watch.err)
+	w.watch.mu.Unlock()
 	for _, m := range w.Hosts {
 		if out, err := m.Run(5*time.Second, "haadm", "status"); err == nil {
 			more, _ := m.Run(5*time.Second, "haadm", "explain", "vm", "vm1") // whatever there is
