@@ -177,7 +177,7 @@ func TestTheMemoryIsTheFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer other.Close() //nolint:errcheck // a test's
+	defer other.Close() // a test's
 	if st := other.Status(); st.Incarnation != 3 || st.Deadline != 500 || st.Covered != 1 {
 		t.Errorf("another mapping says %+v", st)
 	}

@@ -54,7 +54,7 @@ func Profile(name string) (t Timing, ok bool) {
 			Reset: 300 * time.Millisecond, Drain: 500 * time.Millisecond, Grain: 200 * time.Millisecond, Election: 250 * time.Millisecond}
 	case "standard":
 		t = Timing{Heartbeat: time.Second, Lease: 4 * time.Second, Watchdog: 3 * time.Second,
-			Reset: 500 * time.Millisecond, Drain: 2 * time.Second, Grain: 500 * time.Millisecond, Election: 800 * time.Millisecond}
+			Reset: 500 * time.Millisecond, Drain: 2 * time.Second, Grain: 500 * time.Millisecond, Election: 500 * time.Millisecond}
 	case "patient":
 		t = Timing{Heartbeat: 2 * time.Second, Lease: 20 * time.Second, Watchdog: 5 * time.Second,
 			Reset: time.Second, Drain: 5 * time.Second, Grain: time.Second, Election: time.Second}

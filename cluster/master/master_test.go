@@ -91,7 +91,7 @@ func TestHeartbeatThatIsNotAcknowledged(t *testing.T) {
 			return r.beat("b", 1)
 		}, api.ErrNotMaster, false},
 		{"no office", func(r *rig) (api.HeartbeatReply, error) {
-			r.resign()
+			_ = r.resign()
 			return r.beat("b", 1)
 		}, api.ErrNotMaster, false},
 		{"the office was lost and taken again meanwhile", func(r *rig) (api.HeartbeatReply, error) {
@@ -99,7 +99,7 @@ func TestHeartbeatThatIsNotAcknowledged(t *testing.T) {
 			r.set(func(context.Context) error {
 				if once {
 					once = false
-					r.resign()
+					_ = r.resign()
 					r.hold()
 				}
 				return nil
@@ -188,7 +188,7 @@ func TestDeathIsProposedWhenTheWaitIsOver(t *testing.T) {
 		}},
 		{"after the election, when it was never acknowledged", func(r *rig) time.Duration {
 			r.beating(5*time.Second, "a", "b", "c")
-			r.resign()
+			_ = r.resign()
 			r.pass(7 * time.Second)
 			at := r.now()
 			r.hold()
@@ -196,7 +196,7 @@ func TestDeathIsProposedWhenTheWaitIsOver(t *testing.T) {
 		}},
 		{"after the election, when its confirmation took long", func(r *rig) time.Duration {
 			r.beating(5*time.Second, "a", "b", "c")
-			r.resign()
+			_ = r.resign()
 			r.set(func(context.Context) error {
 				r.set(nil, nil)
 				time.Sleep(3 * time.Second)
@@ -356,7 +356,7 @@ func TestTheOfficeEndsWithItsProof(t *testing.T) {
 	}
 	t.Run("the election is never confirmed", func(t *testing.T) {
 		bubble(t, func(r *rig) {
-			r.resign()
+			_ = r.resign()
 			r.set(func(context.Context) error { return lost }, nil)
 			r.hold()
 			if err := r.resign(); !errors.Is(err, lost) {
@@ -373,7 +373,7 @@ func TestANewOfficeTakesUpWhatTheLastOneLeft(t *testing.T) {
 	bubble(t, func(r *rig) {
 		r.beating(5*time.Second, "a", "b", "c")
 		r.beating(2*time.Second, "a", "b")
-		r.resign()
+		_ = r.resign()
 		r.hold()
 		r.beating(time.Second, "a", "b")
 		if d := cmp.Diff([]string{"verdict c(1) suspect"}, r.said("c(1)")); d != "" {
@@ -528,7 +528,7 @@ func TestProtect(t *testing.T) {
 		bubble(t, func(r *rig) {
 			tell(r, "b", nil, dom(web, "web"))
 			c := protect(r, "web")
-			r.resign()
+			_ = r.resign()
 			if a := <-c; !errors.Is(a.err, api.ErrNotMaster) {
 				t.Errorf("answered %+v (%v), want %v", a.vm, a.err, api.ErrNotMaster)
 			}

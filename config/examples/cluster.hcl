@@ -44,7 +44,7 @@ timing {
   #grain = "500ms"
 
   # Time without a master before the members elect another one.
-  #election = "800ms"
+  #election = "500ms"
 }
 
 # --- Fence devices -------------------------------------------------------------
