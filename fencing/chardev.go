@@ -36,21 +36,27 @@ type Info struct {
 }
 
 // OpenDevice describes the device at path without touching it: opening it would
-// start its timer. timeout is what it will be asked for, in whole seconds.
+// start its timer. timeout is what it will be asked for, in whole seconds. Whether
+// there is such a device is found out by Arm, each time: a guard without its
+// watchdog still has VMs to end, and a driver may be loaded later.
 func OpenDevice(path string, timeout time.Duration) (*Device, error) {
 	if timeout < time.Second || timeout%time.Second != 0 {
 		return nil, fmt.Errorf("watchdog timeout of %v: watchdogs count whole seconds, from 1s", timeout)
 	}
+	return &Device{path: path, want: timeout, fd: -1, name: append([]byte(path), 0)}, nil
+}
+
+// look makes sure that what is about to be opened can be a watchdog.
+func (d *Device) look() error {
 	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
-		return nil, fmt.Errorf("look at the watchdog %s: %w", path, err)
+	if err := unix.Stat(d.path, &st); err != nil {
+		return fmt.Errorf("look at the watchdog %s: %w", d.path, err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFCHR {
-		return nil, fmt.Errorf("%s is not a character device, so no watchdog", path)
+		return fmt.Errorf("%s is not a character device, so no watchdog: %w", d.path, unix.ENODEV)
 	}
-	d := &Device{path: path, want: timeout, fd: -1, name: append([]byte(path), 0)}
 	d.info.NoWayOut = noWayOut(st.Rdev)
-	return d, nil
+	return nil
 }
 
 // noWayOut reads the driver's setting from sysfs. /dev/watchdog is the same
@@ -87,6 +93,9 @@ func (d *Device) Enduring() bool { return d.info.MagicClose || d.info.NoWayOut }
 // in its policy, and a host that takes longer to die would still be running.
 func (d *Device) Arm() error {
 	if d.fd < 0 {
+		if err := d.look(); err != nil {
+			return err
+		}
 		fd, _, errno := unix.Syscall6(unix.SYS_OPENAT, atFDCWD, uintptr(unsafe.Pointer(&d.name[0])), unix.O_WRONLY|unix.O_CLOEXEC, 0, 0, 0)
 		if errno == unix.EBUSY {
 			return fmt.Errorf("open the watchdog %s: %w: another program holds it (systemd's RuntimeWatchdogSec, a watchdog daemon, sbd)", d.path, errno)

@@ -27,7 +27,11 @@ func TestMain(m *testing.M) {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 		defer stop()
 		warn := func(err error) { fmt.Fprintln(os.Stderr, "warning:", err) }
-		if err := fencing.RunGuard(ctx, fencing.GuardOptions{Path: os.Args[1], Warn: warn}); err != nil {
+		o := fencing.GuardOptions{Path: os.Args[1], Warn: warn}
+		if len(os.Args) > 2 {
+			o.Device, o.Timeout = os.Args[2], 3*time.Second
+		}
+		if err := fencing.RunGuard(ctx, o); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -162,6 +166,25 @@ func TestGuardEndsWhatIsCoveredAndNothingElse(t *testing.T) {
 	if err := s.Cover(fmt.Sprintf(vmUUID, 3), reused, 1); !errors.Is(err, fencing.ErrExpired) {
 		t.Errorf("cover after the guard acted: %v, want ErrExpired", err)
 	}
+}
+
+// A guard whose watchdog does not work still ends VMs, and nothing new is started.
+func TestGuardWithoutTheWatchdogItWasGiven(t *testing.T) {
+	s, path := openShared(t)
+	if err := s.Begin(1, fencing.BootClock()+time.Second); err != nil {
+		t.Fatal(err)
+	}
+	pid, start, gone := sleeper(t)
+	play(t, "guard", path, "/dev/there-is-no-watchdog")
+	eventually(t, "a guard is alive", func() bool { return s.GuardAlive(fencing.BootClock()) })
+	w := s.Status().Watchdog
+	if w.State != fencing.DogFailed || w.Protects() || !errors.Is(w.Err, syscall.ENOENT) {
+		t.Errorf("the watchdog that is not there is %v (%v), protects %v", w.State, w.Err, w.Protects())
+	}
+	if err := s.Cover(fmt.Sprintf(vmUUID, 1), pid, start); !errors.Is(err, fencing.ErrUnarmed) {
+		t.Errorf("cover without the watchdog: %v, want ErrUnarmed", err)
+	}
+	eventually(t, "the process is gone after the end of the lease", gone)
 }
 
 func TestASilentGuardGivesWay(t *testing.T) {

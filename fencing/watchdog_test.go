@@ -106,7 +106,11 @@ func TestDeviceIsRefusedForWhatItIs(t *testing.T) {
 		{"a second and a half", "/dev/null", 1500 * time.Millisecond, "whole seconds"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if _, err := fencing.OpenDevice(tt.path, tt.timeout); err == nil || !strings.Contains(err.Error(), tt.says) {
+			d, err := fencing.OpenDevice(tt.path, tt.timeout)
+			if err == nil {
+				err = d.Arm()
+			}
+			if err == nil || !strings.Contains(err.Error(), tt.says) {
 				t.Errorf("said %v, want %q", err, tt.says)
 			}
 		})
