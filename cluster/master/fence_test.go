@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/holdfast-ha/holdfast/config"
@@ -52,6 +53,7 @@ func (f *fakeFencer) On(_ context.Context, _ *config.Policy, host string) error 
 // fenced is a bubble in which b has a fence device.
 func fenced(t *testing.T, f *fakeFencer, test func(r *rig)) {
 	bubble(t, func(r *rig) {
+		synctest.Wait() // the office reads what is set here
 		f.now = r.now
 		r.policy = config.DefaultPolicy("test")
 		r.policy.Hosts = map[string]config.HostRule{"b": {Fence: [][]string{{"bmc"}}}}
