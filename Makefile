@@ -69,6 +69,11 @@ bench: ## measurements, on a quiet machine: recovery times in virtual time; as r
 fuzz: ## every fuzz target for FUZZTIME (20s) each
 	@.ci/fuzz
 
+.PHONY: model
+model: ## the Spin models of the lease and of takeover (docs/model); MODEL=full for larger bounds, MODEL_JOBS (2) at a time
+	@command -v spin >/dev/null && command -v gcc >/dev/null || .ci/install test
+	@docs/model/run
+
 .PHONY: fmt
 fmt: ## gofmt every Go file of the tree
 	@find . -name '*.go' -not -path './.*' -print0 | xargs -0 gofmt -l -w
@@ -82,10 +87,6 @@ clean: ## remove what was built and the outputs of the tests; Go's own caches st
 	rm -rf bin dist .cache
 
 # What follows has a name already, so that it will be found where it is looked for.
-
-.PHONY: model
-model: ## (not there yet) the Spin models of the lease and takeover protocol
-	@echo "make model: there are no models in this repository yet (docs/model)" >&2; exit 1
 
 .PHONY: package
 package: ## (not there yet) deb and rpm

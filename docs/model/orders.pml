@@ -75,6 +75,7 @@ byte list[NH];
 #define RESUMING 4
 #define UNDOING 5
 #define KILLING 6
+#define FINISHING 7
 byte job[NH];
 bit  failed[NH];                        /* the start of generation exec failed */
 byte asked[NH];                         /* the previous incarnation in the request that is waited for; 0: none */
@@ -163,12 +164,27 @@ inline gone(h) { if :: proc[h] != PENDING -> proc[h] = NONE; FORGET_RESUME(h) sk
 #endif
 #define RAISE(h) :: d_step { ACTS(h) && list[h] == THERE && MINE(h) && exec[h] < SHOWN(h) -> exec[h] = SHOWN(h); failed[h] = 0 }
 #define COVER(h) :: d_step { ACTS(h) && list[h] == THERE && !cov[h] && (proc[h] == PAUSED || proc[h] == RUNS) -> cov[h] = 1 }
-#ifdef END_PAUSED                       /* what a start has left, created and not resumed, is ended */
-#define FOREIGN(h) (PLACED(copy[h]) && (!MINE(h) || proc[h] == PAUSED))
-#else
 #define FOREIGN(h) (PLACED(copy[h]) && !MINE(h))
-#endif
 #define KILL(h)  :: d_step { (ACTS(h) && list[h] == THERE && FOREIGN(h)) || (!HELD(h) && job[h] == IDLE && list[h] != STOPPED) -> job[h] = KILLING }
+#ifdef NO_FINISH                        /* a start that a restart has cut is not taken up again */
+#define FINISH(h)
+#else
+#define FINISH(h) :: d_step { ACTS(h) && list[h] == THERE && MINE(h) && proc[h] == PAUSED && cov[h] && exec[h] >= SHOWN(h) && !failed[h] FINISHABLE(h) -> job[h] = FINISHING; \
+	printf("host %d finishes the start of generation %d\n", h, SHOWN(h)) }
+#endif
+#ifdef REPORTED                         /* not of a generation that it has reported as given back */
+#define FINISHABLE(h) && said[h] < SHOWN(h)
+#define SAID(h) said[h] = SHOWN(h);
+byte said[NH];                          /* saved, and void in the next life */
+#else
+#define FINISHABLE(h)
+#define SAID(h)
+#endif
+#ifdef REPORTED_IN_MEMORY               /* a second restart forgets it */
+#define FORGET_SAID(h) said[h] = 0;
+#else
+#define FORGET_SAID(h)
+#endif
 #define START(h) :: d_step { ACTS(h) && list[h] == STOPPED && MINE(h) && NEW(h) && !failed[h] -> exec[h] = SHOWN(h); job[h] = SAVED; \
 	printf("host %d saves generation %d and starts it\n", h, SHOWN(h)) }
 #ifdef EARLY_REPORT                     /* while a start may be under way */
@@ -181,7 +197,7 @@ inline gone(h) { if :: proc[h] != PENDING -> proc[h] = NONE; FORGET_RESUME(h) sk
 #else
 #define REACHED(h) (exec[h] >= SHOWN(h))
 #endif
-#define REPORT(h) :: d_step { QUIET(h) && MINE(h) && REACHED(h) && !rel[SHOWN(h)] -> rel[SHOWN(h)] = 1; printf("host %d reports that generation %d is given back\n", h, SHOWN(h)) }
+#define REPORT(h) :: d_step { QUIET(h) && MINE(h) && REACHED(h) && !rel[SHOWN(h)] -> rel[SHOWN(h)] = 1; SAID(h) printf("host %d reports that generation %d is given back\n", h, SHOWN(h)) }
 
 /* ---- a start ---- */
 #ifdef NO_SECOND_LOOK
@@ -196,10 +212,11 @@ inline gone(h) { if :: proc[h] != PENDING -> proc[h] = NONE; FORGET_RESUME(h) sk
 #endif
 #define FAIL(h) job[h] = IDLE; failed[h] = 1; ENDED(h)
 #define CREATE(h) :: d_step { job[h] == SAVED -> if :: HELD(h) && proc[h] == NONE -> proc[h] = PENDING; job[h] = CREATING \
-	:: HELD(h) && proc[h] != NONE -> job[h] = UNDOING :: !HELD(h) -> FAIL(h) fi }
+	:: HELD(h) && proc[h] != NONE -> job[h] = IDLE; ENDED(h) :: !HELD(h) -> FAIL(h) fi }
 #define GUARD(h)  :: d_step { job[h] == CREATING && proc[h] == PAUSED -> if :: COVERABLE(h) -> cov[h] = HELD(h); job[h] = COVERED :: else -> job[h] = UNDOING fi }
 #define RESUME(h) :: d_step { job[h] == COVERED -> if :: STILL(h) && RESUMABLE(h) -> resume[h] = 1; job[h] = RESUMING :: else -> job[h] = UNDOING fi }
 #define DONE(h)   :: d_step { job[h] == RESUMING && proc[h] == RUNS -> job[h] = IDLE; ENDED(h) }
+#define FINISHED(h) :: d_step { job[h] == FINISHING -> if :: STILL(h) && RESUMABLE(h) -> resume[h] = 1 :: else fi; job[h] = IDLE; ENDED(h) }
 #define GIVE_UP(h) :: d_step { job[h] == CREATING || job[h] == RESUMING -> job[h] = UNDOING }
 #define UNDO(h)   :: d_step { job[h] == UNDOING && proc[h] != PENDING -> gone(h); cov[h] = 0; FAIL(h) }
 #define KILLED(h) :: d_step { job[h] == KILLING -> gone(h); cov[h] = 0; job[h] = IDLE; ENDED(h) printf("host %d: nothing is left\n", h) }
@@ -223,7 +240,7 @@ inline gone(h) { if :: proc[h] != PENDING -> proc[h] = NONE; FORGET_RESUME(h) sk
 #define TIRED(h) :: d_step { asked[h] != 0 -> asked[h] = 0 }
 
 /* ---- restarts ---- */
-inline newrun(h) { job[h] = IDLE; failed[h] = 0; list[h] = UNSEEN; trust[h] = 0; asked[h] = 0; if :: copy[h] = 0 :: true fi }
+inline newrun(h) { FORGET_SAID(h) job[h] = IDLE; failed[h] = 0; list[h] = UNSEEN; trust[h] = 0; asked[h] = 0; if :: copy[h] = 0 :: true fi }
 #ifdef FORGET
 #define LOST_RECORD(h) exec[h] = 0;
 #else
@@ -234,7 +251,12 @@ inline newrun(h) { job[h] = IDLE; failed[h] = 0; list[h] = UNSEEN; trust[h] = 0;
 
 /* ---- a VM that is owned, created and never resumed, on a host that has nothing left to do ---- */
 #ifdef STUCK
-#define FORGOTTEN(h) :: d_step { ACTS(h) && copy[h] == ver && list[h] == THERE && cov[h] && proc[h] == PAUSED && !resume[h] && MINE(h) && exec[h] >= SHOWN(h) && !FOREIGN(h) -> \
+#ifdef NO_FINISH
+#define CUT(h)
+#else
+#define CUT(h) && failed[h]
+#endif
+#define FORGOTTEN(h) :: d_step { ACTS(h) && copy[h] == ver && list[h] == THERE && cov[h] && proc[h] == PAUSED && !resume[h] && MINE(h) && exec[h] >= SHOWN(h) CUT(h) -> \
 	printf("host %d owns a VM that is paused, and will do nothing about it\n", h); assert(false) }
 #else
 #define FORGOTTEN(h)
@@ -271,7 +293,7 @@ active proctype world() {
 end:	do
 	HOSTS(ASSIGN) GENS(RELEASED) HOSTS(DECLARE_DEAD)
 	HOSTS(APPLY) SOME(ANSWER) HOSTS(LIST)
-	HOSTS(RAISE) HOSTS(COVER) HOSTS(KILL) HOSTS(START) HOSTS(REPORT)
+	HOSTS(RAISE) HOSTS(COVER) HOSTS(KILL) HOSTS(START) HOSTS(FINISH) HOSTS(FINISHED) HOSTS(REPORT)
 	HOSTS(CREATE) HOSTS(GUARD) HOSTS(RESUME) HOSTS(DONE) HOSTS(GIVE_UP) HOSTS(UNDO) HOSTS(KILLED)
 	HOSTS(CREATED) HOSTS(NOT_CREATED) HOSTS(RESUMED) HOSTS(EXIT)
 	HOSTS(LEASE_END) SOME(LEASE) SOME(ASKS) SOME(TIRED) SOME(BEGINS) SOME(RESTART) SOME(REBOOT)

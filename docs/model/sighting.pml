@@ -10,13 +10,18 @@
  *
  * What must hold: while host 1 owns the protected VM it does not run on host 0 (S1).
  *
+ * -DROUND: a person may also start the VM again that host 0 owns. Between that start and the next list
+ *   nothing covers the new process, which only a hook of the hypervisor's could help, so S1 is not asked.
+ *   What must hold instead: after a round that saw a process, that process is covered.
+ * -DPROOF: the same, and: a host that asks for a new life does not run what it owns.
+ *
  * What is taken from the other models
  *   (lease_n) A host is declared dead only when its lease has ended, and that lease does not come back.
  *   (guard) At the end of a lease what is covered is gone. What is not covered is not.
  *
  * What a person is trusted with (docs/safety.md, "what the proof rests on"): the VM is started by hand
  *   on host 0 only, and only while the host's lease is held and nobody else may be starting it: it is not
- *   protected, or it shall not run, or (-DRESTARTED) host 0 owns it. It is protected and ordered to
+ *   protected, or it shall not run. It is protected and ordered to
  *   start elsewhere only when the last report of host 0 was true, or when nobody can know (Loose).
  *
  * Abstractions, and why they lose no counterexample
@@ -51,6 +56,7 @@ byte sight;                     /* generation of a sighting on host 0 */
 byte own, og, oi;               /* owner; its generation and incarnation when it is host 0 */
 byte finc = 1;
 bit  fdead;
+bit  letgo;                     /* it went on running on host 0 when it was let go: nobody can know elsewhere */
 /* what host 0 reads in each version */
 bit  hp[VMAX+1];
 byte hs[VMAX+1], ho[VMAX+1], hi[VMAX+1];
@@ -78,7 +84,17 @@ inline see()    { gen++;
 	sight = gen
 #endif
 }
+#if defined(ROUND) || defined(PROOF)
+#define AGAIN
+inline one()    { skip }
+#else
 inline one()    { assert(!(proc != 0 && own == ELSEWHERE && prot)) }
+#endif
+#ifdef PROOF
+#define TRUE_PROOF assert(!(own == HERE && oi == inc && proc != 0));
+#else
+#define TRUE_PROOF
+#endif
 #define ROOM    (ver < VMAX)
 #define LIVE    (!fdead)
 
@@ -97,30 +113,30 @@ active proctype world() {
 end:	do
 	/* ================ the state ================ */
 	:: d_step { ROOM && !prot && rep && LIVE -> prot = 1; loose = 0; wanted = 1; see(); change(); printf("state: protected, seen running on host 0\n") }
-	:: d_step { ROOM && !prot && !rep && (proc == 0 || loose) -> prot = 1; wanted = 0;
+	:: d_step { ROOM && !prot && !(rep && LIVE) && (proc == 0 || letgo) -> prot = 1; wanted = 0;
 #ifndef NO_LOOSE
 		if :: loose -> see() :: else fi;
 #endif
 		loose = 0; change(); printf("state: protected where it is defined\n") }
 	:: d_step { ROOM && prot && own == NOBODY && sight == 0 && rep && LIVE -> see(); change(); printf("state: adopted, seen running on host 0\n") }
-	:: d_step { ROOM && prot && sight == 0 && !wanted && proc == 0 -> wanted = 1; change(); printf("state: a person wants it running\n") }
+	:: d_step { prot && own == NOBODY && sight == 0 && !wanted && (proc == 0 || letgo) -> wanted = 1; printf("state: a person wants it running\n") }
 	:: d_step { ROOM && prot && own == NOBODY && sight == 0 && wanted && !(rep && LIVE) -> gen++; own = ELSEWHERE; change(); printf("state: placed on host 1\n"); one() }
 	:: d_step { ROOM && own == ELSEWHERE -> own = NOBODY; if :: wanted = 0 :: true fi; change(); printf("state: host 1 gives it back\n") }
-	:: d_step { ROOM && prot && own != ELSEWHERE -> prot = 0; if :: own == HERE || sight != 0 -> loose = 1 :: else fi; own = NOBODY; sight = 0; wanted = 0; change(); printf("state: let go\n") }
+	:: d_step { ROOM && prot && own != ELSEWHERE -> prot = 0; if :: own == HERE || sight != 0 -> loose = 1; letgo = (proc != 0) :: else fi; own = NOBODY; sight = 0; wanted = 0; change(); printf("state: let go\n") }
 	/* the host's word */
 	:: d_step { ROOM && sight != 0 && runs == sight && LIVE -> sight = 0; own = HERE; og = runs; oi = finc; wanted = 1; change(); printf("state: host 0 owns it\n") }
 	:: d_step { ROOM && sight != 0 && gone == sight && LIVE -> sight = 0; if :: wanted = 0 :: wanted = 1 fi; change(); printf("state: it does not run on host 0\n") }
 	:: d_step { ROOM && own == HERE && released == og && oi == finc && LIVE -> own = NOBODY; if :: wanted = 0 :: wanted = 1 fi; change(); printf("state: host 0 gave it back\n") }
-	:: d_step { ROOM && !fdead && !lease -> fdead = 1; if :: own == HERE && oi == finc -> own = NOBODY :: else fi; change(); printf("state: host 0 is dead\n") }
-	:: d_step { ROOM && begin == finc && finc < IMAX -> if :: own == HERE && oi == finc -> own = NOBODY :: else fi; finc++; fdead = 0; change(); printf("state: host 0 begins incarnation %d\n", finc);
+	:: d_step { ROOM && !fdead && !lease -> fdead = 1; if :: own == HERE && oi == finc -> own = NOBODY; change() :: else fi; printf("state: host 0 is dead\n") }
+	:: d_step { ROOM && begin == finc && finc < IMAX -> if :: own == HERE && oi == finc -> own = NOBODY; change() :: else fi; finc++; fdead = 0; printf("state: host 0 begins incarnation %d\n", finc);
 		if :: asked -> inc = finc; over = 0; asked = 0; runs = 0; gone = 0; released = 0 :: asked = 0 fi }
 
 	/* ================ persons and the hypervisor ================ */
-	:: d_step { hands > 0 && proc == 0 && lease && (!prot || (own == NOBODY && sight == 0 && !wanted)) -> hands--; proc = HANDS - hands; printf("a person starts it on host 0: process %d\n", proc); one() }
-#ifdef RESTARTED
-	:: d_step { hands > 0 && lease && prot && own == HERE -> hands--; proc = HANDS - hands; printf("a person starts it again on host 0: process %d\n", proc) }
+	:: d_step { hands > 0 && proc == 0 && lease && (!prot || (own == NOBODY && sight == 0 && !wanted)) -> hands--; proc = HANDS - hands; letgo = 0; printf("a person starts it on host 0: process %d\n", proc); one() }
+#ifdef AGAIN
+	:: d_step { hands > 0 && lease && prot && own == HERE -> hands--; proc = HANDS - hands; letgo = 0; printf("a person starts it again on host 0: process %d\n", proc) }
 #endif
-	:: d_step { proc != 0 -> proc = 0; printf("it ends on host 0\n") }
+	:: d_step { proc != 0 -> proc = 0; letgo = 0; printf("it ends on host 0\n") }
 
 	/* ================ host 0 ================ */
 	:: d_step { copy < ver -> copy++; if :: hs[copy] != 0 && hs[copy] != hs[copy-1] -> RELIST :: else fi }
@@ -162,7 +178,7 @@ end:	do
 		:: else -> cov = 0
 		fi;
 		known = hp[copy]
-#ifdef RESTARTED
+#ifdef ROUND
 		; assert(!(hp[copy] && list != 0 && list != UNSEEN && cov != list))     /* after a round that saw a process, that process is covered */
 #endif
 	}
@@ -170,7 +186,7 @@ end:	do
 	:: d_step { lease -> lease = 0; over = 1; AT_END if :: cov != 0 && proc == cov -> proc = 0 :: else fi; cov = 0; printf("host 0: the lease has ended\n") }
 	:: d_step { !lease -> if :: trust -> known = hp[copy] :: else fi;
 		if :: known && list != 0 -> proc = 0; list = UNSEEN :: else fi }
-	:: d_step { over && !lease && trust && (list == 0 || (list != UNSEEN && !hp[copy])) && !asked && inc == finc -> known = hp[copy]; begin = inc; asked = 1; printf("host 0 asks for a new life\n") }
+	:: d_step { over && !lease && trust && (list == 0 || (list != UNSEEN && !hp[copy])) && !asked && inc == finc -> TRUE_PROOF known = hp[copy]; begin = inc; asked = 1; printf("host 0 asks for a new life\n") }
 	:: d_step { over && !lease && trust && (list == 0 || (list != UNSEEN && !hp[copy])) && !asked && inc < finc -> begin = finc; asked = 1 }
 	:: d_step { !lease && !over && inc == finc && !fdead -> lease = 1; printf("host 0: the lease of incarnation %d begins\n", inc) }
 	:: d_step { restarts > 0 -> restarts--; list = UNSEEN; trust = 0; from = 0; asked = 0; if :: copy = 0 :: true fi; if :: !lease -> over = 1 :: else fi; printf("host 0: the agent is restarted\n") }
