@@ -85,6 +85,7 @@ type Host struct {
 	listDue   bool
 	listBusy  bool
 	listNo    uint64            // of the last listing that was started
+	proofFrom uint64            // the listing from which on it can be said that nothing runs
 	busy      map[string]bool   // a job is under way
 	settle    map[string]uint64 // a job has ended; count on the VM's state from this listing on
 	failed    map[string]StartFailure
@@ -375,7 +376,7 @@ func (h *Host) end(ctx context.Context, p Plan) {
 	if h.lease.Incarnation != 0 && !h.record.Over {
 		h.over("its lease ended")
 	}
-	if p.Ended && h.record.Over && !h.beginning {
+	if p.Ended && h.record.Over && !h.beginning && h.list.no >= h.proofFrom {
 		h.begin(ctx)
 	}
 }
@@ -384,6 +385,8 @@ func (h *Host) end(ctx context.Context, p Plan) {
 func (h *Host) over(why string) {
 	h.cfg.Log.Warn("this incarnation is over: every protected VM is stopped", "incarnation", h.record.Incarnation, "reason", why)
 	h.beginWhy = why
+	// That nothing runs is proven by a list that begins after the end.
+	h.proofFrom, h.listDue = h.listNo+1, true
 	r := h.record.clone()
 	r.Over = true
 	if err := h.save(r); err != nil {

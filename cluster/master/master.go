@@ -80,7 +80,6 @@ func (m *Master) Hold(ctx context.Context) error {
 	if err := m.cfg.Log.Confirm(ctx); err != nil {
 		return fmt.Errorf("confirm the election: %w", err)
 	}
-	elected := m.cfg.Now()
 	s, _, _ := m.cfg.View()
 	epoch := s.Office.Epoch + 1
 	cctx, cancel := context.WithTimeout(ctx, commitTimeout)
@@ -88,6 +87,9 @@ func (m *Master) Hold(ctx context.Context) error {
 	if _, err := m.cfg.Log.Propose(cctx, &fsm.TakeOffice{Meta: m.meta(), Master: m.cfg.Name, Epoch: epoch}); err != nil {
 		return fmt.Errorf("take office: %w", err)
 	}
+	// Read once the office is committed: an election that was lost in between, and
+	// whoever acknowledged then, lie before it.
+	elected := m.cfg.Now()
 	m.cfg.Logger.Info("holds the office", "epoch", epoch)
 	o := &office{epoch: epoch, elected: elected, hosts: map[string]*observed{}, news: make(chan struct{}, 1), noted: make(chan struct{})}
 	m.mu.Lock()

@@ -32,7 +32,7 @@ func (m *Master) Heartbeat(ctx context.Context, hb api.Heartbeat) (api.Heartbeat
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	h := s.Hosts[hb.Host]
-	if m.office != o || h == nil {
+	if m.office != o || h == nil || s.Office.Epoch != o.epoch {
 		return api.HeartbeatReply{}, api.ErrNotMaster
 	}
 	now := m.cfg.Now()
