@@ -73,8 +73,6 @@ type Plan struct {
 	Kill map[string]string
 	// Shutdown are VMs to ask to shut down.
 	Shutdown []string
-	// Resume are VMs whose process was created for an order and never let run: the agent was restarted in between.
-	Resume []string
 	// Start are the orders to carry out.
 	Start []Order
 	// Cover are VMs that run and that the guard does not cover yet.
@@ -216,7 +214,8 @@ func running(in Input, vm *fsm.VM, d vmm.Domain, p *Plan) {
 		if vm.Intent == fsm.IntentStop || in.Draining {
 			p.stop(in, vm.UUID)
 		} else if halfStarted(in, vm, d) {
-			p.Resume = append(p.Resume, vm.UUID)
+			// Not finished: what an earlier agent began may have been reported as failed, and be somebody else's by now.
+			p.Kill[vm.UUID] = interrupted
 		}
 	case sighted && in.Covered[vm.UUID] && in.Record.knows(vm.UUID):
 		if in.Record.Executed[vm.UUID] < vm.Sighting.Generation {
@@ -239,6 +238,9 @@ func running(in Input, vm *fsm.VM, d vmm.Domain, p *Plan) {
 		p.Foreign[vm.UUID] = since
 	}
 }
+
+// interrupted is why a process that was never let run is ended.
+const interrupted = "the agent was restarted while it was being started"
 
 // halfStarted reports whether the VM, which this life of the host owns, has a
 // process that was never let run, and may be let run now: what a start does last.
@@ -308,7 +310,7 @@ func stopped(in Input, vm *fsm.VM, d vmm.Domain, defined bool, p *Plan) {
 		return
 	}
 	if vm.Owner.Phase == fsm.PhaseOrdered && in.Ran[vm.UUID] != g { // why it stopped is of an earlier time then
-		p.report(vm.UUID, g, fsm.OutcomeStartFailed, "the agent was restarted while it was being started")
+		p.report(vm.UUID, g, fsm.OutcomeStartFailed, interrupted)
 		return
 	}
 	o, detail := ending(vm, d, defined)

@@ -193,7 +193,7 @@ func TestDecideUnderALease(t *testing.T) {
 			in.see(vmm.Stopped, vmm.ReasonDestroyed)
 			in.Record.Executed[web], in.Ran[web] = 7, 7
 		}, Plan{Outcomes: outcome(fsm.OutcomeStopped, "web was powered off by a person")}},
-		{"a start that an agent before this one did not finish left a process", func(in *Input) { in.half() }, Plan{Resume: []string{web}}},
+		{"a start that an agent before this one did not finish left a process", func(in *Input) { in.half() }, Plan{Kill: map[string]string{web: interrupted}}},
 		{"such a process is not covered yet", func(in *Input) {
 			in.half()
 			delete(in.Covered, web)

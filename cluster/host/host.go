@@ -280,9 +280,6 @@ func (h *Host) round(ctx context.Context) {
 	for _, uuid := range p.Shutdown {
 		h.shutdown(ctx, uuid)
 	}
-	for _, uuid := range p.Resume {
-		h.resume(ctx, uuid)
-	}
 	for _, uuid := range p.AutostartOff {
 		h.autostartOff(ctx, uuid)
 	}

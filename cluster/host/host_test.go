@@ -360,8 +360,8 @@ func TestTheGuardCoversThePresentProcess(t *testing.T) {
 }
 
 // The agent dies between making a VM's process and letting it run. The next one
-// finishes the start within the lease.
-func TestTheNextAgentFinishesAStart(t *testing.T) {
+// ends the process: it may have been reported as failed, and be somebody else's by now.
+func TestTheNextAgentEndsAHalfStart(t *testing.T) {
 	bubble(t, func(r *rig) {
 		r.start()
 		r.pass(3 * time.Second)
@@ -374,12 +374,10 @@ func TestTheNextAgentFinishesAStart(t *testing.T) {
 		if runs := r.world.Runs(); len(runs) > 0 || r.newest(web) == 0 {
 			t.Fatalf("web's process is %d and it ran %+v; want a process that never ran", r.newest(web), runs)
 		}
-		process := r.newest(web)
 		r.start()
 		r.pass(3 * time.Second)
-		vm := r.state().VMs[web]
-		if !r.running() || r.newest(web) != process || vm.Owner == nil || vm.Owner.Phase != fsm.PhaseRunning {
-			t.Errorf("web runs: %v, process %d (was %d), owner %+v; want its start finished", r.running(), r.newest(web), process, vm.Owner)
+		if runs := r.world.Runs(); len(runs) > 0 || r.running() {
+			t.Errorf("web ran %+v; want the process of the half start ended, and nothing run", runs)
 		}
 	})
 }

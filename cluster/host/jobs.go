@@ -66,28 +66,6 @@ func (h *Host) permits(l lease.Lease, t lease.Timing) bool {
 	return g.Incarnation == l.Incarnation && g.Tripped == 0 && h.cfg.Now()+t.StartMargin() <= g.Deadline
 }
 
-// resume lets a VM run whose process the guard covers and that was created for
-// an order which the agent before this one did not finish.
-func (h *Host) resume(ctx context.Context, uuid string) {
-	if h.busy[uuid] {
-		return
-	}
-	l, t := h.lease, h.cfg.Timing
-	h.cfg.Log.Info("finishing the start of VM", "vm", uuid)
-	h.job(ctx, uuid, func(ctx context.Context) func() {
-		if err := h.cfg.Gate(ctx); err != nil || !h.permits(l, t) {
-			return nil
-		}
-		cctx, cancel := context.WithTimeout(ctx, callTimeout)
-		defer cancel()
-		if err := h.cfg.Hypervisor.Resume(cctx, uuid); err != nil {
-			h.cfg.Log.Warn("cannot finish the start of VM", "vm", uuid, "error", err)
-			h.pause(ctx, time.Second)
-		}
-		return nil
-	})
-}
-
 // tryStart returns nil once the VM runs; otherwise no process of it is left, or
 // the guard covers what is.
 func (h *Host) tryStart(ctx context.Context, o Order, permitted func() bool) *StartFailure {
