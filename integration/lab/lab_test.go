@@ -317,8 +317,11 @@ func startByHand(t *testing.T, w *world) {
 	_, err = w.WaitVM(within(t, settle), g.Name, "nobody's", func(v api.VMView) bool { return v.Host == "" && v.Intent == fsm.IntentStop })
 	must(t, err)
 	at := time.Now()
-	_, err = other.Virsh(t.Context(), "start", g.Name)
-	must(t, err)
+	// The copy of the state on that host may be a moment behind the master's.
+	must(t, poll(within(t, settle), func() error {
+		_, err := other.Virsh(t.Context(), "start", g.Name)
+		return err
+	}))
 	_, err = w.Judge().WaitRunning(within(t, takeover), g.Name, at, other.Name())
 	must(t, err)
 	_, err = w.WaitVM(within(t, settle), g.Name, other.Name()+"'s", func(v api.VMView) bool { return v.Host == other.Name() && v.Placement != nil })
