@@ -33,9 +33,9 @@
  *   An acknowledgement reads the state as it was at its confirmation; later would refuse more.
  *   A lost message is one that is not delivered. What is worth nothing any more is forgotten.
  *
- * Variants: -DBOUND is the office bound to its epoch: an acknowledgement is refused when the state,
- *   read after the confirmation, is in another epoch, and the wait counts from the commit of
- *   TakeOffice. Without it the code rests on -DPROMPT.
+ * -DUNBOUND: an office is not bound to its epoch: Elected is read before the office is committed, and an
+ *   acknowledgement does not ask whether the state is still in the office's epoch. That is right only if
+ *   an office ends before its host is elected again (-DPROMPT).
  *
  * Bounds: TMAX elections, a lease of L ticks, NHB heartbeats under way at once.
  */
@@ -125,7 +125,7 @@ inline committed() { settle(0); settle(1); settle(2) }
 	printf("DeclareDead, proposed by host %d, is committed: host 0 has a lease of %d ticks\n", c, lease); assert(lease == 0) }
 
 /* ---- Master.Hold ---- */
-#ifdef BOUND
+#ifndef UNBOUND
 #define AT_ELECTION(c)
 #define AT_OFFICE(c) left_[c] = D;
 #else
@@ -143,7 +143,7 @@ inline committed() { settle(0); settle(1); settle(2) }
 	mine[c] = 1; st[c] = OFFICE; AT_OFFICE(c) printf("host %d takes office, a new epoch\n", c) }
 
 /* ---- Master.Heartbeat ---- */
-#ifdef BOUND
+#ifndef UNBOUND
 #define SAME_EPOCH(c) (mine[c])
 #else
 #define SAME_EPOCH(c) (true)

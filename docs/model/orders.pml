@@ -166,24 +166,14 @@ inline gone(h) { if :: proc[h] != PENDING -> proc[h] = NONE; FORGET_RESUME(h) sk
 #define COVER(h) :: d_step { ACTS(h) && list[h] == THERE && !cov[h] && (proc[h] == PAUSED || proc[h] == RUNS) -> cov[h] = 1 }
 #define FOREIGN(h) (PLACED(copy[h]) && !MINE(h))
 #define KILL(h)  :: d_step { (ACTS(h) && list[h] == THERE && FOREIGN(h)) || (!HELD(h) && job[h] == IDLE && list[h] != STOPPED) -> job[h] = KILLING }
-#ifdef NO_FINISH                        /* a start that a restart has cut is not taken up again */
-#define FINISH(h)
+/* created for an order and never let run, by an agent before this one */
+#define HALF(h) (ACTS(h) && list[h] == THERE && MINE(h) && proc[h] == PAUSED && cov[h] && exec[h] >= SHOWN(h) && !failed[h])
+#ifdef NO_END                           /* it is left as it is */
+#define CUT(h)
+#elif defined(FINISH)                   /* it is let run */
+#define CUT(h) :: d_step { HALF(h) -> job[h] = FINISHING; printf("host %d finishes the start of generation %d\n", h, SHOWN(h)) }
 #else
-#define FINISH(h) :: d_step { ACTS(h) && list[h] == THERE && MINE(h) && proc[h] == PAUSED && cov[h] && exec[h] >= SHOWN(h) && !failed[h] FINISHABLE(h) -> job[h] = FINISHING; \
-	printf("host %d finishes the start of generation %d\n", h, SHOWN(h)) }
-#endif
-#ifdef REPORTED                         /* not of a generation that it has reported as given back */
-#define FINISHABLE(h) && said[h] < SHOWN(h)
-#define SAID(h) said[h] = SHOWN(h);
-byte said[NH];                          /* saved, and void in the next life */
-#else
-#define FINISHABLE(h)
-#define SAID(h)
-#endif
-#ifdef REPORTED_IN_MEMORY               /* a second restart forgets it */
-#define FORGET_SAID(h) said[h] = 0;
-#else
-#define FORGET_SAID(h)
+#define CUT(h) :: d_step { HALF(h) -> job[h] = KILLING; printf("host %d ends what is left of a start\n", h) }
 #endif
 #define START(h) :: d_step { ACTS(h) && list[h] == STOPPED && MINE(h) && NEW(h) && !failed[h] -> exec[h] = SHOWN(h); job[h] = SAVED; \
 	printf("host %d saves generation %d and starts it\n", h, SHOWN(h)) }
@@ -197,7 +187,7 @@ byte said[NH];                          /* saved, and void in the next life */
 #else
 #define REACHED(h) (exec[h] >= SHOWN(h))
 #endif
-#define REPORT(h) :: d_step { QUIET(h) && MINE(h) && REACHED(h) && !rel[SHOWN(h)] -> rel[SHOWN(h)] = 1; SAID(h) printf("host %d reports that generation %d is given back\n", h, SHOWN(h)) }
+#define REPORT(h) :: d_step { QUIET(h) && MINE(h) && REACHED(h) && !rel[SHOWN(h)] -> rel[SHOWN(h)] = 1; printf("host %d reports that generation %d is given back\n", h, SHOWN(h)) }
 
 /* ---- a start ---- */
 #ifdef NO_SECOND_LOOK
@@ -240,7 +230,7 @@ byte said[NH];                          /* saved, and void in the next life */
 #define TIRED(h) :: d_step { asked[h] != 0 -> asked[h] = 0 }
 
 /* ---- restarts ---- */
-inline newrun(h) { FORGET_SAID(h) job[h] = IDLE; failed[h] = 0; list[h] = UNSEEN; trust[h] = 0; asked[h] = 0; if :: copy[h] = 0 :: true fi }
+inline newrun(h) { job[h] = IDLE; failed[h] = 0; list[h] = UNSEEN; trust[h] = 0; asked[h] = 0; if :: copy[h] = 0 :: true fi }
 #ifdef FORGET
 #define LOST_RECORD(h) exec[h] = 0;
 #else
@@ -251,12 +241,12 @@ inline newrun(h) { FORGET_SAID(h) job[h] = IDLE; failed[h] = 0; list[h] = UNSEEN
 
 /* ---- a VM that is owned, created and never resumed, on a host that has nothing left to do ---- */
 #ifdef STUCK
-#ifdef NO_FINISH
-#define CUT(h)
+#ifdef NO_END
+#define TAKEN_UP(h) (false)
 #else
-#define CUT(h) && failed[h]
+#define TAKEN_UP(h) (HALF(h))
 #endif
-#define FORGOTTEN(h) :: d_step { ACTS(h) && copy[h] == ver && list[h] == THERE && cov[h] && proc[h] == PAUSED && !resume[h] && MINE(h) && exec[h] >= SHOWN(h) CUT(h) -> \
+#define FORGOTTEN(h) :: d_step { ACTS(h) && copy[h] == ver && list[h] == THERE && cov[h] && proc[h] == PAUSED && !resume[h] && MINE(h) && exec[h] >= SHOWN(h) && !TAKEN_UP(h) -> \
 	printf("host %d owns a VM that is paused, and will do nothing about it\n", h); assert(false) }
 #else
 #define FORGOTTEN(h)
@@ -293,7 +283,7 @@ active proctype world() {
 end:	do
 	HOSTS(ASSIGN) GENS(RELEASED) HOSTS(DECLARE_DEAD)
 	HOSTS(APPLY) SOME(ANSWER) HOSTS(LIST)
-	HOSTS(RAISE) HOSTS(COVER) HOSTS(KILL) HOSTS(START) HOSTS(FINISH) HOSTS(FINISHED) HOSTS(REPORT)
+	HOSTS(RAISE) HOSTS(COVER) HOSTS(KILL) HOSTS(START) HOSTS(CUT) HOSTS(FINISHED) HOSTS(REPORT)
 	HOSTS(CREATE) HOSTS(GUARD) HOSTS(RESUME) HOSTS(DONE) HOSTS(GIVE_UP) HOSTS(UNDO) HOSTS(KILLED)
 	HOSTS(CREATED) HOSTS(NOT_CREATED) HOSTS(RESUMED) HOSTS(EXIT)
 	HOSTS(LEASE_END) SOME(LEASE) SOME(ASKS) SOME(TIRED) SOME(BEGINS) SOME(RESTART) SOME(REBOOT)

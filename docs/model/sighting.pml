@@ -103,7 +103,7 @@ inline one()    { assert(!(proc != 0 && own == ELSEWHERE && prot)) }
 #else
 #define RELIST skip
 #endif
-#ifdef FRESH_LIST               /* the proof that nothing runs rests on a list from after the end */
+#ifndef OLD_LIST               /* the proof that nothing runs rests on a list from after the end */
 #define AT_END list = UNSEEN;
 #else
 #define AT_END
@@ -148,10 +148,10 @@ end:	do
 	:: d_step { lease && trust && list != UNSEEN ->
 		if
 		:: hp[copy] && list != 0 ->
-#ifdef BY_PROCESS
+#ifndef BY_NAME
 #define GUARDED (cov == list)
 #else
-#define GUARDED (cov != 0)      /* by the VM's name, whichever process it is */
+#define GUARDED (cov != 0)      /* whichever process it is */
 #endif
 #ifdef NO_COVER
 #undef GUARDED
