@@ -57,7 +57,7 @@ func boot(ctx context.Context, n int, dir string, f *files, shared string, h *hu
 	}
 	args := []string{"-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "512",
 		"-kernel", f.kernel, "-initrd", f.initramfs,
-		"-append", fmt.Sprintf("console=ttyS0 quiet loglevel=4 mitigations=off panic=1 tsc=reliable host=%s addr=10.0.0.%d", m.Name, n),
+		"-append", fmt.Sprintf("console=ttyS0 loglevel=6 no_timer_check mitigations=off panic=1 tsc=reliable host=%s addr=10.0.0.%d", m.Name, n),
 		"-serial", "file:" + m.path("console"), "-qmp", "unix:" + m.path("qmp") + ",server=on,wait=off",
 		"-device", "i6300esb", "-action", "watchdog=reset",
 		"-device", "virtio-rng-pci",

@@ -79,7 +79,7 @@ func TestMachines(t *testing.T) {
 	if !t.Run("qualify", func(t *testing.T) { testQualify(t, w) }) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Second)
 	defer cancel()
 	if err := w.Form(ctx); err != nil {
 		t.Fatal(err)
@@ -111,7 +111,7 @@ func TestMachines(t *testing.T) {
 // perform settles the cluster, plays one scenario on the host that runs vm1, and
 // looks for two writers.
 func perform(t *testing.T, w *World, play func(*stage)) {
-	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Second)
 	defer cancel()
 	began := time.Now()
 	if err := w.Settled(ctx); err != nil {
@@ -229,7 +229,7 @@ func (s *stage) afterReset(at time.Time) {
 	if late := last.Sub(at); late > watchEvery+200*time.Millisecond {
 		s.Errorf("vm1 wrote %v after its machine was reset", late)
 	}
-	s.until(40*time.Second, "the machine boots again", func() (bool, string) {
+	s.until(90*time.Second, "the machine boots again", func() (bool, string) {
 		return s.host.Boots() > s.boots && s.answers(), s.host.Console(10)
 	})
 	if n := len(s.host.Fired(s.began)); n != 1 {
