@@ -34,7 +34,7 @@ func (s *Server) Peers() http.Handler {
 	mux.Handle("POST /v1/agent/heartbeat", s.serve(s.identifyHost, bodyHeartbeat, readTimeout, s.here(s.heartbeat)))
 	mux.Handle("POST /v1/agent/begin", s.serve(s.identifyHost, bodySmall, writeTimeout, s.here(s.begin)))
 	mux.Handle("POST /v1/agent/claim", s.serve(s.identifyHost, bodySmall, writeTimeout, s.here(s.claim)))
-	mux.Handle("POST /v1/join", s.serve(identifyNobody, bodySmall, memberTimeout, s.here(s.admit)))
+	mux.Handle("POST /v1/join", s.serve(identifyNobody, bodySmall, memberTimeout, s.write(s.admit))) // a token names every member
 	return mux
 }
 
@@ -120,4 +120,8 @@ func (s *Server) identifyMember(r *http.Request) (*call, error) {
 	return c, nil
 }
 
-func identifyNobody(r *http.Request) (*call, error) { return &call{Request: r}, nil }
+// identifyNobody takes anybody. That a request says it was passed on is believed:
+// it only keeps it from being passed on again.
+func identifyNobody(r *http.Request) (*call, error) {
+	return &call{Request: r, actor: "a host that joins", via: r.Header.Get(headerVia)}, nil
+}
