@@ -3,6 +3,7 @@ package fsm
 import (
 	"crypto/subtle"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -146,6 +147,12 @@ func (c *RemoveHost) apply(s *State) (any, *Refusal) {
 		}
 	}
 	s.RetiredIncarnation = max(s.RetiredIncarnation, h.Incarnation)
+	left := maps.Clone(s.Left)
+	if left == nil {
+		left = map[string]string{}
+	}
+	left[h.ID] = h.Name
+	s.Left = left
 	delete(s.writeHosts(), c.Host)
 	s.emit(c.Meta, Event{Type: EventHostLeft, Host: c.Host, Text: c.Host + " left the cluster"})
 	return nil, nil
@@ -189,6 +196,7 @@ func (c *BeginIncarnation) apply(s *State) (any, *Refusal) {
 	}
 	owned := s.Owned(h.Name, h.Incarnation)
 	h.Incarnation++
+	h.Volumes = s.Volumes.Revision // the host is told, and begins with no older one
 	h.Status, h.BootID, h.Since, h.Verdict, h.Evidence = HostLive, c.BootID, c.At, "live", nil
 	id := s.emit(c.Meta, Event{Type: EventHostAvailable, Host: h.Name, Text: fmt.Sprintf("%s begins incarnation %d: %s", h.Name, h.Incarnation, c.Why)})
 	for _, vm := range owned {
@@ -499,6 +507,9 @@ func (c *Report) apply(s *State) (any, *Refusal) {
 	case OutcomeReleased:
 		s.release(vm, c.Meta, fmt.Sprintf("%s gave it back: %s", c.Host, c.Detail))
 		e.Type, e.Severity = EventVMStopped, Warning
+		if vm.Intent == IntentStop {
+			e.Severity = Info
+		}
 	}
 	id := s.emit(c.Meta, e)
 	vm.Cause = 0

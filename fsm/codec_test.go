@@ -36,6 +36,8 @@ func samples() []Command {
 		&SetWaiting{Meta: m, Epoch: 2, UUID: uuid(1), Why: "no memory"},
 		&Adopt{Meta: m, Epoch: 2, UUID: uuid(1), Previous: 7, Host: "b", Incarnation: 4},
 		&ConfirmOff{Meta: m, Epoch: 2, Host: "b", Incarnation: 4, Heard: day, Evidence: ev, Text: "off"},
+		&SetVolumes{Meta: m, Epoch: 2, Previous: 1, Volumes: []Volume{{Name: "hb1", Path: "/dev/hb1", ID: uuid(7)}}},
+		&NoteVolumes{Meta: m, Epoch: 2, Host: "b", Incarnation: 4, Revision: 2},
 	}
 }
 
@@ -168,6 +170,10 @@ func TestFieldsOutOfRange(t *testing.T) {
 		{name: "no event", c: &Record{}, says: "0 events"},
 		{name: "too many events", c: &Record{Events: make([]Event, 101)}, says: "101 events"},
 		{name: "event without type", c: &Record{Events: []Event{{}}}, says: "a type is wanted"},
+		{name: "a volume of no path", c: &SetVolumes{Volumes: []Volume{{Name: "hb1", Path: "hb1", ID: uuid(1)}}}, says: "absolute path"},
+		{name: "a volume of no id", c: &SetVolumes{Volumes: []Volume{{Name: "hb1", Path: "/hb1"}}}, says: "UUID"},
+		{name: "one volume twice", c: &SetVolumes{Volumes: []Volume{{Name: "hb1", Path: "/hb1", ID: uuid(1)}, {Name: "hb2", Path: "/hb2", ID: uuid(1)}}}, says: "one and the same"},
+		{name: "six volumes", c: &SetVolumes{Volumes: make([]Volume, 6)}, says: "more than 5"},
 		{name: "nobody vouches", c: &ConfirmOff{Host: "a", Incarnation: 1}, says: "vouched for"},
 		{name: "event with an id", c: &Record{Events: []Event{{Type: "x", ID: 1}}}, says: "no id"},
 		{name: "event with a cause", c: &Record{Events: []Event{{Type: "x", Cause: 1}}}, says: "no id"},

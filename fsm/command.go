@@ -34,6 +34,8 @@ const (
 	TypeSetWaiting       Type = 19
 	TypeAdopt            Type = 20
 	TypeConfirmOff       Type = 21
+	TypeSetVolumes       Type = 22
+	TypeNoteVolumes      Type = 23
 )
 
 // Command is one change of the state. Only the types of this package implement it.
@@ -351,6 +353,10 @@ func blank(t Type) Command {
 		return &Adopt{}
 	case TypeConfirmOff:
 		return &ConfirmOff{}
+	case TypeSetVolumes:
+		return &SetVolumes{}
+	case TypeNoteVolumes:
+		return &NoteVolumes{}
 	}
 	return nil
 }

@@ -164,6 +164,19 @@ func TestCommands(t *testing.T) {
 		{name: "ConfirmOff/old epoch", c: &ConfirmOff{Meta: m, Epoch: 0, Host: "b", Incarnation: 1}, code: CodeStale},
 		{name: "ConfirmOff/stranger", c: &ConfirmOff{Meta: m, Epoch: 1, Host: "z", Incarnation: 1}, code: CodeNotFound},
 
+		{name: "SetVolumes/first", c: &SetVolumes{Meta: m, Epoch: 1, Volumes: []Volume{{Name: "hb", Path: "/dev/hb", ID: uuid(9)}}}, event: EventVolumesChanged, holds: func(t *testing.T, s *State) {
+			if s.Volumes.Revision != 1 || len(s.Volumes.Volumes) != 1 || len(s.OldVolumes.Volumes) != 0 {
+				t.Errorf("volumes are %+v, were %+v", s.Volumes, s.OldVolumes)
+			}
+		}},
+		{name: "SetVolumes/changed meanwhile", c: &SetVolumes{Meta: m, Epoch: 1, Previous: 1}, code: CodeConflict, says: "revision 0, not 1"},
+		{name: "SetVolumes/old epoch", c: &SetVolumes{Meta: m, Epoch: 0}, code: CodeStale},
+		{name: "NoteVolumes/known", c: &NoteVolumes{Meta: m, Epoch: 1, Host: "b", Incarnation: 1}},
+		{name: "NoteVolumes/from the future", c: &NoteVolumes{Meta: m, Epoch: 1, Host: "b", Incarnation: 1, Revision: 1}, code: CodeInvalid, says: "the newest is 0"},
+		{name: "NoteVolumes/next life", c: &NoteVolumes{Meta: m, Epoch: 1, Host: "b", Incarnation: 2}, code: CodeStale},
+		{name: "NoteVolumes/old epoch", c: &NoteVolumes{Meta: m, Epoch: 0, Host: "b", Incarnation: 1}, code: CodeStale},
+		{name: "NoteVolumes/stranger", c: &NoteVolumes{Meta: m, Epoch: 1, Host: "z", Incarnation: 1}, code: CodeNotFound},
+
 		{name: "Protect/running", c: &Protect{Meta: m, Epoch: 1, VM: testVM(8, IntentStop), Running: true, Host: "a", Incarnation: 1}, event: EventVMProtected, holds: func(t *testing.T, s *State) {
 			sighted(8, "a", 2, "")(t, s) // above vm5's, which was unprotected at generation 1
 			if s.VMs[uuid(8)].Intent != IntentRun {

@@ -141,7 +141,7 @@ func TestRestoreRefusesAndKeepsTheState(t *testing.T) {
 		{"newer format, body unlike ours", "holdfast-state 9 5\n\x00\x01binary", "format 9"},
 		{"format 0", header("0"), "format 0"},
 		{"negative format", header("-3"), "format -3"},
-		{"unknown field", swap(`{"cluster":`, `{"volumes":[],"cluster":`), `unknown field "volumes"`},
+		{"unknown field", swap(`{"cluster":`, `{"no_such":[],"cluster":`), `unknown field "no_such"`},
 		{"null", body("null"), "not an object"},
 		{"second object", good + "{}\n", "after its end"},
 		{"trailing byte", good + "x", "after its end"},

@@ -143,11 +143,18 @@ type ledger struct {
 	epoch       uint64
 	event       uint64
 	slots       map[uint16]string // slot → machine and join moment
+	proves      map[proof]uint64  // revision of the volumes
+}
+
+// proof is who proves by volumes.
+type proof struct {
+	machine     string
+	incarnation uint64
 }
 
 func newLedger() *ledger {
 	return &ledger{holds: map[string]holder{}, placed: map[string]map[uint64]holder{}, generation: map[string]uint64{},
-		incarnation: map[string]uint64{}, over: map[holder]bool{}, slots: map[uint16]string{}}
+		incarnation: map[string]uint64{}, over: map[holder]bool{}, slots: map[uint16]string{}, proves: map[proof]uint64{}}
 }
 
 // accepted notes what a command that was carried out on old ends.
@@ -213,7 +220,15 @@ func (l *ledger) check(s *State) error {
 		if h.Status == HostLive && (h.Incarnation == 0 || l.over[holder{name, h.Incarnation}]) {
 			return fmt.Errorf("%s lives in incarnation %d, which is over", name, h.Incarnation)
 		}
+		if h.Status == HostLive && h.Volumes != s.Volumes.Revision && h.Volumes+1 != s.Volumes.Revision {
+			return fmt.Errorf("%s may prove with revision %d of the volumes, the newest is %d: two sets at most are in use", name, h.Volumes, s.Volumes.Revision)
+		}
 		machine := name + h.Joined.String()
+		now := proof{machine, h.Incarnation}
+		if h.Volumes < l.proves[now] {
+			return fmt.Errorf("%s went back from revision %d of the volumes to %d", name, l.proves[now], h.Volumes)
+		}
+		l.proves[now] = h.Volumes
 		if was, ok := l.slots[h.Slot]; ok && was != machine {
 			return fmt.Errorf("slot %d of %s was given to %s", h.Slot, was, machine)
 		}
@@ -368,6 +383,18 @@ func drawCommand(t *rapid.T, s *State, step int) Command {
 		return &DeclareDead{Meta: m, Epoch: epoch, Host: host, Incarnation: life}
 	case TypeConfirmOff:
 		return &ConfirmOff{Meta: m, Epoch: epoch, Host: host, Incarnation: life}
+	case TypeSetVolumes:
+		revision := s.Volumes.Revision
+		if wild() {
+			revision = small()
+		}
+		return &SetVolumes{Meta: m, Epoch: epoch, Previous: revision, Volumes: []Volume{{Name: "hb", Path: "/hb", ID: uuid(rapid.IntRange(1, 9).Draw(t, "volume"))}}}
+	case TypeNoteVolumes:
+		revision := s.Volumes.Revision
+		if wild() {
+			revision = small()
+		}
+		return &NoteVolumes{Meta: m, Epoch: epoch, Host: host, Incarnation: life, Revision: revision}
 	case TypeProtect:
 		return &Protect{Meta: m, Epoch: epoch, VM: definition, Running: rapid.Bool().Draw(t, "running"), Host: host, Incarnation: life}
 	case TypeUnprotect:

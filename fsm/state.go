@@ -33,10 +33,18 @@ type State struct {
 	LastEvent uint64 `json:"last_event"`
 	// Slots counts host slots ever given out (heartbeat volumes; a slot is never reused).
 	Slots uint16 `json:"slots"`
+	// Volumes are the heartbeat volumes, OldVolumes those before the last change,
+	// which count while a live host may still prove with them (Behind).
+	Volumes    VolumeSet `json:"volumes,omitzero"`
+	OldVolumes VolumeSet `json:"old_volumes,omitzero"`
 	// RetiredIncarnation and RetiredGeneration are the highest of hosts that left
 	// and VMs that were unprotected: one that comes back under the same name goes on above them.
 	RetiredIncarnation uint64 `json:"retired_incarnation"`
 	RetiredGeneration  uint64 `json:"retired_generation"`
+
+	// Left are the machines that were removed, name by machine ID. Whoever is neither
+	// here nor in Hosts joined after this copy.
+	Left map[string]string `json:"left,omitempty"`
 
 	// Loose are VMs that were let go while a host ran them, or might have: host by
 	// UUID. It may run them still, so whoever protects one again waits for its word.
@@ -101,6 +109,9 @@ type Host struct {
 	Incarnation uint64    `json:"incarnation"`
 	BootID      string    `json:"boot_id"` // of the boot this incarnation began in
 	Since       time.Time `json:"since"`   // when Status last changed
+	// Volumes is the revision of the heartbeat volumes that this incarnation proves
+	// with, at least: it may be at a newer one, never at an older.
+	Volumes uint64 `json:"volumes,omitempty"`
 	// Verdict is the last committed verdict that matters, with its evidence.
 	Verdict  string     `json:"verdict"`
 	Evidence []Evidence `json:"evidence,omitempty"`

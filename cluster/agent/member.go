@@ -70,7 +70,7 @@ func (a *Agent) enter(ms *Membership) (_ *member, err error) {
 		return nil, err
 	}
 	m.api = api.NewServer(a, api.Options{Logger: m.log.Named("api"), Caller: m.caller, Forward: m.any, Timing: a.Timing})
-	if m.server, err = peer.Listen(peer.ServerConfig{Network: env.Network, Listen: env.Listen, Identity: ms.Identity, Allow: m.allow,
+	if m.server, err = peer.Listen(peer.ServerConfig{Network: env.Network, Listen: env.Listen, Identity: ms.Identity, Allow: m.admits,
 		Raft:    func(c net.Conn, _ peer.Peer) { m.node.Handoff(c) },
 		Handler: m.api.Peers(), Logger: m.log.Named("peer")}); err != nil {
 		return nil, err
@@ -136,23 +136,28 @@ func (m *member) run(ctx context.Context) error {
 // stopLimit bounds the end of a membership.
 const stopLimit = 30 * time.Second
 
-// allow says whether a host with a good certificate is still a member. Before the
-// state is known the certificate alone counts, since raft itself brings the state.
-func (m *member) allow(name, machineID string) bool {
-	s, index, _ := m.machine.View()
-	if index == 0 || len(s.Hosts) == 0 {
-		return true
-	}
-	h := s.Hosts[name]
-	return h != nil && h.ID == machineID
+// admits says whether raft may speak with a host that has a good certificate: with
+// anybody who was not removed. One that is unknown here joined after this copy of
+// the state, and may be the very master who has the rest of it.
+func (m *member) admits(_, machineID string) bool {
+	s, _, _ := m.machine.View()
+	_, left := s.Left[machineID]
+	return !left
 }
 
+// caller names the member that calls the API, if it is one. Before the state is
+// known the certificate alone counts, since raft itself brings the state.
 func (m *member) caller(r *http.Request) (string, bool) {
 	p, ok := peer.From(r.Context())
-	if !ok || !m.allow(p.Name, p.MachineID) {
+	if !ok {
 		return "", false
 	}
-	return p.Name, true
+	s, index, _ := m.machine.View()
+	if index == 0 || len(s.Hosts) == 0 {
+		return p.Name, true
+	}
+	h := s.Hosts[p.Name]
+	return p.Name, h != nil && h.ID == p.MachineID
 }
 
 // serveOffice holds the master's office whenever raft elects this host, and
