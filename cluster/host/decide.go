@@ -302,7 +302,9 @@ func stopped(in Input, vm *fsm.VM, d vmm.Domain, defined bool, p *Plan) {
 		return
 	}
 	if vm.Intent == fsm.IntentStop {
-		p.report(vm.UUID, g, fsm.OutcomeStopped, vm.Name+" was stopped as a person asked")
+		// Not "stopped", which is a wish of its own: this one is in the state already,
+		// and a person may have taken it back by now.
+		p.report(vm.UUID, g, fsm.OutcomeReleased, vm.Name+" was stopped as a person asked")
 		return
 	}
 	if in.Draining {

@@ -156,7 +156,7 @@ func TestDecideUnderALease(t *testing.T) {
 			in.own("a", 3, fsm.PhaseOrdered)
 			in.vm().Intent = fsm.IntentStop
 			in.Record.Executed[web] = 7
-		}, Plan{Outcomes: outcome(fsm.OutcomeStopped, "web was stopped as a person asked")}},
+		}, Plan{Outcomes: outcome(fsm.OutcomeReleased, "web was stopped as a person asked")}},
 
 		{"a start that failed", func(in *Input) {
 			in.own("a", 3, fsm.PhaseOrdered)
@@ -267,7 +267,7 @@ func TestDecideUnderALease(t *testing.T) {
 		{"it has stopped as a person wanted", func(in *Input) {
 			in.ended(vmm.ReasonDestroyed)
 			in.vm().Intent = fsm.IntentStop
-		}, Plan{Outcomes: outcome(fsm.OutcomeStopped, "web was stopped as a person asked")}},
+		}, Plan{Outcomes: outcome(fsm.OutcomeReleased, "web was stopped as a person asked")}},
 
 		{"it was shut down", func(in *Input) { in.ended(vmm.ReasonShutdown) }, Plan{Outcomes: outcome(fsm.OutcomeStopped, "web was shut down")}},
 		{"it was powered off", func(in *Input) { in.ended(vmm.ReasonDestroyed) }, Plan{Outcomes: outcome(fsm.OutcomeStopped, "web was powered off by a person")}},
