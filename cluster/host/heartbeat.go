@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
@@ -49,6 +50,9 @@ func (h *Host) heartbeat(ctx context.Context) {
 				if err != nil {
 					h.cfg.Log.Debug("heartbeat not answered", "network", network, "seq", hb.Seq, "error", err)
 					h.beatErr = err
+					if errors.Is(err, api.ErrNoMaster) {
+						h.beatAgain(ctx)
+					}
 					return
 				}
 				h.beatErr = nil
@@ -56,6 +60,19 @@ func (h *Host) heartbeat(ctx context.Context) {
 			})
 		})
 	}
+}
+
+// beatAgain sends the next heartbeat before its time: this one found no master, and
+// when there is one again the lease has waited long enough.
+func (h *Host) beatAgain(ctx context.Context) {
+	if h.again {
+		return
+	}
+	h.again = true
+	h.go_(func() {
+		h.pause(ctx, h.cfg.Timing.Heartbeat/4)
+		h.bring(ctx, func() { h.again, h.beatNow = false, true })
+	})
 }
 
 // answered takes the master's reply to a heartbeat.

@@ -107,6 +107,7 @@ type Host struct {
 	fetching  bool
 	defs      map[string]string        // definitions that the master asked for
 	beatNow   bool                     // something that cannot wait for the next interval
+	again     bool                     // a heartbeat before its time is due
 	claimed   map[string]time.Duration // when a person's start of an unowned VM was admitted, by UUID
 	draining  bool                     // the host is being shut down
 	beatErr   error                    // why the last heartbeat that failed did; nil since one was answered
