@@ -226,6 +226,11 @@ func (m *Master) carryOut(ctx context.Context, o *office, d decision) error {
 			return err
 		}
 	}
+	if len(d.commands)+len(d.dead) > 0 {
+		// Hosts read their orders from their own copies, which learn that an entry is
+		// committed from the next one.
+		return m.confirm(ctx)
+	}
 	return nil
 }
 

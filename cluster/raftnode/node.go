@@ -147,6 +147,9 @@ func New(c Config) (*Node, error) {
 	return n, nil
 }
 
+// logCache is how many of the newest entries are kept in memory.
+const logCache = 128
+
 // start is raft.NewRaft, whose panic over an unreadable log becomes an error.
 func start(c *raft.Config, fsm raft.FSM, s *watched, snapshots raft.SnapshotStore, t raft.Transport) (r *raft.Raft, err error) {
 	defer func() {
@@ -154,7 +157,12 @@ func start(c *raft.Config, fsm raft.FSM, s *watched, snapshots raft.SnapshotStor
 			err = fmt.Errorf("the log cannot be read: %v; remove the data directory and join again with a new token", p)
 		}
 	}()
-	r, err = raft.NewRaft(c, fsm, s, s, snapshots, t)
+	// What is sent to followers is most often what was written last.
+	logs, err := raft.NewLogCache(logCache, s)
+	if err != nil {
+		return nil, fmt.Errorf("start raft: %w", err)
+	}
+	r, err = raft.NewRaft(c, fsm, logs, s, snapshots, t)
 	if err != nil {
 		return nil, fmt.Errorf("start raft: %w", err)
 	}
@@ -168,7 +176,8 @@ func (c Config) raftConfig() *raft.Config {
 	// With a lease above half of the heartbeat an old leader can still think it
 	// leads when its successor is elected.
 	rc.LeaderLeaseTimeout = c.Election / 2
-	rc.CommitTimeout = min(50*time.Millisecond, c.Election/4)
+	// How often followers are told what is committed when nothing else is sent.
+	rc.CommitTimeout = c.Election / 2
 	rc.SnapshotThreshold = snapshotThreshold
 	rc.TrailingLogs = trailingLogs
 	rc.SnapshotInterval = snapshotInterval

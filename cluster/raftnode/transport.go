@@ -23,6 +23,9 @@ type transport struct {
 	hedge, hurry time.Duration
 	// fresh is for how long an answer proves that a path works.
 	fresh time.Duration
+	// pace is the least time between two heartbeats to a host. Raft draws it
+	// from one to two twentieths of the election timeout; what counts is the longest.
+	pace time.Duration
 
 	calls sync.WaitGroup // requests under way
 
@@ -35,6 +38,7 @@ type transport struct {
 type link struct {
 	contact time.Time // last answer by any path
 	lastLog uint64    // last index in its log, as of then
+	beat    time.Time // when the last heartbeat was sent to it
 	paths   []path
 }
 
@@ -55,7 +59,7 @@ func newTransport(c Config, conns *connSet, logger hclog.Logger) *transport {
 	inbound := newLayer(c.Name, "", c.Dialer, conns)
 	t := &transport{in: raft.NewNetworkTransportWithConfig(config(inbound)), inbound: inbound, conns: conns,
 		hedge: min(max(c.Election/8, 20*time.Millisecond), 60*time.Millisecond), hurry: max(c.Election/20, 5*time.Millisecond),
-		fresh: c.Election, links: map[raft.ServerID]*link{}}
+		fresh: c.Election, pace: c.Election / 5, links: map[raft.ServerID]*link{}}
 	for _, network := range c.Networks {
 		t.out = append(t.out, raft.NewNetworkTransportWithConfig(config(newLayer(c.Name, network, c.Dialer, conns))))
 	}
@@ -202,6 +206,7 @@ func race[R any](t *transport, id raft.ServerID, paths []int, stagger time.Durat
 func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
 	paths, stagger, heartbeat := t.order(id), t.hedge, isHeartbeat(args)
 	if heartbeat {
+		t.await(id)
 		paths, stagger = t.idle(id, paths), t.hurry
 	}
 	got, err := race(t, id, paths, stagger, func(out *raft.NetworkTransport, path int, r *raft.AppendEntriesResponse) error {
@@ -225,6 +230,18 @@ func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, a
 // beside their main loop.
 func isHeartbeat(a *raft.AppendEntriesRequest) bool {
 	return a.Term != 0 && a.PrevLogEntry == 0 && a.PrevLogTerm == 0 && len(a.Entries) == 0 && a.LeaderCommitIndex == 0
+}
+
+// await waits until the next heartbeat to a host is due.
+func (t *transport) await(id raft.ServerID) {
+	t.mu.Lock()
+	l, now := t.link(id), time.Now()
+	wait := l.beat.Add(t.pace).Sub(now)
+	l.beat = now.Add(max(wait, 0))
+	t.mu.Unlock()
+	if wait > 0 {
+		time.Sleep(wait)
+	}
 }
 
 // idle leaves out the paths on which a heartbeat is under way: one that hangs on
