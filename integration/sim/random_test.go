@@ -1,10 +1,12 @@
 package sim
 
 import (
+	"cmp"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -55,8 +57,9 @@ func TestRandomFaults(t *testing.T) {
 			if len(r.Violations) == 0 {
 				return
 			}
+			explain(t, r)
 			small, rs := shrink(t, s, seed, r)
-			explain(t, rs)
+			t.Logf("with fewer faults:\n%s", strings.Join(rs.Timeline, "\n"))
 			b, err := json.MarshalIndent(small, "", " ")
 			if err != nil {
 				t.Fatal(err)
@@ -97,21 +100,28 @@ func writeRandom(t *testing.T, all []outcomeOf) {
 	}
 }
 
-// shrink leaves out actions as long as the run still fails, larger parts first.
+// shrink leaves out faults as long as the run still breaks the same rule, larger
+// parts first. Neither the start of the hosts nor the mending is left out.
 func shrink(t *testing.T, s *scenario.Scenario, seed uint64, r Result) (*scenario.Scenario, Result) {
 	t.Helper()
+	mended := slices.MaxFunc(s.Actions, func(a, b scenario.Action) int { return cmp.Compare(a.T, b.T) }).T
+	isFault := func(a scenario.Action) bool { return a.T > 0 && a.T < mended }
+	build := func(faults []scenario.Action) *scenario.Scenario {
+		try := *s
+		try.Actions = slices.DeleteFunc(slices.Clone(s.Actions), isFault)
+		try.Actions = append(try.Actions, faults...)
+		slices.SortStableFunc(try.Actions, func(a, b scenario.Action) int { return cmp.Compare(a.T, b.T) })
+		return &try
+	}
+	faults := slices.DeleteFunc(slices.Clone(s.Actions), func(a scenario.Action) bool { return !isFault(a) })
 	best, result, runs := s, r, 0
-	for size := len(s.Actions) / 2; size > 0 && runs < *shrinkMost; {
+	for size := len(faults) / 2; size > 0 && runs < *shrinkMost; {
 		smaller := false
-		for at := 0; at < len(best.Actions) && runs < *shrinkMost; {
-			try := *best
-			try.Actions = slices.Delete(slices.Clone(best.Actions), at, min(at+size, len(best.Actions)))
-			if len(try.Actions) == 0 {
-				break
-			}
+		for at := 0; at < len(faults) && runs < *shrinkMost; {
+			fewer := slices.Delete(slices.Clone(faults), at, min(at+size, len(faults)))
 			runs++
-			if got := playRandom(t, &try, seed); len(got.Violations) > 0 {
-				best, result, smaller = &try, got, true
+			if got := playRandom(t, build(fewer), seed); breaksSame(r, got) {
+				faults, best, result, smaller = fewer, build(fewer), got, true
 			} else {
 				at += size
 			}
@@ -121,4 +131,12 @@ func shrink(t *testing.T, s *scenario.Scenario, seed uint64, r Result) (*scenari
 		}
 	}
 	return best, result
+}
+
+// breaksSame reports whether two results have a violation in common, figures aside.
+func breaksSame(a, b Result) bool {
+	plain := func(v string) string { return regexp.MustCompile(`[0-9.]+[a-zµ]*`).ReplaceAllString(v, "N") }
+	return slices.ContainsFunc(a.Violations, func(x string) bool {
+		return slices.ContainsFunc(b.Violations, func(y string) bool { return plain(x) == plain(y) })
+	})
 }
