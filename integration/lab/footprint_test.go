@@ -65,7 +65,14 @@ func TestLabFootprint(t *testing.T) {
 	for _, n := range names {
 		all = append(all, n...)
 	}
-	_, err := w.Host("h1").Adm(within(t, 2*time.Minute), append([]string{"protect", "--yes"}, all...)...)
+	_, err := w.WaitStatus(within(t, 2*time.Minute), "all VMs are reported", func(s *api.Status) error {
+		if s.VMs.Unprotected != footprintVMs {
+			return fmt.Errorf("%+v", s.VMs)
+		}
+		return nil
+	})
+	must(t, err)
+	_, err = w.Host("h1").Adm(within(t, 2*time.Minute), append([]string{"protect", "--yes"}, all...)...)
 	must(t, err)
 	_, err = w.WaitStatus(within(t, 2*time.Minute), "all VMs are protected and run", func(s *api.Status) error {
 		if s.VMs.Running != footprintVMs {
