@@ -117,6 +117,11 @@ type Backend interface {
 	Leave(ctx context.Context, host, by string) error
 	// FenceDevices are the policy's fence devices with their last checks, by name. *master*
 	FenceDevices() ([]FenceDevice, error)
+	// FenceTest has the fence devices of a host asked for its power now, and switches nothing. *master*
+	FenceTest(ctx context.Context, host string) ([]FenceDevice, error)
+	// Fence has a host switched by its fence devices, as a person asks. What could
+	// not be done or proven is in the report; an error means that nothing was tried. *master*
+	Fence(ctx context.Context, host string, r FenceRequest, by string) (FenceReport, error)
 	// ConfirmOff takes a person's word that a silent host is off, and returns how many VMs that frees. *master*
 	ConfirmOff(ctx context.Context, host, by string) (freed int, err error)
 	// TransferMaster hands the office to a voter (any when empty). *master*

@@ -19,6 +19,11 @@ func (c *Client) Status(ctx context.Context) (*Status, error) {
 	return ask[Status](ctx, c, "/v1/status")
 }
 
+// Cluster says what the cluster is: its identity, timing and members.
+func (c *Client) Cluster(ctx context.Context) (*ClusterAnswer, error) {
+	return ask[ClusterAnswer](ctx, c, "/v1/cluster")
+}
+
 // Hosts lists the hosts.
 func (c *Client) Hosts(ctx context.Context) (*HostList, error) {
 	return ask[HostList](ctx, c, "/v1/hosts")
@@ -57,9 +62,18 @@ func (c *Client) Tokens(ctx context.Context) (*TokenList, error) {
 	return ask[TokenList](ctx, c, "/v1/tokens")
 }
 
-// Policy is the policy in force.
+// Policy is the policy in force, with Masked in place of each secret.
 func (c *Client) Policy(ctx context.Context) (*PolicyAnswer, error) {
 	return ask[PolicyAnswer](ctx, c, "/v1/policy")
+}
+
+// PolicyWithSecrets is the policy in force as it was written.
+func (c *Client) PolicyWithSecrets(ctx context.Context) (*PolicyAnswer, error) {
+	var out PolicyAnswer
+	if err := c.get(ctx, "/v1/policy", url.Values{"secrets": {"1"}}, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
 }
 
 // Events lists the events that pass the filter.
@@ -136,6 +150,17 @@ func (c *Client) Admit(ctx context.Context, r JoinRequest) (*JoinReply, error) {
 // FenceDevices lists the fence devices with their last checks, as the master found them.
 func (c *Client) FenceDevices(ctx context.Context) (*FenceList, error) {
 	return ask[FenceList](ctx, c, "/v1/fence")
+}
+
+// FenceTest has a host's fence devices asked for its power. Nothing is switched.
+func (c *Client) FenceTest(ctx context.Context, host string) (*FenceList, error) {
+	return change[FenceList](ctx, c, http.MethodPost, "/v1/hosts/"+url.PathEscape(host)+"/fence-test", nil)
+}
+
+// Fence has a host switched by its fence devices. It returns when that is done,
+// or has failed; the report says which.
+func (c *Client) Fence(ctx context.Context, host string, r FenceRequest) (*FenceReport, error) {
+	return change[FenceReport](ctx, c, http.MethodPost, "/v1/hosts/"+url.PathEscape(host)+"/fence", r)
 }
 
 // ConfirmOff vouches that a silent host is off.

@@ -52,6 +52,10 @@ func (s *Server) status(ctx context.Context, c *call) (any, error) {
 	return s.view(func(w World, _ *call) (any, error) { return w.Status(), nil })(ctx, c)
 }
 
+func (s *Server) cluster(ctx context.Context, c *call) (any, error) {
+	return s.view(func(w World, _ *call) (any, error) { return w.cluster(), nil })(ctx, c)
+}
+
 func (s *Server) hosts(ctx context.Context, c *call) (any, error) {
 	return s.view(func(w World, _ *call) (any, error) {
 		return &HostList{Schema: Schema, Source: w.source(), Hosts: w.Hosts()}, nil
@@ -105,9 +109,13 @@ func (s *Server) tokens(ctx context.Context, c *call) (any, error) {
 }
 
 func (s *Server) policy(ctx context.Context, c *call) (any, error) {
-	return s.view(func(w World, _ *call) (any, error) {
+	return s.view(func(w World, c *call) (any, error) {
 		p := w.State.Policy
-		return &PolicyAnswer{Schema: Schema, Source: w.source(), Revision: p.Revision, By: p.By, At: p.At, Files: texts(p.Files)}, nil
+		files := texts(p.Files)
+		if c.URL.Query().Get("secrets") != "1" {
+			files = masked(files)
+		}
+		return &PolicyAnswer{Schema: Schema, Source: w.source(), Revision: p.Revision, By: p.By, At: p.At, Files: files}, nil
 	})(ctx, c)
 }
 
@@ -163,6 +171,9 @@ func (s *Server) applyPolicy(ctx context.Context, c *call) (any, error) {
 	if err := c.decode(&r); err != nil {
 		return nil, err
 	}
+	if err := Unmasked(r.Files); err != nil {
+		return nil, err
+	}
 	files := make(map[string][]byte, len(r.Files))
 	for name, text := range r.Files {
 		files[name] = []byte(text)
@@ -180,6 +191,37 @@ func (s *Server) fenceDevices(context.Context, *call) (any, error) {
 		return nil, err
 	}
 	return &FenceList{Schema: Schema, Devices: all}, nil
+}
+
+func (s *Server) fenceTest(ctx context.Context, c *call) (any, error) {
+	host := c.PathValue("host")
+	if st := s.backend.State(); st == nil || st.Hosts[host] == nil {
+		return nil, noHost(st, host)
+	}
+	all, err := s.backend.FenceTest(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	return &FenceList{Schema: Schema, Devices: all}, nil
+}
+
+func (s *Server) fence(ctx context.Context, c *call) (any, error) {
+	var r FenceRequest
+	if err := c.decode(&r); err != nil {
+		return nil, err
+	}
+	host := c.PathValue("host")
+	if st := s.backend.State(); st == nil || st.Hosts[host] == nil {
+		return nil, noHost(st, host)
+	}
+	if r.Action != FenceOff && r.Action != FenceOn && r.Action != FenceReboot {
+		return nil, &Error{Code: CodeBadRequest, Message: fmt.Sprintf("a fence device cannot be asked to %q; there is %s, %s and %s", r.Action, FenceOff, FenceOn, FenceReboot)}
+	}
+	report, err := s.backend.Fence(ctx, host, r, c.actor)
+	if err != nil {
+		return nil, err
+	}
+	return &report, nil
 }
 
 func (s *Server) confirmOff(ctx context.Context, c *call) (any, error) {
@@ -229,6 +271,9 @@ func (s *Server) transferMaster(ctx context.Context, c *call) (any, error) {
 func (s *Server) bootstrap(ctx context.Context, c *call) (any, error) {
 	var r BootstrapRequest
 	if err := c.decode(&r); err != nil {
+		return nil, err
+	}
+	if err := Unmasked(texts(r.Policy)); err != nil {
 		return nil, err
 	}
 	s.log.Info("asked to make a new cluster", "name", r.Name, "by", c.actor)

@@ -45,6 +45,7 @@ func (s *Server) routes(mux *http.ServeMux, who identify) {
 	}
 	read("/v1/self", s.self)
 	read("/v1/status", s.status)
+	read("/v1/cluster", s.cluster)
 	read("/v1/hosts", s.hosts)
 	read("/v1/hosts/{host}", s.host)
 	read("/v1/vms", s.vms)
@@ -65,6 +66,8 @@ func (s *Server) routes(mux *http.ServeMux, who identify) {
 	write("DELETE /v1/tokens/{id}", bodySmall, s.revokeToken)
 	write("POST /v1/policy", bodyPolicy, s.applyPolicy)
 	mux.Handle("GET /v1/fence", s.serve(who, 0, readTimeout, s.write(s.fenceDevices))) // only the master checks them
+	mux.Handle("POST /v1/hosts/{host}/fence-test", s.serve(who, bodySmall, fenceTimeout, s.write(s.fenceTest)))
+	mux.Handle("POST /v1/hosts/{host}/fence", s.serve(who, bodySmall, fenceTimeout, s.write(s.fence)))
 	write("POST /v1/hosts/{host}/confirm-off", bodySmall, s.confirmOff)
 	mux.Handle("POST /v1/cluster/leave", s.serve(who, bodySmall, memberTimeout, s.write(s.leave)))
 	mux.Handle("POST /v1/cluster/transfer-master", s.serve(who, bodySmall, memberTimeout, s.write(s.transferMaster)))

@@ -94,7 +94,8 @@ type TokenCreated struct {
 	Expires time.Time `json:"expires"`
 }
 
-// PolicyAnswer is the policy in force, as its author wrote it.
+// PolicyAnswer is the policy in force, as its author wrote it. Secrets in it are
+// Masked unless they were asked for with ?secrets=1.
 type PolicyAnswer struct {
 	Schema   int               `json:"schema"`
 	Source   *Source           `json:"source"`
@@ -127,6 +128,41 @@ type HostRequest struct {
 type FenceList struct {
 	Schema  int           `json:"schema"`
 	Devices []FenceDevice `json:"devices"`
+}
+
+// What can be asked of a host's fence devices.
+const (
+	FenceOff    = "off"    // switch off, prove it, and let its VMs start elsewhere
+	FenceOn     = "on"     // switch on
+	FenceReboot = "reboot" // both, one after the other
+)
+
+// FenceRequest has a host switched by its fence devices.
+type FenceRequest struct {
+	Action string `json:"action"` // one of FenceOff, FenceOn, FenceReboot
+	// EvenIfHeard agrees to switch off a host that is heard, with all that runs on it.
+	EvenIfHeard bool `json:"even_if_heard,omitempty"`
+}
+
+// FenceReport is what became of a FenceRequest.
+type FenceReport struct {
+	Schema   int        `json:"schema"`
+	Host     string     `json:"host"`
+	Action   string     `json:"action"`
+	Done     bool       `json:"done"`            // all of it, and proven
+	Evidence string     `json:"evidence"`        // in words, why it is done or why not
+	Tries    []FenceTry `json:"tries,omitempty"` // to switch off, in order
+	Freed    int        `json:"freed"`           // VMs that may start elsewhere for it
+}
+
+// FenceTry is one attempt to switch a host off.
+type FenceTry struct {
+	Level  int     `json:"level"` // from 1
+	Device string  `json:"device"`
+	Number int     `json:"number"` // of the tries on this device
+	Done   bool    `json:"done"`   // and verified
+	Text   string  `json:"text"`
+	Took   Seconds `json:"took_seconds"`
 }
 
 // Done says in words what was done.

@@ -30,6 +30,7 @@ type Device struct {
 	checking context.CancelCauseFunc // of the check under way; nil: none
 	acting   int                     // switchings under way
 	distrust string                  // why it is not used to switch off; empty: it is
+	held     string                  // why it is not used to switch on; empty: it is
 }
 
 // Device returns the device of that name; the same one as before while f says the
@@ -178,6 +179,15 @@ func (d *Device) Distrust(why string) {
 	d.mu.Unlock()
 }
 
+// Hold keeps the device from being used to switch on until it is called with "",
+// or a check says that its host's power is on. It is for a host that a person has
+// switched off: whatever else brings hosts back leaves it as it is.
+func (d *Device) Hold(why string) {
+	d.mu.Lock()
+	d.held = why
+	d.mu.Unlock()
+}
+
 // On switches the host on and verifies it likewise.
 func (d *Device) On(ctx context.Context) (tries []Try, at time.Duration) {
 	return d.turn(ctx, PowerOn)
@@ -191,6 +201,9 @@ func (d *Device) turn(ctx context.Context, want Power) (tries []Try, at time.Dur
 	d.mu.Lock()
 	if err == nil && want == PowerOff && d.distrust != "" {
 		err = errors.New(d.distrust)
+	}
+	if err == nil && want == PowerOn && d.held != "" {
+		err = errors.New(d.held)
 	}
 	d.mu.Unlock()
 	if err != nil {
@@ -298,6 +311,7 @@ func (d *Device) Check(ctx context.Context) Status {
 		s.OK = s.Power != PowerUnknown
 		if s.Power == PowerOn {
 			d.Distrust("")
+			d.Hold("")
 		}
 		if s.Text = x.failed(); s.OK {
 			s.Text = "power is " + string(s.Power)

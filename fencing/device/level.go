@@ -50,6 +50,13 @@ func (l Levels) Devices() []*Device {
 	return list
 }
 
+// Hold keeps every device from being used to switch on, as Device.Hold does.
+func (l Levels) Hold(why string) {
+	for _, d := range l.Devices() {
+		d.Hold(why)
+	}
+}
+
 // Result is what became of switching a host off. Its zero value is: not confirmed.
 type Result struct {
 	// Confirmed says that the host's power is off, proven. Nothing else counts.

@@ -215,6 +215,39 @@ func (b *Backend) FenceDevices() ([]api.FenceDevice, error) {
 	}, nil
 }
 
+// FenceTest implements api.Backend: one device that works, on every host.
+func (b *Backend) FenceTest(ctx context.Context, host string) ([]api.FenceDevice, error) {
+	if err := b.do(ctx, "test the fence devices of %s", host); err != nil {
+		return nil, err
+	}
+	all, err := b.FenceDevices()
+	var its []api.FenceDevice
+	for _, d := range all {
+		if d.Host == host {
+			d.Checked = Now
+			its = append(its, d)
+		}
+	}
+	if err == nil && len(its) == 0 {
+		err = fmt.Errorf("%w: %s has no fence device", api.ErrRefused, host)
+	}
+	return its, err
+}
+
+// Fence implements api.Backend: it is done, except on kvm2, whose device fails.
+func (b *Backend) Fence(ctx context.Context, host string, r api.FenceRequest, by string) (api.FenceReport, error) {
+	if err := b.do(ctx, "fence %s %s (even if heard: %v) by %s", r.Action, host, r.EvenIfHeard, by); err != nil {
+		return api.FenceReport{}, err
+	}
+	report := api.FenceReport{Schema: api.Schema, Host: host, Action: r.Action, Done: true, Evidence: host + "-bmc (fence_ipmilan at 10.30.0.11): switched off (it said \"Success: Powered OFF\"), and its status says off, after 3.2s",
+		Tries: []api.FenceTry{{Level: 1, Device: host + "-bmc", Number: 1, Done: true, Text: host + "-bmc (fence_ipmilan at 10.30.0.11): switched off", Took: api.Seconds(3200 * time.Millisecond)}}, Freed: 2}
+	if host == "kvm2" {
+		report.Done, report.Evidence, report.Freed = false, "not confirmed: kvm2-bmc (fence_ipmilan at 10.30.0.12): off failed after 20s: exit status 1: \"Connection timed out\"", 0
+		report.Tries[0].Done, report.Tries[0].Text = false, report.Evidence
+	}
+	return report, nil
+}
+
 // ConfirmOff implements api.Backend: the host was silent, and owned two VMs.
 func (b *Backend) ConfirmOff(context.Context, string, string) (int, error) { return 2, nil }
 

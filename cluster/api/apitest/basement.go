@@ -12,6 +12,9 @@ import (
 // Now is the moment at which the examples are looked at.
 var Now = time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 
+// ClusterID is the identity of the cluster in the examples.
+const ClusterID = "0b1cab5e-0000-4000-8000-000000000001"
+
 const gib = 1 << 30
 
 func uuid(n int) string { return fmt.Sprintf("6b0f5a3e-0000-4000-8000-%012d", n) }
@@ -39,7 +42,7 @@ func address(host int) []fsm.Address {
 func Healthy() *Backend {
 	db1, db2, web, mail := vm(1, "db1", "kvm1", 8*gib), vm(2, "db2", "kvm2", 8*gib), vm(3, "web-1", "kvm3", 2*gib), vm(4, "mail", "kvm1", 4*gib)
 	st := &fsm.State{
-		Cluster: fsm.Cluster{ID: "0b1c", Name: "basement", Created: Now.Add(-30 * 24 * time.Hour)},
+		Cluster: fsm.Cluster{ID: ClusterID, Name: "basement", Created: Now.Add(-30 * 24 * time.Hour)},
 		Office:  fsm.Office{Epoch: 4, Master: "kvm2", Since: Now.Add(-6 * 24 * time.Hour)},
 		Policy: fsm.Policy{Revision: 12, By: "root@kvm1", At: Now.Add(-24 * time.Hour), Files: map[string][]byte{
 			"cluster.hcl": []byte("cluster \"basement\" {\n  schema = 1\n}\n\ntiming {\n  profile = \"fast\"\n}\n\nvm \"db1\" {}\nvm \"db2\" {}\nvm \"web-1\" {}\nvm \"mail\" {}\n"),
@@ -51,7 +54,7 @@ func Healthy() *Backend {
 	}
 	b := &Backend{
 		St: st, Observed: map[string]api.HostObservation{},
-		Me: api.Self{Name: "kvm2", Version: "0.1.0", Member: true, ClusterID: "0b1c", ClusterName: "basement", Master: "kvm2", IsMaster: true, Epoch: 4, Applied: 2210, Incarnation: 1, LeaseLeft: time.Second},
+		Me: api.Self{Name: "kvm2", Version: "0.1.0", Member: true, ClusterID: ClusterID, ClusterName: "basement", Master: "kvm2", IsMaster: true, Epoch: 4, Applied: 2210, Incarnation: 1, LeaseLeft: time.Second},
 	}
 	free := []uint64{38, 45, 91}
 	for i, name := range []string{"kvm1", "kvm2", "kvm3"} {

@@ -1,0 +1,223 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/fencing/device"
+	"github.com/holdfast-ha/holdfast/fsm"
+)
+
+// byHand is a person's order to the fence devices of one host.
+type byHand struct {
+	m      *member
+	host   string
+	by     string
+	levels device.Levels
+}
+
+// order is what both calls below begin with: this host is the master, and the
+// host has devices. bad says which of them cannot be used here.
+func (a *Agent) order(host, by string) (o byHand, bad error, err error) {
+	m, err := a.office()
+	if err != nil {
+		return byHand{}, nil, err
+	}
+	s, _, _ := m.machine.View()
+	levels, bad := m.runner.Levels(a.parsed(s), host)
+	switch {
+	case s.Hosts[host] == nil:
+		return byHand{}, nil, fmt.Errorf("%w: %s is not a member of this cluster", api.ErrRefused, host)
+	case len(levels) == 0 && bad != nil:
+		return byHand{}, nil, fmt.Errorf("%w: no fence device of %s can be used on %s: %w", api.ErrRefused, host, a.env.Name, bad)
+	case len(levels) == 0:
+		return byHand{}, nil, fmt.Errorf("%w: %s has no fence device; the policy names them: host %q { fence = [...] }", api.ErrRefused, host, host)
+	}
+	return byHand{m: m, host: host, by: by, levels: levels}, bad, nil
+}
+
+// FenceTest implements api.Backend.
+func (a *Agent) FenceTest(ctx context.Context, host string) ([]api.FenceDevice, error) {
+	o, _, err := a.order(host, "")
+	if err != nil {
+		return nil, err
+	}
+	var all []api.FenceDevice
+	known, err := a.FenceDevices()
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range known {
+		if d.Host == host {
+			d.OK = false // those that cannot be used here keep the reason
+			all = append(all, d)
+		}
+	}
+	var checks sync.WaitGroup
+	for _, d := range o.levels.Devices() {
+		for i := range all {
+			if all[i].Name == d.Name() {
+				checks.Go(func() { a.testDevice(ctx, o, d, &all[i]) })
+			}
+		}
+	}
+	checks.Wait() // each ends by its own timeout
+	return all, nil
+}
+
+// testDevice asks one device for the power of its host, and holds the answer
+// against what is heard.
+func (a *Agent) testDevice(ctx context.Context, o byHand, d *device.Device, into *api.FenceDevice) {
+	st := d.Check(ctx)
+	into.OK, into.State, into.Checked = st.OK, st.Text, a.env.Wall()
+	switch {
+	case st.OK && st.Power == device.PowerOff && o.heard():
+		into.OK, into.State = false, "it says that the power is off, but the host is heard: it switches something else; look at its address and plug"
+	case st.OK:
+		into.State = "answers: power " + string(st.Power)
+	}
+}
+
+// heard reports whether the host itself is heard at the moment.
+func (o byHand) heard() bool {
+	return o.host == o.m.agent.env.Name || o.m.master.HeardAfter(o.host, o.m.agent.env.Now()-o.m.ms.Timing.SuspectAfter())
+}
+
+// Fence implements api.Backend. Switching off by hand is worth what the master's
+// own is: what a device has proven, after the drain of the host's last writes, and
+// only while the host stays silent.
+func (a *Agent) Fence(ctx context.Context, host string, r api.FenceRequest, by string) (api.FenceReport, error) {
+	o, bad, err := a.order(host, by)
+	if err != nil {
+		return api.FenceReport{}, err
+	}
+	report := api.FenceReport{Schema: api.Schema, Host: host, Action: r.Action}
+	if r.Action != api.FenceOn {
+		switch {
+		case host == a.env.Name:
+			return report, fmt.Errorf("%w: %s is the master, which cannot prove that itself is off: hand the office over first (`haadm cluster transfer-master`)", api.ErrRefused, host)
+		case o.heard() && !r.EvenIfHeard:
+			return report, fmt.Errorf("%w: %s is heard: this would end what runs on it; to switch it off all the same, say so", api.ErrRefused, host)
+		}
+	}
+	// Whoever is not the master any more must not switch hosts.
+	if err := o.m.node.Confirm(ctx); err != nil {
+		return report, fmt.Errorf("%w: %w", api.ErrNotMaster, err)
+	}
+	if r.Action == api.FenceOn {
+		o.switchOn(ctx, &report)
+		return report, nil
+	}
+	o.record(fsm.Event{Type: "host_fencing_started", Severity: fsm.Warning, Host: host, Text: fmt.Sprintf("%s is being switched off by its fence devices, because %s says so", host, by)})
+	if !o.switchOff(ctx, &report) {
+		if bad != nil {
+			report.Evidence += "; not usable here: " + bad.Error()
+		}
+		o.record(fsm.Event{Type: "host_fencing_failed", Severity: fsm.Warning, Host: host, Text: fmt.Sprintf("%s could not be proven off, which %s asked for: %s", host, by, report.Evidence)})
+		return report, nil
+	}
+	if r.Action == api.FenceReboot {
+		o.switchOn(ctx, &report)
+	}
+	return report, nil
+}
+
+// switchOff has the devices switch the host off, and its death committed.
+func (o byHand) switchOff(ctx context.Context, report *api.FenceReport) (proven bool) {
+	// The office may find the host silent meanwhile and fence it by itself: that
+	// must not switch it on again behind the person who switched it off.
+	hold := fmt.Sprintf("%s switched it off; 'haadm fence on %s' switches it on", o.by, o.host)
+	o.levels.Hold(hold)
+	r := o.levels.Off(ctx)
+	report.Done, report.Evidence = r.Confirmed, r.Evidence
+	for _, t := range r.Tries {
+		report.Tries = append(report.Tries, api.FenceTry{Level: t.Level, Device: t.Device, Number: t.Number, Done: t.Done, Text: t.Text, Took: api.Seconds(t.Took)})
+	}
+	if !r.Confirmed {
+		o.levels.Hold("")
+		return false
+	}
+	o.levels.Hold(hold) // a check that began before may have ended it
+	freed, err := o.dead(ctx, r.At)
+	if err != nil {
+		report.Done, report.Evidence = false, fmt.Sprintf("%s; but it does not count as dead: %v", r.Evidence, err)
+		return false
+	}
+	report.Freed = freed
+	return true
+}
+
+// byHandPoll is how often a wait below looks.
+const byHandPoll = 100 * time.Millisecond
+
+// dead commits the death of a host that was off at that moment of the boot clock.
+func (o byHand) dead(ctx context.Context, at time.Duration) (freed int, err error) {
+	t := o.m.ms.Timing
+	drained := at + t.Drain + t.Grain
+	// A heartbeat from before may still arrive, and holds ConfirmOff up for as long
+	// as one that is sent now does.
+	patience := drained + 2*t.SuspectAfter() + 2*time.Second
+	for {
+		s, _, _ := o.m.machine.View()
+		h := s.Hosts[o.host]
+		switch now := o.m.agent.env.Now(); {
+		case h == nil || h.Status != fsm.HostLive:
+			return freed, nil // the office was quicker, or it was dead already
+		case now < drained:
+		default:
+			freed, err = o.m.master.ConfirmOff(ctx, o.host, o.by+" (by its fence devices)")
+			if err == nil || !errors.Is(err, api.ErrRefused) {
+				return freed, err
+			}
+			if now > patience {
+				o.distrust()
+				return 0, fmt.Errorf("its devices say that it is off, but it is heard: they switch something else; look at their addresses and plugs (%w)", err)
+			}
+		}
+		pause(ctx, byHandPoll)
+		if ctx.Err() != nil {
+			return 0, context.Cause(ctx)
+		}
+	}
+}
+
+// distrust keeps devices that have called a running host off from being believed.
+func (o byHand) distrust() {
+	for _, d := range o.levels.Devices() {
+		d.Distrust("it said that the power of its host is off, but the host is heard: it switches something else; look at its address and plug")
+	}
+}
+
+// switchOn has the devices switch the host on.
+func (o byHand) switchOn(ctx context.Context, report *api.FenceReport) {
+	o.levels.Hold("")
+	e := fsm.Event{Type: "host_switched_on", Host: o.host, Text: fmt.Sprintf("%s is switched on by its fence devices, because %s says so", o.host, o.by)}
+	if err := o.levels.On(ctx); err != nil {
+		e.Severity, e.Text = fsm.Warning, fmt.Sprintf("%s could not be switched on, which %s asked for: %v", o.host, o.by, err)
+		report.Done, report.Evidence = false, joined(report.Evidence, "not switched on: "+err.Error())
+	} else {
+		report.Done, report.Evidence = true, joined(report.Evidence, "switched on: every device says that the power is on")
+	}
+	o.record(e)
+}
+
+func joined(before, after string) string {
+	if before == "" {
+		return after
+	}
+	return before + "; then " + after
+}
+
+// record adds an event to the history; what was done stays done where that fails.
+func (o byHand) record(e fsm.Event) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	s, _, _ := o.m.machine.View()
+	if _, err := (replicated{o.m.node}).Propose(ctx, &fsm.Record{Meta: o.m.agent.meta(o.by), Epoch: s.Office.Epoch, Events: []fsm.Event{e}}); err != nil {
+		o.m.log.Warn("an event was not recorded", "event", e.Type, "host", o.host, "error", err)
+	}
+}
