@@ -33,6 +33,19 @@ func (p *program) agree(ctx context.Context, question string, plan ...string) er
 	return errors.New("nothing was changed")
 }
 
+// typeName has a name typed at the terminal, where a yes would be too easy.
+func (p *program) typeName(ctx context.Context, question, name string) error {
+	fmt.Fprintf(p.stderr, "%s: ", question)
+	line, err := p.readLine(ctx)
+	if err != nil {
+		return err
+	}
+	if strings.TrimSpace(line) != name {
+		return &refusedError{"that is not its name: nothing was changed"}
+	}
+	return nil
+}
+
 // readLine reads one line, or as much as there is. Ctrl-C must end the wait for a
 // person, and nothing else can end a read from a terminal: the goroutine that
 // reads is left behind, for the moment that the program still has.
@@ -42,8 +55,11 @@ func (p *program) readLine(ctx context.Context) (string, error) {
 		err  error
 	}
 	read := make(chan result, 1)
+	if p.typing == nil {
+		p.typing = bufio.NewReader(p.stdin)
+	}
 	go func() {
-		line, err := bufio.NewReader(p.stdin).ReadString('\n')
+		line, err := p.typing.ReadString('\n')
 		read <- result{line, err}
 	}()
 	select {

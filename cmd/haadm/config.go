@@ -46,10 +46,16 @@ func (p *program) configCommand() *cli.Command {
 	apply := p.leaf("apply", "plan, ask, and commit as one revision", "PATH", 1, 1,
 		[]cli.Flag{&cli.Int64Flag{Name: "cas-revision", Usage: "refuse unless the policy is still at this `REVISION`", Value: -1}},
 		func(ctx context.Context, c *cli.Context) error { return p.applyPolicy(ctx, c) })
-	show := p.leaf("show", "the policy in force, as it was written", "", 0, 0, nil, func(ctx context.Context, _ *cli.Context) error {
+	show := p.leaf("show", "the policy in force, as it was written, without passwords", "", 0, 0, []cli.Flag{
+		&cli.BoolFlag{Name: "secrets", Usage: "with passwords, so that the output can be changed and applied"},
+	}, func(ctx context.Context, c *cli.Context) error {
 		client := p.client()
 		defer client.Close()
-		a, err := client.Policy(ctx)
+		get := client.Policy
+		if c.Bool("secrets") {
+			get = client.PolicyWithSecrets
+		}
+		a, err := get(ctx)
 		if err != nil {
 			return err
 		}
@@ -98,10 +104,18 @@ func (p *program) validatePolicy(path string) error {
 		Wait        api.Seconds    `json:"wait_seconds"`
 		MemberBound api.Seconds    `json:"member_bound_seconds"`
 		MasterBound api.Seconds    `json:"master_bound_seconds"`
-	}{api.Schema, true, policy, terms(t), api.Seconds(t.Wait()), api.Seconds(t.MemberBound()), api.Seconds(t.MasterBound())}, func() {
+		Warnings    []string       `json:"warnings"`
+	}{api.Schema, true, withoutSecrets(policy), terms(t), api.Seconds(t.Wait()), api.Seconds(t.MemberBound()), api.Seconds(t.MasterBound()), append([]string{}, policy.Warnings()...)}, func() {
 		p.say("%s is a valid policy for cluster %q.", path, policy.Cluster)
 		p.say("")
 		p.say("%s", config.TimingText(t))
+		if w := policy.Warnings(); len(w) > 0 {
+			p.say("")
+			p.say("%s to look at", plural(len(w), "thing", "things"))
+			for _, line := range w {
+				p.paragraph("  "+p.tint("!", "warning")+" ", line)
+			}
+		}
 	})
 }
 
@@ -133,6 +147,7 @@ type policyChange struct {
 	Revision uint64          `json:"revision"` // that it was compared with
 	Changes  []config.Change `json:"changes"`
 	VMs      []vmChange      `json:"vms"`
+	Warnings []string        `json:"warnings"`
 	old, new *config.Policy
 	files    map[string]string
 }
@@ -155,7 +170,14 @@ func (p *program) planPolicy(ctx context.Context, client *api.Client, path strin
 	if err != nil {
 		return nil, err
 	}
-	now, err := client.Policy(ctx)
+	texts := map[string]string{}
+	for name, b := range baseNames(files) {
+		texts[name] = string(b)
+	}
+	if err := api.Unmasked(texts); err != nil {
+		return nil, err
+	}
+	now, err := client.PolicyWithSecrets(ctx) // a changed password is a change
 	if err != nil {
 		return nil, err
 	}
@@ -174,12 +196,14 @@ func (p *program) planPolicy(ctx context.Context, client *api.Client, path strin
 	if err != nil {
 		return nil, err
 	}
-	ch := &policyChange{Schema: api.Schema, Source: now.Source, Revision: now.Revision, Changes: config.DiffPolicies(current, next), VMs: []vmChange{}, old: current, new: next, files: map[string]string{}}
+	hosts, err := client.Hosts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ch := &policyChange{Schema: api.Schema, Source: now.Source, Revision: now.Revision, Changes: config.DiffPolicies(current, next), VMs: []vmChange{}, old: current, new: next, files: texts}
+	ch.Warnings = append(append([]string{}, next.Warnings()...), wiring(next, hosts.Hosts)...)
 	if ch.Changes == nil {
 		ch.Changes = []config.Change{}
-	}
-	for name, b := range baseNames(files) {
-		ch.files[name] = string(b)
 	}
 	for _, vm := range vms.VMs {
 		// A person's protection stays, whatever the policy says.
@@ -210,7 +234,11 @@ func inForce(a *api.PolicyAnswer, cluster string) (*config.Policy, error) {
 // lines are the plan for people.
 func (ch *policyChange) lines() []string {
 	if len(ch.Changes) == 0 {
-		return []string{fmt.Sprintf("Nothing would change: this is what revision %d says.", ch.Revision)}
+		out := []string{fmt.Sprintf("Nothing would change: this is what revision %d says.", ch.Revision)}
+		for _, w := range ch.Warnings {
+			out = append(out, "  ! "+w)
+		}
+		return out
 	}
 	out := []string{fmt.Sprintf("Against revision %d:", ch.Revision)}
 	for _, c := range ch.Changes {
@@ -238,6 +266,9 @@ func (ch *policyChange) lines() []string {
 		out = append(out,
 			fmt.Sprintf("  a silent host's VMs would start elsewhere within %s instead of %s", bound(will.MemberBound()), bound(was.MemberBound())),
 			fmt.Sprintf("  a silent master's within %s instead of %s", bound(will.MasterBound()), bound(was.MasterBound())))
+	}
+	for _, w := range ch.Warnings {
+		out = append(out, "  ! "+w)
 	}
 	return out
 }

@@ -46,6 +46,15 @@ type refusedError struct{ message string }
 
 func (e *refusedError) Error() string { return e.message }
 
+// hintedError is an error with one more way to go on.
+type hintedError struct {
+	err  error
+	hint string
+}
+
+func (e *hintedError) Error() string { return e.err.Error() }
+func (e *hintedError) Unwrap() error { return e.err }
+
 // exitStatus is what an error means to a script.
 func exitStatus(err error) int {
 	var usage *usageError
@@ -85,7 +94,7 @@ func remoteStatus(c api.Code) int {
 // report tells a person, or a script that asked for JSON, what went wrong.
 func (p *program) report(err error) int {
 	code := exitStatus(err)
-	if code == exitOK || errors.Is(err, errNo) {
+	if code == exitOK || errors.Is(err, errNo) || errors.Is(err, errReported) {
 		return code
 	}
 	if p.format == "json" && code != exitUsage {
@@ -108,6 +117,10 @@ func (p *program) explain(err error) string {
 	var usage *usageError
 	var unreachable *api.UnreachableError
 	var remote *api.Error
+	var hinted *hintedError
+	if errors.As(err, &hinted) {
+		return p.explain(hinted.err) + "\n" + hinted.hint
+	}
 	if bad, ok := config.AsError(err); ok {
 		return strings.TrimRight(bad.Text(p.width(), p.colour), "\n")
 	}

@@ -2,16 +2,18 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/holdfast-ha/holdfast/cluster/api"
 )
 
 func (p *program) fenceCommand() *cli.Command {
-	return group("fence", "make sure, or vouch, that a host is off", p.fenceListCommand(), p.confirmOffCommand())
+	return group("fence", "make sure, or vouch, that a host is off",
+		p.fenceListCommand(), p.fenceStatusCommand(), p.fenceTestCommand(), p.fenceOffCommand(), p.fenceOnCommand(), p.fenceRebootCommand(), p.confirmOffCommand(),
+		p.fenceAgentsCommand(), p.fenceDescribeCommand())
 }
 
 func (p *program) fenceListCommand() *cli.Command {
@@ -27,23 +29,36 @@ func (p *program) fenceListCommand() *cli.Command {
 				p.say("No fence devices: a dead host is waited out. The policy's fence and host blocks name them.")
 				return
 			}
-			var rows [][]any
-			for _, d := range l.Devices {
-				state, order, checked := d.State, "-", "-"
-				if !d.OK {
-					state = p.tint(d.State, "warning")
-				}
-				if d.Level > 0 {
-					order = strconv.Itoa(d.Level)
-				}
-				if !d.Checked.IsZero() {
-					checked = span(p.now().Sub(d.Checked)) + " ago"
-				}
-				rows = append(rows, []any{d.Name, dash(d.Host), order, d.Agent, state, checked})
-			}
-			p.grid([]any{"DEVICE", "HOST", "ORDER", "AGENT", "STATE", "CHECKED"}, rows)
+			p.deviceTable(l.Devices)
 		})
 	})
+}
+
+// deviceTable shows devices with what their last check has found.
+func (p *program) deviceTable(devices []api.FenceDevice) {
+	var rows [][]any
+	for _, d := range devices {
+		order := "-"
+		if d.Level > 0 {
+			order = strconv.Itoa(d.Level)
+		}
+		rows = append(rows, []any{d.Name, dash(d.Host), order, d.Agent, p.deviceState(d), p.checkedAgo(d)})
+	}
+	p.grid([]any{"DEVICE", "HOST", "ORDER", "AGENT", "STATE", "CHECKED"}, rows)
+}
+
+func (p *program) deviceState(d api.FenceDevice) string {
+	if d.OK {
+		return d.State
+	}
+	return p.tint(d.State, "warning")
+}
+
+func (p *program) checkedAgo(d api.FenceDevice) string {
+	if d.Checked.IsZero() {
+		return "-"
+	}
+	return p.ago(d.Checked) + " ago"
 }
 
 // confirmOffCommand overrides the wait D by a person's word. --yes does not answer
@@ -80,18 +95,10 @@ func (p *program) confirmOffCommand() *cli.Command {
 	})
 }
 
-// typed asks for a name to be typed, where --yes would be too easy.
+// typed asks for a host's name to be typed, where --yes would be too easy.
 func (p *program) typed(ctx context.Context, name, flag string) error {
 	if !isTerminal(p.stdin) {
 		return &usageError{clear: true, message: fmt.Sprintf("this overrides a safety rule and there is no terminal to ask at: nothing was changed. Add --%s if you have made sure; --yes is not enough.", flag)}
 	}
-	fmt.Fprintf(p.stderr, "Type the host's name to vouch for it: ")
-	line, err := p.readLine(ctx)
-	if err != nil {
-		return err
-	}
-	if strings.TrimSpace(line) != name {
-		return errors.New("that is not its name: nothing was changed")
-	}
-	return nil
+	return p.typeName(ctx, "Type the host's name to vouch for it", name)
 }

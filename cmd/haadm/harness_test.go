@@ -64,8 +64,12 @@ func haadm(t testing.TB, socket string, stdin io.Reader, args ...string) answer 
 	if stdin == nil {
 		stdin = strings.NewReader("")
 	}
+	agents, err := filepath.Abs("testdata/agents")
+	if err != nil {
+		t.Fatal(err)
+	}
 	var out, errOut bytes.Buffer
-	p := &program{stdin: stdin, stdout: &out, stderr: &errOut, environ: []string{"HAADM_SOCKET=" + socket, "COLUMNS=100"}, now: func() time.Time { return apitest.Now }, zone: time.UTC}
+	p := &program{stdin: stdin, stdout: &out, stderr: &errOut, environ: []string{"HAADM_SOCKET=" + socket, "COLUMNS=100"}, now: func() time.Time { return apitest.Now }, zone: time.UTC, agentDir: agents}
 	code := p.run(t.Context(), args)
 	clean := func(s string) string { return strings.ReplaceAll(s, socket, "SOCKET") }
 	return answer{code, clean(out.String()), clean(errOut.String())}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +32,9 @@ type program struct {
 	colour bool
 	yes    bool
 	stale  bool
+	typing *bufio.Reader // what a person types, from the first question on
+
+	agentDir string // where fence agents are; empty: where distributions put them
 }
 
 // run carries out one command line and returns the exit status. args do not hold
@@ -82,7 +86,7 @@ func (p *program) app() *cli.App {
 		},
 		Commands: []*cli.Command{
 			p.statusCommand(), p.hostsCommand(), p.vmsCommand(), p.protectCommand(), p.unprotectCommand(), p.eventsCommand(),
-			p.explainCommand(), p.clusterCommand(), p.fenceCommand(), p.configCommand(), p.agentCommand(), p.waitCommand(), p.completionCommand(), p.versionCommand(),
+			p.explainCommand(), p.clusterCommand(), p.fenceCommand(), p.storageCommand(), p.configCommand(), p.agentCommand(), p.waitCommand(), p.completionCommand(), p.versionCommand(),
 		},
 		HideHelpCommand: true,
 		Writer:          p.stdout,
