@@ -26,9 +26,11 @@ type Policy struct {
 	Note    string       `json:"note,omitempty"`
 	Timing  lease.Timing `json:"timing"`
 	// Hosts are the host blocks by name, and Fences the devices that they name.
-	Hosts    map[string]HostRule `json:"hosts,omitempty"`
-	Fences   map[string]Fence    `json:"fences,omitempty"`
-	Defaults DefaultsPolicy      `json:"defaults"`
+	Hosts  map[string]HostRule `json:"hosts,omitempty"`
+	Fences map[string]Fence    `json:"fences,omitempty"`
+	// Volumes are the heartbeat_volume blocks, in the order of the file.
+	Volumes  []HeartbeatVolume `json:"volumes,omitempty"`
+	Defaults DefaultsPolicy    `json:"defaults"`
 	// Selectors are the vms blocks. The first one that matches counts.
 	Selectors []Selector `json:"selectors,omitempty"`
 	// VMs are the vm blocks by name; they count before any selector.
@@ -97,7 +99,7 @@ func (p *Policy) VM(name string) VMPolicy {
 // Clone returns a copy that shares nothing with p.
 func (p *Policy) Clone() *Policy {
 	q := *p
-	q.Selectors = slices.Clone(p.Selectors)
+	q.Selectors, q.Volumes = slices.Clone(p.Selectors), slices.Clone(p.Volumes)
 	q.VMs = maps.Clone(p.VMs)
 	q.Hosts, q.Fences = maps.Clone(p.Hosts), maps.Clone(p.Fences)
 	for name, h := range q.Hosts {
@@ -217,6 +219,7 @@ func (r *report) policy(root *node, what, clusterName string) (*Policy, error) {
 	}
 	r.timing(p, timing)
 	r.fencing(p, root)
+	r.volumes(p, root)
 	if err := r.err(what); err != nil {
 		return nil, err
 	}

@@ -26,6 +26,7 @@ func DiffPolicies(a, b *Policy) []Change {
 	d.timing(a.Timing, b.Timing)
 	d.hosts(a.Hosts, b.Hosts)
 	d.fences(a.Fences, b.Fences)
+	d.volumes(a.Volumes, b.Volumes)
 	d.field("defaults.protect", a.Defaults.Protect, b.Defaults.Protect)
 	d.field("defaults.on_crash", a.Defaults.OnCrash, b.Defaults.OnCrash)
 	d.selectors(a.Selectors, b.Selectors)

@@ -48,6 +48,9 @@ func (p *Policy) HCL() []byte {
 	for _, name := range sortedKeys(p.Fences) {
 		putFence(open("fence", name), p.Fences[name])
 	}
+	for _, v := range p.Volumes {
+		put(open("heartbeat_volume", v.Name), "path", v.Path)
+	}
 
 	b = open("defaults")
 	put(b, "protect", p.Defaults.Protect)

@@ -74,6 +74,11 @@ type Watch struct {
 	Elected time.Duration
 	// Suspected is when it stopped acknowledging; 0 while it has not.
 	Suspected time.Duration
+	// Claims says that the host may prove its lease by heartbeat volumes (Q): the
+	// claim that lists it has to stand on enough of them before any wait begins.
+	Claims bool
+	// Claimed is since when it does; 0: it does not.
+	Claimed time.Duration
 }
 
 // Silent reports whether the host has been unheard for so long that the master
@@ -81,23 +86,38 @@ type Watch struct {
 func (w Watch) Silent(now time.Duration, t Timing) bool { return now-w.Heard > t.SuspectAfter() }
 
 // DeadAt is the moment from which the incarnation may be declared dead if it is
-// not heard again: D after the latest of the last acknowledgement and the
-// master's own election (what a predecessor may have granted). ok is false while
-// the host is not suspected, since an acknowledgement could still be given, and
-// to a master without a confirmed election, who may declare nobody dead.
+// not heard again: D after the latest of the last acknowledgement, the master's
+// own election (what a predecessor may have granted) and, where the host may prove
+// its lease by heartbeat volumes, the moment since when a claim forbids that. ok is
+// false while the host is not suspected, since an acknowledgement could still be
+// given, while no claim stands that has to, and to a master without a confirmed
+// election, who may declare nobody dead.
 func (w Watch) DeadAt(t Timing) (at time.Duration, ok bool) {
-	if w.Suspected == 0 || w.Elected == 0 {
+	if w.Suspected == 0 || w.Elected == 0 || w.Claims && w.Claimed == 0 {
 		return 0, false
 	}
-	return max(w.Acknowledged, w.Elected) + t.Wait(), true
+	return max(w.Acknowledged, w.Elected, w.claimed()) + t.Wait(), true
+}
+
+func (w Watch) claimed() time.Duration {
+	if !w.Claims {
+		return 0
+	}
+	return w.Claimed
 }
 
 // GoneAt is the moment by which the incarnation's own lease has ended, if it is
 // not heard again: from there on its VMs are being stopped, and to switch the
-// host off takes nothing from anybody. ok is as in DeadAt.
+// host off takes nothing from anybody. ok is false while the host is not suspected,
+// and to a master without a confirmed election. Where a claim has to stand and none
+// can be published, only switching the host off can end the wait: then it is D
+// after the suspicion.
 func (w Watch) GoneAt(t Timing) (at time.Duration, ok bool) {
-	if w.Suspected == 0 || w.Elected == 0 {
+	switch {
+	case w.Suspected == 0 || w.Elected == 0:
 		return 0, false
+	case w.Claims && w.Claimed == 0:
+		return max(w.Acknowledged, w.Elected, w.Suspected) + t.Wait(), true
 	}
-	return max(w.Acknowledged, w.Elected) + t.LeaseGone(), true
+	return max(w.Acknowledged, w.Elected, w.claimed()) + t.LeaseGone(), true
 }

@@ -122,6 +122,10 @@ func TestWatch(t *testing.T) {
 		{name: "heard, but not acknowledged, after the last acknowledgement", w: Watch{Heard: 101 * s, Acknowledged: 100 * s, Elected: 10 * s, Suspected: 102 * s}, at: 100*s + wait, ok: true},
 		{name: "suspected by one who was not elected", w: Watch{Heard: 100 * s, Acknowledged: 100 * s, Suspected: 102 * s}},
 		{name: "suspected, and nothing else", w: Watch{Suspected: 1}},
+		{name: "it may prove by volumes, and no claim stands", w: Watch{Acknowledged: 100 * s, Elected: 10 * s, Suspected: 102 * s, Claims: true}},
+		{name: "it may prove by volumes until the claim stood", w: Watch{Acknowledged: 100 * s, Elected: 10 * s, Suspected: 102 * s, Claims: true, Claimed: 103 * s}, at: 103*s + wait, ok: true},
+		{name: "the claim stood before the last acknowledgement", w: Watch{Acknowledged: 100 * s, Elected: 10 * s, Suspected: 102 * s, Claims: true, Claimed: 99 * s}, at: 100*s + wait, ok: true},
+		{name: "a claim that nobody needs", w: Watch{Acknowledged: 100 * s, Elected: 10 * s, Suspected: 102 * s, Claimed: 103 * s}, at: 100*s + wait, ok: true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
