@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
 	"github.com/holdfast-ha/holdfast/config"
@@ -40,10 +41,9 @@ func wiring(p *config.Policy, hosts []api.HostView) (all []string) {
 			all = append(all, fmt.Sprintf("host %q is no member of the cluster%s: its block has no effect until it is", name, didYouMean(name, names)))
 		}
 	}
-	for _, name := range names {
-		if len(p.Hosts) > 0 && len(p.Hosts[name].Fence) == 0 {
-			all = append(all, fmt.Sprintf("host %q has no fence device: when it dies, its VMs wait until it cannot run any more for certain (%s)", name, bound(p.Timing.Wait())))
-		}
+	names = slices.DeleteFunc(names, func(name string) bool { return len(p.Hosts[name].Fence) > 0 })
+	if len(p.Hosts) > 0 && len(names) > 0 {
+		all = append(all, fmt.Sprintf("without a fence device: %s. When such a host dies, its VMs wait until it cannot run any more for certain (%s)", strings.Join(names, ", "), bound(p.Timing.Wait())))
 	}
 	return all
 }

@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
-	"github.com/holdfast-ha/holdfast/config"
 	"github.com/holdfast-ha/holdfast/fencing/device"
 )
 
@@ -23,25 +21,20 @@ func (p *program) runner() *device.Runner { return device.NewRunner(device.Confi
 
 func (p *program) fenceAgentsCommand() *cli.Command {
 	return p.leaf("agents", "the fence agents that are installed on this host, and which of them are not used, and why", "", 0, 0, nil, func(_ context.Context, _ *cli.Context) error {
-		names, err := p.runner().Agents()
+		runner := p.runner()
+		names, err := runner.Agents()
 		if err != nil {
 			return err
 		}
 		all := []agentLine{}
 		for _, name := range names {
-			all = append(all, agentLine{Name: name, Refused: refusal(name)})
+			all = append(all, agentLine{Name: name, Refused: runner.Unfit(name, nil)})
 		}
 		return p.show(struct {
 			Schema int         `json:"schema"`
 			Agents []agentLine `json:"agents"`
 		}{api.Schema, all}, func() { p.agentList(all) })
 	})
-}
-
-// refusal says why an agent is never used, or nothing.
-func refusal(name string) string {
-	_, why, _ := strings.Cut(config.BadFenceAgent(name), ", which ")
-	return why
 }
 
 func (p *program) agentList(all []agentLine) {
@@ -53,7 +46,7 @@ func (p *program) agentList(all []agentLine) {
 	for _, a := range all {
 		state := "can be used"
 		if a.Refused != "" {
-			state = p.tint("not used: it "+a.Refused, "warning")
+			state = p.tint("not used: "+a.Refused, "warning")
 		}
 		rows = append(rows, []any{a.Name, state})
 	}
@@ -63,11 +56,12 @@ func (p *program) agentList(all []agentLine) {
 
 func (p *program) fenceDescribeCommand() *cli.Command {
 	return p.leaf("describe", "an installed fence agent: what it switches, and the options that a fence block can set", "AGENT", 1, 1, nil, func(ctx context.Context, c *cli.Context) error {
-		a, err := p.runner().Describe(ctx, c.Args().First())
+		runner := p.runner()
+		a, err := runner.Describe(ctx, c.Args().First())
 		if err != nil {
 			return err
 		}
-		why := refusal(a.Name)
+		why := runner.Unfit(a.Name, a)
 		return p.show(struct {
 			Schema  int    `json:"schema"`
 			Refused string `json:"refused,omitempty"`
@@ -79,19 +73,18 @@ func (p *program) fenceDescribeCommand() *cli.Command {
 func (p *program) agentText(a *device.Agent, refused string) {
 	p.say("%s  %s", a.Name, a.Short)
 	if refused != "" {
-		p.paragraph("  "+p.tint("!", "warning")+" ", "it is not used here: it "+refused)
+		p.paragraph("  "+p.tint("!", "warning")+" ", "it is not used to switch hosts off: "+refused)
 	}
 	if a.Long != "" {
 		p.say("")
 		p.paragraph("", a.Long)
 	}
 	p.say("")
-	p.say("Options of a fence block. All of them: -o wide; the password is not one of them, but password_file.")
+	p.say("Options of a fence block (the password is not one of them: password_file)")
 	var rows [][]any
 	hidden := 0
 	for _, o := range a.Parameters {
-		switch {
-		case o.Refused != "" || o.Deprecated:
+		if o.Refused != "" || o.Deprecated {
 			hidden++
 			if p.format != "wide" {
 				continue
@@ -111,6 +104,6 @@ func (p *program) agentText(a *device.Agent, refused string) {
 	}
 	p.grid([]any{"OPTION", "TYPE", "DEFAULT", ""}, rows)
 	if hidden > 0 && p.format != "wide" {
-		p.say("%s more: old names, and what cannot be set here.", fmt.Sprint(hidden))
+		p.say("%d more with -o wide: old names, and what cannot be set here.", hidden)
 	}
 }

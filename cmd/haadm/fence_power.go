@@ -143,17 +143,16 @@ func (p *program) powerReport(r *api.FenceReport) {
 	} else {
 		p.say("%s: %s.", r.Host, p.tint("failed", "critical"))
 	}
-	if len(r.Tries) == 0 {
-		p.paragraph("  ", r.Evidence)
-	}
+	told := len(r.Tries) > 0 // by the tries alone
 	for _, t := range r.Tries {
+		told = told && t.Done == r.Done
 		word := p.tint("done  ", "info")
 		if !t.Done {
 			word = p.tint("failed", "warning")
 		}
 		p.paragraph(fmt.Sprintf("  %s  ", word), fmt.Sprintf("%s (%s)", t.Text, span(t.Took.Duration())))
 	}
-	if !r.Done && len(r.Tries) > 0 {
+	if !told {
 		p.paragraph("  ", r.Evidence)
 	}
 	if r.Freed > 0 {

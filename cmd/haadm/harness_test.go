@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -58,18 +59,21 @@ type typed struct{ io.Reader }
 // Terminal makes haadm ask.
 func (typed) Terminal() bool { return true }
 
+// testAgents is where the fence agents of the tests are.
+func testAgents(t testing.TB) string {
+	t.Helper()
+	_, here, _, _ := runtime.Caller(0)
+	return filepath.Join(filepath.Dir(here), "testdata", "agents")
+}
+
 // haadm runs the command as of apitest.Now, away from a terminal.
 func haadm(t testing.TB, socket string, stdin io.Reader, args ...string) answer {
 	t.Helper()
 	if stdin == nil {
 		stdin = strings.NewReader("")
 	}
-	agents, err := filepath.Abs("testdata/agents")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var out, errOut bytes.Buffer
-	p := &program{stdin: stdin, stdout: &out, stderr: &errOut, environ: []string{"HAADM_SOCKET=" + socket, "COLUMNS=100"}, now: func() time.Time { return apitest.Now }, zone: time.UTC, agentDir: agents}
+	p := &program{stdin: stdin, stdout: &out, stderr: &errOut, environ: []string{"HAADM_SOCKET=" + socket, "COLUMNS=100"}, now: func() time.Time { return apitest.Now }, zone: time.UTC, agentDir: testAgents(t)}
 	code := p.run(t.Context(), args)
 	clean := func(s string) string { return strings.ReplaceAll(s, socket, "SOCKET") }
 	return answer{code, clean(out.String()), clean(errOut.String())}

@@ -177,6 +177,39 @@ func TestOn(t *testing.T) {
 	}
 }
 
+// What a person switched off stays off until a person, or the power itself, says otherwise.
+func TestHeldDeviceIsNotSwitchedOn(t *testing.T) {
+	b := newBench(t)
+	b.agent("fence_fake", nil)
+	d := b.device("bmc", "fence_fake", nil)
+	levels := Levels{{d}}
+	if r := levels.Off(t.Context()); !r.Confirmed {
+		t.Fatal(r.Evidence)
+	}
+	levels.Hold("ann switched it off")
+	if err := levels.On(t.Context()); err == nil || !strings.Contains(err.Error(), "ann switched it off") || b.kept("power") != "off\n" {
+		t.Errorf("held: %v, the power is %q", err, b.kept("power"))
+	}
+	if r := levels.Off(t.Context()); !r.Confirmed {
+		t.Errorf("held, and not to be switched off any more: %s", r.Evidence)
+	}
+	d.Check(t.Context()) // it is still off
+	if err := levels.On(t.Context()); err == nil {
+		t.Error("a check that finds it off ends the hold")
+	}
+	b.put("power", "on\n") // somebody pressed its button
+	d.Check(t.Context())
+	b.put("power", "off\n")
+	if err := levels.On(t.Context()); err != nil || b.kept("power") != "on\n" {
+		t.Errorf("it has been on since, and is still held: %v", err)
+	}
+	levels.Hold("ann switched it off")
+	levels.Hold("")
+	if err := levels.On(t.Context()); err != nil {
+		t.Errorf("released, and still held: %v", err)
+	}
+}
+
 func TestCheck(t *testing.T) {
 	tests := []struct {
 		name   string

@@ -2,6 +2,7 @@ package device
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/holdfast-ha/holdfast/config"
 )
@@ -21,6 +22,24 @@ func unfit(a *Agent) string {
 
 // pretends reports whether an agent switches nothing and is there to test with.
 func pretends(name string) bool { return name == "fence_dummy" }
+
+// Unfit says in a clause why an agent is never used to switch a host off, by its
+// name and, unless a is nil, by what it says of itself; empty: nothing is against it.
+func (r *Runner) Unfit(name string, a *Agent) string {
+	if pretends(name) && !r.pretend {
+		return "it switches nothing off, it only pretends to"
+	}
+	if why := config.BadFenceAgent(name); why != "" {
+		if _, reason, known := strings.Cut(why, "cannot prove that a host is off: "); known {
+			return reason
+		}
+		return "its name " + why
+	}
+	if a != nil {
+		return unfit(a)
+	}
+	return ""
+}
 
 // fit returns an error when an agent cannot be used, by its name or description.
 func (r *Runner) fit(name string, a *Agent) error {

@@ -241,9 +241,13 @@ func (b *Backend) Fence(ctx context.Context, host string, r api.FenceRequest, by
 	}
 	report := api.FenceReport{Schema: api.Schema, Host: host, Action: r.Action, Done: true, Evidence: host + "-bmc (fence_ipmilan at 10.30.0.11): switched off (it said \"Success: Powered OFF\"), and its status says off, after 3.2s",
 		Tries: []api.FenceTry{{Level: 1, Device: host + "-bmc", Number: 1, Done: true, Text: host + "-bmc (fence_ipmilan at 10.30.0.11): switched off", Took: api.Seconds(3200 * time.Millisecond)}}, Freed: 2}
+	if r.Action == api.FenceOn {
+		report.Evidence, report.Tries, report.Freed = "switched on: every device says that the power is on", nil, 0
+	}
 	if host == "kvm2" {
+		report.Tries = make([]api.FenceTry, 1)
 		report.Done, report.Evidence, report.Freed = false, "not confirmed: kvm2-bmc (fence_ipmilan at 10.30.0.12): off failed after 20s: exit status 1: \"Connection timed out\"", 0
-		report.Tries[0].Done, report.Tries[0].Text = false, report.Evidence
+		report.Tries[0] = api.FenceTry{Level: 1, Device: "kvm2-bmc", Number: 1, Text: "kvm2-bmc (fence_ipmilan at 10.30.0.12): off failed after 20s: exit status 1: \"Connection timed out\"", Took: api.Seconds(20 * time.Second)}
 	}
 	return report, nil
 }
