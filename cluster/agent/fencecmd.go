@@ -144,7 +144,7 @@ func (o byHand) switchOff(ctx context.Context, report *api.FenceReport) (proven 
 	o.levels.Hold(hold) // a check that began before may have ended it
 	freed, err := o.dead(ctx, r.At)
 	if err != nil {
-		report.Done, report.Evidence = false, fmt.Sprintf("%s; but it does not count as dead: %v", r.Evidence, err)
+		report.Done, report.Evidence = false, err.Error()
 		return false
 	}
 	report.Freed = freed
@@ -170,12 +170,15 @@ func (o byHand) dead(ctx context.Context, at time.Duration) (freed int, err erro
 		case now < drained:
 		default:
 			freed, err = o.m.master.ConfirmOff(ctx, o.host, o.by+" (by its fence devices)")
-			if err == nil || !errors.Is(err, api.ErrRefused) {
-				return freed, err
+			if err == nil {
+				return freed, nil
+			}
+			if !errors.Is(err, api.ErrRefused) {
+				return 0, fmt.Errorf("%s is off, but that could not be committed: %w", o.host, err)
 			}
 			if now > patience {
 				o.distrust()
-				return 0, fmt.Errorf("its devices say that it is off, but it is heard: they switch something else; look at their addresses and plugs (%w)", err)
+				return 0, fmt.Errorf("its devices say that %s is off, but it is heard: they switch something else; look at their addresses and plugs", o.host)
 			}
 		}
 		pause(ctx, byHandPoll)
