@@ -1,7 +1,7 @@
 // Command haadm is the operator's command: it shows what the cluster knows and
 // asks it for changes. It talks to the agent of this host over its unix socket
-// and decides nothing itself; only configuration files are also checked here,
-// without a cluster.
+// and decides nothing itself. Without an agent it checks configuration files, makes
+// and reads heartbeat volumes, and has fence agents describe themselves.
 package main
 
 import (

@@ -14,7 +14,7 @@ import (
 )
 
 func (p *program) storageCommand() *cli.Command {
-	return group("storage", "what the hosts share", group("heartbeat", "heartbeat volumes, looked at from this host, without its agent",
+	return group("storage", "what the hosts share", group("heartbeat", "heartbeat volumes, made and looked at from this host",
 		p.volumeInitCommand(), p.volumeVerifyCommand(), p.volumeDumpCommand()))
 }
 
@@ -33,6 +33,8 @@ type volumeOwner struct {
 	timing lease.Timing
 	host   format.UUID            // this host; zero when no agent was asked
 	names  map[format.UUID]string // of the members; nil when no agent was asked
+	// volumes are those of the policy.
+	volumes []config.HeartbeatVolume
 }
 
 // owner asks this host's agent, or reads the flags.
@@ -52,7 +54,7 @@ func (p *program) owner(ctx context.Context, c *cli.Context) (volumeOwner, error
 	if err != nil {
 		return volumeOwner{}, err
 	}
-	return volumeOwner{id: uuid, name: policy.Cluster, timing: policy.Timing}, nil
+	return volumeOwner{id: uuid, name: policy.Cluster, timing: policy.Timing, volumes: policy.Volumes}, nil
 }
 
 func (p *program) ownerByAgent(ctx context.Context) (o volumeOwner, err error) {
@@ -70,7 +72,15 @@ func (p *program) ownerByAgent(ctx context.Context) (o volumeOwner, err error) {
 	if err != nil {
 		return o, err
 	}
-	o = volumeOwner{name: a.Name, timing: a.Timing.Timing(), names: map[format.UUID]string{}}
+	answer, err := client.Policy(ctx)
+	if err != nil {
+		return o, err
+	}
+	policy, err := inForce(answer, a.Name)
+	if err != nil {
+		return o, err
+	}
+	o = volumeOwner{name: a.Name, timing: a.Timing.Timing(), names: map[format.UUID]string{}, volumes: policy.Volumes}
 	if o.id, err = format.ParseUUID(a.ID); err != nil {
 		return o, fmt.Errorf("the cluster's identity: %w", err)
 	}

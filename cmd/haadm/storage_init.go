@@ -40,7 +40,7 @@ func (p *program) initVolume(ctx context.Context, c *cli.Context) error {
 	o := storagehb.InitOptions{Cluster: owner.id, ClusterName: owner.name, Host: owner.host, Label: c.String("label"), Slots: c.Int("slots"),
 		Timing: owner.timing, Created: p.now().UTC(), Overwrite: c.String("overwrite")}
 	if o.Label == "" {
-		o.Label = filepath.Base(path)
+		o.Label = blockName(filepath.Base(path))
 	}
 	if o.Slots < 1 || o.Slots > format.MaxSlots {
 		return usageOf(c, fmt.Sprintf("--slots is %d, allowed is 1 to %d", o.Slots, format.MaxSlots))
@@ -69,6 +69,20 @@ func (p *program) initVolume(ctx context.Context, c *cli.Context) error {
 		return err
 	}
 	return p.initialised(ctx, path, o, owner, volume)
+}
+
+// blockName makes of a word one that a block of the policy can have.
+func blockName(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r == '.' || r == '_' || r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' {
+			return r
+		}
+		return '-'
+	}, s)
+	if s = strings.TrimLeft(s[:min(len(s), 64)], "._-"); s == "" {
+		return "hb"
+	}
+	return s
 }
 
 // oldVolume is the heartbeat volume that is there, if any. One that hosts write to
@@ -183,6 +197,11 @@ func (p *program) initialised(ctx context.Context, path string, o storagehb.Init
 	if err != nil {
 		return fmt.Errorf("it was initialised, and cannot be used all the same: %w", err)
 	}
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return fmt.Errorf("name %s from the root: %w", path, err)
+	}
+	warnings := append(append([]string{}, report.Warnings...), unstable(absolute)...)
 	return p.show(struct {
 		Schema    int      `json:"schema"`
 		Path      string   `json:"path"`
@@ -193,11 +212,12 @@ func (p *program) initialised(ctx context.Context, path string, o storagehb.Init
 		Slots     int      `json:"slots"`
 		Size      int64    `json:"size"`
 		Warnings  []string `json:"warnings"`
-	}{api.Schema, path, volume.String(), o.Label, o.ClusterName, o.Cluster.String(), o.Slots, format.Layout{Slots: o.Slots}.Size(), append([]string{}, report.Warnings...)}, func() {
+	}{api.Schema, path, volume.String(), o.Label, o.ClusterName, o.Cluster.String(), o.Slots, format.Layout{Slots: o.Slots}.Size(), warnings}, func() {
 		p.say("Heartbeat volume %q stands at %s: %s, written and read back.", o.Label, path, plural(o.Slots, "slot", "slots"))
-		for _, w := range report.Warnings {
+		for _, w := range warnings {
 			p.paragraph("  "+p.tint("!", "warning")+" ", w)
 		}
 		p.next("Now on every host", "haadm storage heartbeat verify "+path)
+		p.next("Then in the policy", fmt.Sprintf("heartbeat_volume %q { path = %q }", blockName(o.Label), absolute))
 	})
 }

@@ -9,12 +9,14 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-ha/holdfast/cluster/api/apitest"
 	"github.com/holdfast-ha/holdfast/cluster/lease"
+	"github.com/holdfast-ha/holdfast/config"
 	"github.com/holdfast-ha/holdfast/storagehb"
 	"github.com/holdfast-ha/holdfast/storagehb/format"
 )
@@ -141,6 +143,7 @@ var anyUUID = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-
 
 // plain takes out of an answer the identity that init gives a volume.
 func plain(s string) string {
+	s = regexp.MustCompile(`path = "[^"]*/`).ReplaceAllString(s, `path = "/srv/ha/`)
 	return anyUUID.ReplaceAllStringFunc(s, func(u string) string {
 		if strings.Contains(u, "-0000-4000-8000-") {
 			return u
@@ -205,13 +208,17 @@ func TestVolumeAsJSON(t *testing.T) {
 	path, none := used(t), filepath.Join(t.TempDir(), "none")
 	got := haadm(t, none, nil, "storage", "heartbeat", "dump", path, "-o", "json")
 	golden(t, "volume.json", strings.ReplaceAll(plain(got.out), filepath.Dir(path), "/srv/ha"))
-	var checkedOut struct {
-		Usable   bool
-		Warnings []string
-		Slots    []struct{ Host string }
+	var verified struct {
+		Usable  bool
+		Volumes []struct {
+			Usable   bool
+			Warnings []string
+			Slots    []struct{ Host string }
+		}
 	}
 	got = haadm(t, agent(t, apitest.Healthy()), nil, "storage", "heartbeat", "verify", path, "--json")
-	if err := json.Unmarshal([]byte(got.out), &checkedOut); err != nil || !checkedOut.Usable || len(checkedOut.Slots) != 3 || len(checkedOut.Warnings) != 2 {
+	if err := json.Unmarshal([]byte(got.out), &verified); err != nil || !verified.Usable || len(verified.Volumes) != 1 || !verified.Volumes[0].Usable ||
+		len(verified.Volumes[0].Slots) != 3 || len(verified.Volumes[0].Warnings) != 2 {
 		t.Errorf("verify --json: %v\n%s%s\nwant it usable, with three slots, and two warnings: the torn write and the host that is down", err, got.out, got.errOut)
 	}
 	raw := haadm(t, none, nil, "storage", "heartbeat", "dump", path, "-o", "wide")
@@ -310,6 +317,63 @@ func TestVolumeWithoutAgent(t *testing.T) {
 	if got := haadm(t, agent(t, apitest.Healthy()), nil, "storage", "heartbeat", "verify", path); got.code != exitOK || !strings.Contains(got.out, "by host unknown") {
 		t.Errorf("the agent of that cluster: exit %d\n%s%s", got.code, got.out, got.errOut)
 	}
+}
+
+// Without arguments the volumes of the policy are verified, and a name of it is
+// as good as a path.
+func TestVerifyByPolicy(t *testing.T) {
+	b := apitest.Healthy()
+	none := agent(t, b)
+	if got := haadm(t, none, nil, "storage", "heartbeat", "verify"); got.code != exitFailed || !strings.Contains(got.errOut, "names no heartbeat volume") {
+		t.Errorf("a policy without volumes: exit %d\n%s%s", got.code, got.out, got.errOut)
+	}
+	good, missing := used(t), filepath.Join(folder(t), "away")
+	b = apitest.Healthy()
+	b.Change(func() {
+		st := *b.St
+		st.Policy.Files = map[string][]byte{"cluster.hcl": fmt.Appendf(nil, "%s\nheartbeat_volume \"san\" {\n  path = %q\n}\nheartbeat_volume \"nfs\" {\n  path = %q\n}\n", st.Policy.Files["cluster.hcl"], good, missing)}
+		b.St = &st
+	})
+	socket := agent(t, b)
+	all := haadm(t, socket, nil, "storage", "heartbeat", "verify")
+	if all.code != exitNo || !strings.Contains(all.out, "san ("+good+"): can be used") || !strings.Contains(all.out, "nfs (") || !strings.Contains(strings.Join(strings.Fields(all.out), " "), "Is the storage mounted") {
+		t.Errorf("all of the policy: exit %d\n%s%s", all.code, all.out, all.errOut)
+	}
+	if one := haadm(t, socket, nil, "storage", "heartbeat", "verify", "san"); one.code != exitOK || strings.Contains(one.out, "nfs") {
+		t.Errorf("one by its name: exit %d\n%s%s", one.code, one.out, one.errOut)
+	}
+}
+
+func TestBlockName(t *testing.T) {
+	for in, want := range map[string]string{"hb1": "hb1", ".holdfast-heartbeat": "holdfast-heartbeat", "wwn-0x6001405:part1": "wwn-0x6001405-part1", "größe": "gr--e", "...": "hb", "": "hb", strings.Repeat("x", 99): strings.Repeat("x", 64)} {
+		got := blockName(in)
+		if got != want {
+			t.Errorf("%q becomes %q, want %q", in, got, want)
+		}
+		if _, err := config.ParsePolicy(map[string][]byte{"c.hcl": fmt.Appendf(nil, "cluster \"a\" {\n  schema = 1\n}\nheartbeat_volume %q {\n  path = \"/x\"\n}\n", got)}); err != nil {
+			t.Errorf("%q cannot be in a policy: %v", got, err)
+		}
+	}
+}
+
+// A volume that hangs is told of, and can be given up.
+func TestStorageThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out shared
+		p := &program{stderr: &out}
+		ctx, cancel := context.WithTimeout(t.Context(), patience+time.Minute)
+		defer cancel()
+		answers := make(chan struct{})
+		began := time.Now()
+		_, err := patiently(ctx, p, "/srv/ha/hb1", func() (int, error) { <-answers; return 0, nil })
+		close(answers)
+		if err == nil || !strings.Contains(err.Error(), "/srv/ha/hb1") || time.Since(began) > patience+time.Minute+2*time.Second {
+			t.Errorf("given up after %v: %v", time.Since(began), err)
+		}
+		if !strings.Contains(out.String(), "has not answered for 5s") {
+			t.Errorf("a person was told %q", out.String())
+		}
+	})
 }
 
 func TestOdd(t *testing.T) {

@@ -5,26 +5,28 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
 	"github.com/holdfast-ha/holdfast/cluster/lease"
+	"github.com/holdfast-ha/holdfast/config"
 	"github.com/holdfast-ha/holdfast/storagehb"
 	"github.com/holdfast-ha/holdfast/storagehb/format"
 )
 
 func (p *program) volumeVerifyCommand() *cli.Command {
-	return p.leaf("verify", "can this host use the volume? Reads it as its agent would, and says what is wrong; status 2: it cannot", "PATH", 1, 1, clusterFlags(), p.verifyVolume)
+	return p.leaf("verify", "can this host use these volumes, or all of the policy? Reads them as its agent would, and says what is wrong; status 2: one cannot be used",
+		"[PATH|NAME...]", 0, -1, clusterFlags(), p.verifyVolumes)
 }
 
 // checked is what a look at a volume has found.
 type checked struct {
-	Schema   int         `json:"schema"`
+	Name     string      `json:"name,omitempty"` // in the policy
 	Path     string      `json:"path"`
 	Usable   bool        `json:"usable"`
 	Why      string      `json:"why,omitempty"` // it is not
@@ -35,38 +37,77 @@ type checked struct {
 	read *volume
 }
 
-func (p *program) verifyVolume(ctx context.Context, c *cli.Context) error {
-	path := c.Args().First()
+func (p *program) verifyVolumes(ctx context.Context, c *cli.Context) error {
 	owner, err := p.owner(ctx, c)
 	if err != nil {
 		return err
 	}
-	found, err := patiently(ctx, p, path, func() (checked, error) { return p.check(ctx, path, owner) })
+	wanted, err := owner.wanted(c.Args().Slice())
 	if err != nil {
 		return err
 	}
-	if err := p.show(found, func() { p.checkedVolume(found, owner) }); err != nil {
+	usable, all := true, []checked{}
+	for _, v := range wanted {
+		found, err := patiently(ctx, p, v.Path, func() (checked, error) { return p.check(ctx, v.Path, owner), nil })
+		if err != nil {
+			return err
+		}
+		found.Name = v.Name
+		usable = usable && found.Usable
+		all = append(all, found)
+	}
+	if err := p.show(struct {
+		Schema  int       `json:"schema"`
+		Usable  bool      `json:"usable"` // all of them
+		Volumes []checked `json:"volumes"`
+	}{api.Schema, usable, all}, func() {
+		for i, found := range all {
+			if i > 0 {
+				p.say("")
+			}
+			p.checkedVolume(found, owner)
+		}
+	}); err != nil {
 		return err
 	}
-	if !found.Usable {
+	if !usable {
 		return errNo
 	}
 	return nil
 }
 
-// check looks at a volume. Its error is one that says nothing about what is on it:
-// it is not there, may not be opened, cannot be read.
-func (p *program) check(ctx context.Context, path string, owner volumeOwner) (checked, error) {
-	found := checked{Schema: api.Schema, Path: path, Warnings: []string{}, Slots: []slotView{}}
+// wanted are the volumes that arguments name: by path, or by their name in the
+// policy; without arguments all of the policy.
+func (o volumeOwner) wanted(args []string) ([]config.HeartbeatVolume, error) {
+	if len(args) == 0 {
+		if len(o.volumes) == 0 {
+			return nil, &hintedError{errors.New("the policy names no heartbeat volume"), "Give the path of one: haadm storage heartbeat verify PATH"}
+		}
+		return o.volumes, nil
+	}
+	var all []config.HeartbeatVolume
+	for _, arg := range args {
+		v := config.HeartbeatVolume{Path: arg}
+		for _, known := range o.volumes {
+			if known.Path == arg || known.Name == arg {
+				v = known
+			}
+		}
+		all = append(all, v)
+	}
+	return all, nil
+}
+
+// check looks at a volume.
+func (p *program) check(ctx context.Context, path string, owner volumeOwner) checked {
+	found := checked{Path: path, Warnings: []string{}, Slots: []slotView{}}
 	v, err := readVolume(path)
-	switch {
-	case errors.Is(err, errNoVolume), errors.Is(err, unix.EINVAL): // EINVAL: no direct I/O
+	if err != nil {
 		found.Why = err.Error()
-		return found, nil
-	case errors.Is(err, fs.ErrNotExist):
-		return found, &hintedError{err, "Is the storage mounted, or the device attached, on this host? 'haadm storage heartbeat init' makes a volume, once, on one host."}
-	case err != nil:
-		return found, err
+		if errors.Is(err, fs.ErrNotExist) {
+			found.Why += ". Is the storage mounted, or the device attached, on this host?"
+		}
+		return found
 	}
 	v.members = owner.names
 	found.read, found.Volume, found.Slots = v, viewOfVolume(v), viewsOfSlots(v, p.now())
@@ -77,11 +118,21 @@ func (p *program) check(ctx context.Context, path string, owner volumeOwner) (ch
 	}
 	if err != nil {
 		found.Why = strings.TrimPrefix(err.Error(), "verify heartbeat volume "+path+": ")
-		return found, nil
+		return found
 	}
 	found.Usable = true
-	found.Warnings = append(append(found.Warnings, report.Warnings...), odd(v, owner, p.now())...)
-	return found, nil
+	found.Warnings = append(append(append(found.Warnings, report.Warnings...), unstable(path)...), odd(v, owner, p.now())...)
+	return found
+}
+
+// unstable warns of a device's name that another disk may have after the next boot,
+// or on another host.
+func unstable(path string) []string {
+	st, err := os.Stat(path)
+	if err != nil || st.Mode()&fs.ModeDevice == 0 || !strings.HasPrefix(path, "/dev/") || strings.HasPrefix(path, "/dev/disk/") || strings.HasPrefix(path, "/dev/mapper/") {
+		return nil
+	}
+	return []string{path + " may be another disk after a reboot, or on another host: use its name in /dev/disk/by-id or /dev/mapper"}
 }
 
 // clockSlack is by how much a host's wall clock may be ahead before it is worth a word.
@@ -149,11 +200,15 @@ func settings(h format.Heartbeat, t lease.Timing) string {
 }
 
 func (p *program) checkedVolume(found checked, owner volumeOwner) {
+	name := found.Path
+	if found.Name != "" {
+		name = fmt.Sprintf("%s (%s)", found.Name, found.Path)
+	}
 	if !found.Usable {
-		p.paragraph("", fmt.Sprintf("%s: %s by this host.", found.Path, p.tint("cannot be used", "critical")))
+		p.paragraph("", fmt.Sprintf("%s: %s by this host.", name, p.tint("cannot be used", "critical")))
 		p.paragraph("  ", found.Why)
 	} else {
-		p.say("%s: %s by this host, for cluster %q.", found.Path, p.tint("can be used", "info"), owner.name)
+		p.say("%s: %s by this host, for cluster %q.", name, p.tint("can be used", "info"), owner.name)
 	}
 	if found.read == nil {
 		return
