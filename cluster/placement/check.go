@@ -1,0 +1,421 @@
+package placement
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Change is what admission control is asked about.
+type Change struct {
+	// VM as it would be: a new one, or one that replaces the VM of its name (started,
+	// protected, with more memory, arriving from elsewhere).
+	VM *VM
+	// Host is where it would run; empty lets Check choose.
+	Host string
+	// Maintenance is a host that would be taken out of service.
+	Maintenance string
+}
+
+// Verdict is what admission control says to a change.
+type Verdict struct {
+	// Answer is Yes when the cluster keeps its room for failures with the change.
+	Answer Answer
+	// Refused says that the change must not be made: Answer is not Yes, and the mode is
+	// Enforce; or no host could run the VM at all. ByPlacement refuses only what makes things
+	// worse: where fewer failures than asked for are borne already, a change that
+	// leaves as many is let through.
+	Refused bool
+	// Rule is what was reckoned by.
+	Rule AdmissionKind
+	// Host is where the VM would run, when it was not said.
+	Host string
+	// Why has the rule and the figures, Culprit the VM or host that they turn on.
+	Why, Culprit string
+	// WaysOut are changes that would be admitted, the cheapest first.
+	WaysOut []string
+
+	// The figures of the rule; the others are nil.
+	Slots       *Slots
+	Percentages *Percentages
+	Tolerance   *Tolerance
+	Failover    map[string]FailoverState
+
+	uncovered bool // the VM that is asked about could not be restarted by any plan
+}
+
+// FailoverState is how ready a dedicated failover host is.
+type FailoverState string
+
+const (
+	FailoverReady FailoverState = "green"  // up and empty
+	FailoverInUse FailoverState = "yellow" // up, with VMs
+	FailoverLost  FailoverState = "red"    // not up
+)
+
+// Check asks whether a change leaves the room for failures that the policy keeps.
+// It is never asked about what HA itself does: restarts are not refused.
+func Check(c *Cluster, ch Change) Verdict {
+	work := c.Policy.work()
+	v := check(c, ch, &work)
+	if v.Refused || v.Answer != Yes && c.Policy.Admission.Mode == Warn {
+		v.WaysOut = waysOut(c, ch, &work)
+	}
+	return v
+}
+
+// check is Check without ways out.
+func check(c *Cluster, ch Change, work *int) Verdict {
+	a := &c.Policy.Admission
+	v := Verdict{Rule: a.Kind, Answer: Yes, Host: ch.Host}
+	hosts := []string{ch.Host}
+	if ch.VM != nil && ch.VM.Status == Running && ch.Host == "" {
+		var why string
+		if hosts, why = startHosts(c, ch.VM); len(hosts) == 0 {
+			v.Answer, v.Refused, v.Why, v.Culprit = No, true, why, ch.VM.Name
+			return v
+		}
+	}
+	if ch.VM != nil && ch.VM.Status == Running && ch.Host != "" {
+		if why := cannotStart(c, ch.VM, ch.Host); why != "" {
+			v.Answer, v.Refused, v.Why, v.Culprit = No, true, why, ch.VM.Name
+			return v
+		}
+	}
+	if a.Mode == Off {
+		v.Host = hosts[0]
+		v.Why = "admission control is off: nothing keeps room for failures"
+		return v
+	}
+	var first *Verdict
+	for _, host := range hosts {
+		after := ch.apply(c, host)
+		one := Verdict{Rule: a.Kind, Host: host}
+		one.reckon(after, ch, work)
+		if one.Answer == Yes {
+			return one
+		}
+		if first == nil {
+			first = &one
+		}
+		if first.Answer == No && one.Answer == Unknown {
+			first.Answer = Unknown // one host more might have done
+		}
+		if a.Kind == BySlots || a.Kind == ByPercentage {
+			break // where it runs makes no difference to sums
+		}
+	}
+	first.Refused = a.Mode == Enforce && !first.noWorse(c, ch, work)
+	return *first
+}
+
+// noWorse reports whether the cluster bears fewer failures than asked for already,
+// and would bear as many after the change.
+func (v *Verdict) noWorse(c *Cluster, ch Change, work *int) bool {
+	a := &c.Policy.Admission
+	if v.Tolerance == nil || v.uncovered || v.Answer != No || a.Failures == 0 {
+		return false
+	}
+	before, after := newModel(c), newModel(ch.apply(c, v.Host))
+	f := Failures{N: a.Failures, Domains: a.Domains, Succession: a.Succession}
+	for ; f.N > 0; f.N-- {
+		switch before.tolerate(f, work).Answer {
+		case Unknown:
+			return false
+		case No:
+			continue
+		}
+		break
+	}
+	if f.N == a.Failures || after.tolerate(f, work).Answer != Yes {
+		return false
+	}
+	v.Why += fmt.Sprintf("; that was so before: %s may fail, then as now", f)
+	return true
+}
+
+// reckon decides about the cluster as it would be.
+func (v *Verdict) reckon(after *Cluster, ch Change, work *int) {
+	a := &after.Policy.Admission
+	m := newModel(after)
+	v.Answer = Yes
+	switch a.Kind {
+	case BySlots:
+		s := m.slots()
+		v.Slots = &s
+		v.Culprit = s.Largest
+		if s.Capacity < a.Failures {
+			v.Answer = No
+		}
+		v.Why = fmt.Sprintf("%s; %d host failures can be borne, %d are asked for", s, max(0, s.Capacity), a.Failures)
+		if s.Largest != "" {
+			v.Why += "; " + s.Largest + " sets the size of a slot"
+		}
+	case ByPercentage:
+		p := m.percentages()
+		v.Percentages = &p
+		v.Culprit = p.Largest
+		if p.TotalMHz-p.RequiredMHz < p.KeptMHz || p.TotalMemory-p.RequiredMemory < p.KeptMemory {
+			v.Answer = No
+		}
+		v.Why = p.String()
+	case ByFailoverHosts:
+		v.reckonFailover(m, ch)
+	default:
+		t := m.tolerate(Failures{N: a.Failures, Domains: a.Domains, Succession: a.Succession}, work)
+		v.Tolerance, v.Answer, v.Why = &t, t.Answer, t.Why
+		if len(t.Lost) > 0 {
+			v.Culprit = t.Lost[0]
+		}
+	}
+	v.refuseUncovered(m, ch, work)
+}
+
+// refuseUncovered keeps a VM from being protected that no failure plan could restart.
+func (v *Verdict) refuseUncovered(m *model, ch Change, work *int) {
+	if ch.VM == nil || ch.VM.Class != Protected || ch.VM.Status == Stopped {
+		return
+	}
+	uncovered := newSurvey(newRoom(m), Failures{N: 1, Domains: m.c.Policy.Admission.Domains}, nil, work).uncovered
+	for _, u := range uncovered {
+		if u.VM == ch.VM.Name && m.c.Policy.Admission.Failures > 0 {
+			v.Answer, v.Culprit, v.uncovered = No, u.VM, true
+			v.Why = fmt.Sprintf("%s cannot be protected: %s", u.VM, u.Why)
+		}
+	}
+}
+
+func (v *Verdict) reckonFailover(m *model, ch Change) {
+	v.Failover = map[string]FailoverState{}
+	r := newRoom(m)
+	ready := 0
+	for h, host := range m.hosts {
+		if !host.Failover {
+			continue
+		}
+		vms := r.vms[h]
+		if ch.VM != nil && ch.VM.Status == Running && v.Host == host.Name {
+			vms-- // the one that is asked about is not there yet
+		}
+		switch {
+		case host.State != Up:
+			v.Failover[host.Name] = FailoverLost
+		case vms > 0:
+			v.Failover[host.Name] = FailoverInUse
+		default:
+			v.Failover[host.Name] = FailoverReady
+			ready++
+		}
+	}
+	a := &m.c.Policy.Admission
+	v.Why = fmt.Sprintf("%d of %d failover hosts are up and empty, %d are asked for", ready, len(v.Failover), a.Failures)
+	if ready < a.Failures {
+		v.Answer = No
+	}
+	if host := m.hostOr(v.Host); host >= 0 && m.hosts[host].Failover && ch.VM != nil {
+		v.Answer, v.Culprit = No, v.Host
+		v.Why = v.Host + " is kept for failover: only restarts after a failure go there; " + v.Why
+	}
+}
+
+// apply is the cluster with the change, which is made in a copy.
+func (ch Change) apply(c *Cluster, host string) *Cluster {
+	after := *c
+	if ch.VM != nil {
+		vm := *ch.VM
+		if vm.Status == Running {
+			vm.Host, vm.Moving = host, ""
+		}
+		after.VMs = slices.Clone(c.VMs)
+		if i := slices.IndexFunc(after.VMs, func(v VM) bool { return v.Name == vm.Name }); i >= 0 {
+			after.VMs[i] = vm
+		} else {
+			after.VMs = append(after.VMs, vm)
+		}
+	}
+	if ch.Maintenance != "" {
+		after.Hosts = slices.Clone(c.Hosts)
+		for i := range after.Hosts {
+			if after.Hosts[i].Name == ch.Maintenance {
+				after.Hosts[i].State, after.Hosts[i].Why = Maintenance, "as asked for"
+			}
+		}
+		return emptied(&after, ch.Maintenance)
+	}
+	return &after
+}
+
+// emptied is the cluster once the VMs of a host have moved to where Decide would
+// move them. Those that find no host stay.
+func emptied(c *Cluster, host string) *Cluster {
+	after := *c
+	after.VMs = slices.Clone(c.VMs)
+	to := map[string]string{}
+	for _, d := range Decide(c, Question{Leave: []string{host}}).Decisions {
+		if d.Action == Move {
+			to[d.VM] = d.To
+		}
+	}
+	for i := range after.VMs {
+		if h, moves := to[after.VMs[i].Name]; moves {
+			after.VMs[i].Host, after.VMs[i].Moving = h, ""
+		}
+	}
+	return &after
+}
+
+// without is the cluster without the VM of that name.
+func without(c *Cluster, name string) *Cluster {
+	after := *c
+	after.VMs = slices.DeleteFunc(slices.Clone(c.VMs), func(v VM) bool { return v.Name == name })
+	return &after
+}
+
+// startHosts are the hosts on which a VM could be started now, the best first, or
+// why there are none. Dedicated failover hosts are not among them.
+func startHosts(c *Cluster, vm *VM) ([]string, string) {
+	m, v, all := startable(c, vm)
+	fit := slices.DeleteFunc(slices.Clone(all), func(h Considered) bool { return h.Excluded != "" })
+	slices.SortStableFunc(fit, func(a, b Considered) int { return a.Score.better(b.Score) })
+	names := make([]string, len(fit))
+	for i, h := range fit {
+		names[i] = h.Host
+	}
+	if len(names) == 0 {
+		return nil, noHost(m, v, all)
+	}
+	return names, ""
+}
+
+// cannotStart says why a VM cannot run on that host; empty when it can.
+func cannotStart(c *Cluster, vm *VM, host string) string {
+	m, _, all := startable(c, vm)
+	h := m.hostOr(host)
+	switch {
+	case h < 0:
+		return "there is no host " + host
+	case all[h].Excluded == "" || all[h].Excluded == ForFailover:
+		return ""
+	}
+	return all[h].String()
+}
+
+func startable(c *Cluster, vm *VM) (*model, int32, []Considered) {
+	one := *vm
+	one.Status, one.Host = Waiting, vm.Host
+	others := without(c, vm.Name)
+	others.VMs = append(others.VMs, one)
+	m := newModel(others)
+	v := m.vmByID[vm.Name]
+	all, _ := newRoom(m).explain(v, -1, nil)
+	for i := range all {
+		if m.hosts[i].Failover && all[i].Excluded == "" {
+			all[i] = all[i].no(ForFailover, "")
+		}
+	}
+	return m, v, all
+}
+
+// waysOut looks for changes near the one that was refused which would be admitted.
+func waysOut(c *Cluster, ch Change, work *int) []string {
+	var ways []string
+	admitted := func(c *Cluster, ch Change) bool {
+		return *work > 0 && check(c, ch, work).Answer == Yes
+	}
+	if ch.VM != nil && ch.Host != "" {
+		anywhere := ch
+		anywhere.Host = ""
+		if v := check(c, anywhere, work); v.Answer == Yes && v.Host != "" {
+			ways = append(ways, fmt.Sprintf("start %s on %s", ch.VM.Name, v.Host))
+		}
+	}
+	if ch.VM != nil && ch.VM.Memory > 0 {
+		if most := largestMemory(c, ch, admitted); most > 0 {
+			ways = append(ways, fmt.Sprintf("give %s at most %s of memory", ch.VM.Name, mib(most)))
+		}
+	}
+	if ch.VM != nil && ch.VM.Class == Protected {
+		vm := *ch.VM
+		vm.Class = BestEffort
+		less := ch
+		less.VM = &vm
+		if admitted(c, less) {
+			ways = append(ways, fmt.Sprintf("run %s as best effort: it is restarted only where room is left", vm.Name))
+		}
+	}
+	if w := stopOne(c, ch, admitted); w != "" {
+		ways = append(ways, w)
+	}
+	if w := anotherHost(c, ch, admitted); w != "" {
+		ways = append(ways, w)
+	}
+	for n := c.Policy.Admission.Failures - 1; n >= 0; n-- {
+		less := *c
+		less.Policy.Admission.Failures = n
+		if admitted(&less, ch) {
+			ways = append(ways, fmt.Sprintf("tolerate %d failures instead of %d", n, c.Policy.Admission.Failures))
+			break
+		}
+	}
+	return ways
+}
+
+// largestMemory is how much memory, in whole MiB, the VM could have.
+func largestMemory(c *Cluster, ch Change, admitted func(*Cluster, Change) bool) int64 {
+	try := func(memory int64) bool {
+		vm := *ch.VM
+		vm.Memory = memory
+		less := ch
+		less.VM = &vm
+		return admitted(c, less)
+	}
+	lo, hi := int64(0), ch.VM.Memory>>20 // lo is admitted or nothing is, hi is not
+	for hi-lo > 1 {
+		if mid := (lo + hi) / 2; try(mid << 20) {
+			lo = mid
+		} else {
+			hi = mid
+		}
+	}
+	return lo << 20
+}
+
+// stopOne finds the least important VM that would make the room by being stopped.
+func stopOne(c *Cluster, ch Change, admitted func(*Cluster, Change) bool) string {
+	m := newModel(c)
+	var vms []int32
+	for v, vm := range m.vms {
+		if vm.Status == Running && (ch.VM == nil || vm.Name != ch.VM.Name) {
+			vms = append(vms, int32(v))
+		}
+	}
+	slices.SortFunc(vms, func(a, b int32) int { return m.startOrder(b, a) })
+	const most = 16
+	for _, v := range vms[:min(most, len(vms))] {
+		if name := m.vms[v].Name; admitted(without(c, name), ch) {
+			return "stop " + name
+		}
+	}
+	return ""
+}
+
+// anotherHost asks whether one more host like the largest would do.
+func anotherHost(c *Cluster, ch Change, admitted func(*Cluster, Change) bool) string {
+	var best *Host
+	for i := range c.Hosts {
+		if h := &c.Hosts[i]; h.State == Up && (best == nil || h.size() > best.size()) {
+			best = h
+		}
+	}
+	if best == nil {
+		return ""
+	}
+	one := *best
+	one.Name, one.Domain = strings.Repeat("+", 1+len(best.Name)), ""
+	more := *c
+	more.Hosts = append(slices.Clone(c.Hosts), one)
+	if admitted(&more, ch) {
+		return fmt.Sprintf("add a host like %s (%s)", best.Name, mib(best.size()))
+	}
+	return ""
+}

@@ -1,0 +1,160 @@
+package placement
+
+import "fmt"
+
+// Reason is what keeps a host from taking a VM.
+type Reason string
+
+const (
+	HostDown      Reason = "down"        // it is lost
+	HostClosed    Reason = "closed"      // it takes no VMs now
+	InMaintenance Reason = "maintenance" // it is being emptied
+	CannotRun     Reason = "cannot_run"  // the hypervisor there cannot run this VM
+	NotAgile      Reason = "not_agile"   // the VM cannot leave its host
+	NoDatastore   Reason = "datastore"   // a datastore is missing
+	NoNetwork     Reason = "network"     // a network is missing
+	NoCapability  Reason = "capability"  // a CPU model, machine type or device is missing
+	BreaksRule    Reason = "rule"        // an on_hosts or not_on_hosts rule that is a must
+	TooSmall      Reason = "too_small"   // not even the empty host has room
+	NoMemory      Reason = "memory"      // not enough memory is free
+	NoCPU         Reason = "cpu"         // too many virtual CPUs for the policy's overcommit
+	TooManyVMs    Reason = "vm_count"    // the host runs as many VMs as it may
+	NoExtra       Reason = "extra"       // not enough of a countable thing is free
+	ApartFrom     Reason = "apart"       // a VM runs there that this one must be apart from
+	NotWithMates  Reason = "together"    // the VMs that it must be with run elsewhere, or do not fit with it
+	ForFailover   Reason = "failover"    // a dedicated failover host takes restarts only
+)
+
+// unit says what a capacity is measured in, for people.
+func (r Reason) unit() string {
+	switch r {
+	case NoMemory:
+		return "memory"
+	case NoCPU:
+		return "virtual CPUs"
+	case TooManyVMs:
+		return "VMs"
+	}
+	return "units"
+}
+
+// Considered is one host that was looked at for a VM: what excluded it, or the
+// figures that ranked it.
+type Considered struct {
+	Host     string
+	Excluded Reason // empty: it could take the VM
+	// Rule is the rule that excluded it.
+	Rule string
+	// Need and Have are the figures of an exclusion for want of room: bytes of
+	// memory, virtual CPUs, VMs, or units of the Extra named in What.
+	Need, Have int64
+	What       string
+	Detail     string // further words
+	Score      Score  // of a host that could take it
+}
+
+func (c Considered) no(r Reason, detail string) Considered {
+	c.Excluded, c.Detail = r, detail
+	return c
+}
+
+// String is the exclusion, or the figures, as a person reads them.
+func (c Considered) String() string { return c.Host + ": " + c.text() }
+
+func (c Considered) text() string {
+	switch c.Excluded {
+	case "":
+		return c.Score.String()
+	case HostDown, HostClosed, InMaintenance:
+		words := map[Reason]string{HostDown: "is lost", HostClosed: "takes no VMs", InMaintenance: "is in maintenance"}[c.Excluded]
+		if c.Detail != "" {
+			words += " (" + c.Detail + ")"
+		}
+		return words
+	case CannotRun, NotAgile, ApartFrom, NotWithMates:
+		if c.Rule != "" {
+			return fmt.Sprintf("%s (rule %s)", c.Detail, c.Rule)
+		}
+		return c.Detail
+	case NoDatastore:
+		return "has no datastore " + c.Detail
+	case NoNetwork:
+		return "has no network " + c.Detail
+	case NoCapability:
+		return "does not offer " + c.Detail
+	case BreaksRule:
+		return "rule " + c.Rule + " forbids it"
+	case ForFailover:
+		return "is kept for failover"
+	case TooSmall:
+		return fmt.Sprintf("has %s for VMs in all, %s are needed", amount(c, c.Have), amount(c, c.Need))
+	}
+	return fmt.Sprintf("%s free, %s needed", amount(c, c.Have), amount(c, c.Need))
+}
+
+// amount writes a figure of an exclusion for want of room.
+func amount(c Considered, n int64) string {
+	switch {
+	case c.Excluded == NoMemory || c.Excluded == TooSmall && c.Detail == NoMemory.unit():
+		return mib(n) + " of memory"
+	case c.Excluded == NoCPU || c.Excluded == TooSmall && c.Detail == NoCPU.unit():
+		return fmt.Sprintf("%d virtual CPUs", max(n, 0))
+	case c.What != "":
+		return fmt.Sprintf("%d of %s", max(n, 0), c.What)
+	}
+	return fmt.Sprintf("%d VMs", max(n, 0))
+}
+
+// mib writes bytes as people read them: whole MiB, or bytes below one.
+func mib(n int64) string {
+	n = max(n, 0)
+	if n > 0 && n < 1<<20 {
+		return fmt.Sprintf("%d bytes", n)
+	}
+	return fmt.Sprintf("%d MiB", n>>20)
+}
+
+// Score ranks the hosts that could take a VM. Fields are compared in this order.
+type Score struct {
+	// FailedHere says that a start of this VM failed there in this round.
+	FailedHere bool
+	// Preference is the weight of the host rules that favour it, less those that
+	// disfavour it; more is better.
+	Preference int
+	// Broken is the weight of together and apart rules, no musts, that would be broken.
+	Broken int
+	// Members of the VM's spread group that run there.
+	Members int
+	// Failover says that it is a dedicated failover host, which is preferred.
+	Failover bool
+	// Home says that the VM belongs there.
+	Home bool
+	// MemoryUsed is the memory in use with the VM on it, in thousandths of a per cent, and CPUs
+	// the virtual CPUs per hundred processors. Memory counts in steps of 5 %, then CPUs, then memory exactly.
+	MemoryUsed, CPUs int64
+	// VMs that run there with it.
+	VMs int
+}
+
+func (s Score) String() string {
+	var words string
+	if s.FailedHere {
+		words += "a start failed there; "
+	}
+	if s.Preference != 0 {
+		words += fmt.Sprintf("preference %d; ", s.Preference)
+	}
+	if s.Broken != 0 {
+		words += fmt.Sprintf("breaks rules of weight %d; ", s.Broken)
+	}
+	if s.Members != 0 {
+		words += fmt.Sprintf("%d of its group there; ", s.Members)
+	}
+	if s.Failover {
+		words += "kept for failover; "
+	}
+	if s.Home {
+		words += "its home; "
+	}
+	return fmt.Sprintf("%smemory %d.%d %% used, %d.%02d virtual CPUs per processor, %d VMs", words, s.MemoryUsed/1000, s.MemoryUsed%1000/100, s.CPUs/100, s.CPUs%100, s.VMs)
+}

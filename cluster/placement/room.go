@@ -1,0 +1,160 @@
+package placement
+
+import "slices"
+
+// room is who is where, and what is left on every host. It is the one thing here
+// that changes while a question is answered; it belongs to that question alone.
+type room struct {
+	m       *model
+	at      []int32 // VM → host, or -1
+	dead    bits    // hosts that are lost
+	leaving bits    // hosts that are being emptied
+	free    []int64 // host × dim; may be negative on a host that is overfull
+	occ     []int16 // VMs per scope of every exclusive rule
+
+	memory, vcpus []int64 // in use, per host
+	vms           []int32 // that run there
+}
+
+// newRoom is the cluster as it is. VMs on hosts that are down run nowhere.
+func newRoom(m *model) *room {
+	n := len(m.hosts)
+	r := &room{
+		m: m, at: slices.Clone(m.at), dead: m.none(), leaving: m.none(), free: slices.Clone(m.capacity), occ: make([]int16, m.occLen),
+		memory: make([]int64, n), vcpus: make([]int64, n), vms: make([]int32, n),
+	}
+	need := make([]int64, len(m.dims))
+	for v := range m.vms {
+		if h := r.at[v]; h >= 0 {
+			r.count(int32(v), h, 1, need)
+			if to := m.moving[v]; to >= 0 {
+				r.count(int32(v), to, 1, need)
+			}
+		}
+	}
+	for h, host := range m.hosts {
+		if host.State == Down {
+			r.dead.set(int32(h))
+		}
+	}
+	r.dropDead(need)
+	return r
+}
+
+// lose takes hosts away with all that runs there.
+func (r *room) lose(hosts []int32) {
+	for _, h := range hosts {
+		r.dead.set(h)
+	}
+	r.dropDead(make([]int64, len(r.m.dims)))
+}
+
+func (r *room) dropDead(need []int64) {
+	if r.dead.empty() {
+		return
+	}
+	for v, h := range r.at {
+		if h >= 0 && r.dead.has(h) {
+			r.leave(int32(v), need)
+		}
+	}
+}
+
+// leave takes a VM off its host.
+func (r *room) leave(v int32, need []int64) {
+	r.count(v, r.at[v], -1, need)
+	if to := r.m.moving[v]; to >= 0 && r.at[v] == r.m.at[v] {
+		r.count(v, to, -1, need)
+	}
+	r.at[v] = -1
+}
+
+// enter puts a VM on a host.
+func (r *room) enter(v, h int32, need []int64) {
+	r.at[v] = h
+	r.count(v, h, 1, need)
+}
+
+// count books a VM on a host (sign 1) or off it (-1). need is scratch.
+func (r *room) count(v, h int32, sign int64, need []int64) {
+	m := r.m
+	need = m.demand(v, need)
+	base := int(h) * len(need)
+	for i, n := range need {
+		r.free[base+i] -= sign * n
+	}
+	for _, e := range m.apart[v] {
+		r.occ[m.scope(e, h)] += int16(sign)
+	}
+	r.memory[h] += sign * m.vms[v].need()
+	r.vcpus[h] += sign * int64(m.vms[v].VCPUs)
+	r.vms[h] += int32(sign)
+}
+
+func (r *room) clone() *room {
+	c := *r
+	c.at, c.dead, c.free, c.occ = slices.Clone(r.at), slices.Clone(r.dead), slices.Clone(r.free), slices.Clone(r.occ)
+	c.memory, c.vcpus, c.vms = slices.Clone(r.memory), slices.Clone(r.vcpus), slices.Clone(r.vms)
+	return &c
+}
+
+// consider says whether host h can take VM v now, or what excludes it. It does
+// not look at mates of v that are not running.
+func (r *room) consider(v, h int32, need []int64) Considered {
+	m := r.m
+	need = m.demand(v, need)
+	if r.dead.has(h) {
+		return Considered{Host: m.hosts[h].Name}.no(HostDown, "")
+	}
+	if r.leaving.has(h) {
+		return Considered{Host: m.hosts[h].Name}.no(InMaintenance, "its VMs leave it")
+	}
+	c := m.able(v, h, need)
+	if c.Excluded != "" {
+		return c
+	}
+	base := int(h) * len(need)
+	for i, n := range need {
+		if n > 0 && n > r.free[base+i] {
+			c.Need, c.Have, c.What = n, r.free[base+i], m.dims[i].name
+			return c.no(m.dims[i].reason, "")
+		}
+	}
+	for _, e := range m.apart[v] {
+		if r.occ[m.scope(e, h)] > 0 {
+			c.Rule = m.exclusive[e].rule.Name
+			return c.no(ApartFrom, r.apartFrom(v, e, h)+" runs there")
+		}
+	}
+	if at, mate := r.mateHosts(v); mate >= 0 && !at.has(h) {
+		return c.no(NotWithMates, "it must be with "+m.vms[mate].Name+" on "+m.hosts[r.at[mate]].Name)
+	}
+	return c
+}
+
+// apartFrom names the VM in whose scope host h is.
+func (r *room) apartFrom(v, e, h int32) string {
+	m := r.m
+	for _, x := range m.exclusive[e].members {
+		if x != v && r.at[x] >= 0 && m.scope(e, r.at[x]) == m.scope(e, h) {
+			return m.vms[x].Name
+		}
+	}
+	return "a VM of that rule"
+}
+
+// mateHosts are the hosts where VMs run that v must be with, and one such VM;
+// -1 when none runs.
+func (r *room) mateHosts(v int32) (bits, int32) {
+	mate := int32(-1)
+	var at bits
+	for _, x := range r.m.mates[v] {
+		if x != v && r.at[x] >= 0 {
+			if mate < 0 {
+				at, mate = r.m.none(), x
+			}
+			at.set(r.at[x])
+		}
+	}
+	return at, mate
+}
