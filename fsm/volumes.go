@@ -56,7 +56,7 @@ func (c *SetVolumes) check() error {
 		return invalid("%d heartbeat volumes are more than %d", len(c.Volumes), MaxVolumes)
 	}
 	for i, v := range c.Volumes {
-		if v.Name == "" || len(v.Name) > maxName || !filepath.IsAbs(v.Path) || len(v.Path) > 1024 {
+		if v.Name == "" || len(v.Name) > 64 || !filepath.IsAbs(v.Path) || len(v.Path) > 1024 {
 			return invalid("heartbeat volume %.70q at %.100q: a name and an absolute path are wanted", v.Name, v.Path)
 		}
 		if err := checkUUID(v.ID); err != nil {

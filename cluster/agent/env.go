@@ -16,6 +16,7 @@ import (
 	"github.com/holdfast-ha/holdfast/cluster/lease"
 	"github.com/holdfast-ha/holdfast/cluster/peer"
 	"github.com/holdfast-ha/holdfast/cluster/raftnode"
+	"github.com/holdfast-ha/holdfast/storagehb"
 	"github.com/holdfast-ha/holdfast/vmm"
 )
 
@@ -31,8 +32,11 @@ type Env struct {
 	Version string
 	// BootID changes with each boot of the machine.
 	BootID string
-	// Run is a random number of this life of the agent.
+	// Run numbers this life of the agent: greater than any before it in the same boot.
 	Run uint64
+
+	// OpenVolume opens a heartbeat volume at a path; nil: this host can use none. It may hang.
+	OpenVolume func(path string) (storagehb.File, error)
 
 	Network    peer.Network
 	Hypervisor vmm.Hypervisor

@@ -17,8 +17,10 @@ import (
 	"github.com/holdfast-ha/holdfast/cluster/master"
 	"github.com/holdfast-ha/holdfast/cluster/peer"
 	"github.com/holdfast-ha/holdfast/cluster/raftnode"
+	"github.com/holdfast-ha/holdfast/cluster/volumes"
 	"github.com/holdfast-ha/holdfast/fencing/device"
 	"github.com/holdfast-ha/holdfast/fsm"
+	"github.com/holdfast-ha/holdfast/storagehb"
 )
 
 // member is this host's life as a member of a cluster.
@@ -34,6 +36,7 @@ type member struct {
 	server  *peer.Server
 	api     *api.Server
 	host    *host.Host
+	volumes *volumes.Volumes
 	master  *master.Master
 	runner  *device.Runner
 	monitor *device.Monitor            // of the fence devices, while this host is the master
@@ -75,13 +78,19 @@ func (a *Agent) enter(ms *Membership) (_ *member, err error) {
 		Handler: m.api.Peers(), Logger: m.log.Named("peer")}); err != nil {
 		return nil, err
 	}
+	open := env.OpenVolume
+	if open == nil {
+		open = func(string) (storagehb.File, error) { return nil, errors.New("this host has no shared storage") }
+	}
+	m.volumes = volumes.New(volumes.Config{Host: env.Name, Timing: ms.Timing, Open: open, State: m.machine.View, Policy: a.parsed,
+		Now: env.Now, Wall: env.Wall, Logger: m.log.Named("volumes")})
 	m.runner = device.NewRunner(device.Config{BootClock: env.Now})
 	m.monitor = device.NewMonitor(m.told)
 	m.monitor.Compare(m.heardBehind)
-	m.master = master.New(master.Config{Name: env.Name, Fencer: fencer{m.runner}, Timing: ms.Timing, Grace: env.Grace, Log: replicated{m.node}, View: m.machine.View, Policy: a.parsed,
+	m.master = master.New(master.Config{Name: env.Name, Fencer: fencer{m.runner}, Timing: ms.Timing, Grace: env.Grace, Log: replicated{m.node}, View: m.machine.View, Policy: a.parsed, Volumes: m.volumes, HandOver: m.handOver,
 		Now: env.Now, Wall: env.Wall, Gate: env.Gate, Logger: m.log.Named("master")})
 	m.host = host.New(host.Config{Name: env.Name, Networks: networks, Timing: ms.Timing, BootID: env.BootID, Run: env.Run, Reserve: env.Reserve,
-		Version: env.Version, Hypervisor: env.Hypervisor, Guard: env.Guard, Master: toMaster{m}, View: m.machine.View,
+		Version: env.Version, Hypervisor: env.Hypervisor, Guard: env.Guard, Volumes: m.volumes, Master: toMaster{m}, View: m.machine.View,
 		Record: record, Save: env.Store.SaveRecord, Now: env.Now, Gate: env.Gate, Log: m.log.Named("host")})
 	return m, nil
 }
@@ -107,6 +116,7 @@ func (m *member) run(ctx context.Context) error {
 	defer m.close()
 	g.run("raft", func() error { return m.node.Run(ctx) })
 	g.run("cluster port", func() error { return m.server.Run(ctx) })
+	g.run("heartbeat volumes", func() error { return m.volumes.Run(ctx) })
 	g.run("host", func() error { return m.host.Run(ctx) })
 	g.run("office", func() error { return m.serveOffice(ctx) })
 	g.run("members", func() error { return m.followBook(ctx) })
@@ -323,6 +333,11 @@ func pause(ctx context.Context, d time.Duration) {
 	case <-ctx.Done():
 	case <-t.C:
 	}
+}
+
+// handOver gives the leadership of the log, and so the office, to another host.
+func (m *member) handOver(ctx context.Context, to string) error {
+	return m.node.Transfer(ctx, to)
 }
 
 // replicated is the log as the master's office uses it.

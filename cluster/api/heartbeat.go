@@ -12,10 +12,14 @@ import (
 type Heartbeat struct {
 	Host        string `json:"host"`
 	Incarnation uint64 `json:"incarnation"` // 0: the host has none and holds no lease
-	// Run tells one life of the agent process from the next; random.
+	// Run tells one life of the agent process from the next; it grows within a boot.
 	Run uint64 `json:"run"`
-	// Seq numbers the exchanges of a run; the copies sent over several networks share one.
+	// Seq numbers the exchanges of a run; the copies sent over several networks, and
+	// the one written to the heartbeat volumes, share one.
 	Seq uint64 `json:"seq"`
+	// Volumes is the revision of the heartbeat volumes that the host proves with: from
+	// now on no older one.
+	Volumes uint64 `json:"volumes,omitempty"`
 	// Network is the HA network that this copy travels on.
 	Network string `json:"network"`
 	// Applied is the index of the last log entry that the host has applied.
@@ -45,7 +49,23 @@ type HostReport struct {
 	Guard string `json:"guard"`
 	// Watchdog says how the hardware watchdog stands: "none", or its state and timeout.
 	Watchdog string `json:"watchdog"`
-	Version  string `json:"version"`
+	// Volumes are the heartbeat volumes of the policy as this host finds them.
+	Volumes []VolumeReport `json:"volumes,omitempty"`
+	Version string         `json:"version"`
+}
+
+// VolumeReport is one heartbeat volume as a host finds it.
+type VolumeReport struct {
+	Name string `json:"name"`
+	Path string `json:"path"`
+	// ID is the volume's UUID; empty while it is not known.
+	ID string `json:"id,omitempty"`
+	// InUse says that the host writes to it; State is then how it does: "opening",
+	// "working", "degraded" or "failing".
+	InUse bool   `json:"in_use,omitempty"`
+	State string `json:"state,omitempty"`
+	// Error is why it cannot be used, or fails.
+	Error string `json:"error,omitempty"`
 }
 
 // DomainReport is one domain of a host.
@@ -107,6 +127,8 @@ type BeginRequest struct {
 type BeginReply struct {
 	Incarnation uint64 `json:"incarnation"`
 	Commit      uint64 `json:"commit"`
+	// Volumes is the revision of the heartbeat volumes that the host may prove with from here on.
+	Volumes uint64 `json:"volumes,omitempty"`
 }
 
 // ClaimRequest asks the master to give a protected VM that nobody owns to a host

@@ -20,7 +20,7 @@ func (h *Host) heartbeat(ctx context.Context) {
 	h.sent[h.seq] = now
 	delete(h.sent, h.seq-64)
 	_, applied, _ := h.cfg.View()
-	hb := api.Heartbeat{Host: h.cfg.Name, Run: h.cfg.Run, Seq: h.seq, Applied: applied, ReportRev: h.reportRev}
+	hb := api.Heartbeat{Host: h.cfg.Name, Run: h.cfg.Run, Seq: h.seq, Applied: applied, ReportRev: h.reportRev, Volumes: h.record.Volumes}
 	if !h.record.Over {
 		hb.Incarnation = h.record.Incarnation
 	}
@@ -28,6 +28,8 @@ func (h *Host) heartbeat(ctx context.Context) {
 		r := h.report
 		hb.Report = &r
 	}
+	h.cfg.Volumes.Submit(h.storageHeartbeat(hb))
+	h.cfg.Volumes.Read()
 	if len(h.defs) > 0 {
 		hb.Definitions, h.defs = h.defs, map[string]string{}
 	}
@@ -91,6 +93,9 @@ func (h *Host) answered(ctx context.Context, hb api.Heartbeat, r api.HeartbeatRe
 	}
 	if r.Over && !h.record.Over && hb.Incarnation == h.record.Incarnation {
 		h.over("the cluster declared it over")
+	}
+	if r.Acknowledged && r.Incarnation == h.record.Incarnation {
+		h.acked = max(h.acked, r.Seq)
 	}
 	if r.Acknowledged && r.Incarnation == h.record.Incarnation && r.Seq == hb.Seq && !h.record.Over {
 		h.renew(r.Incarnation, h.sent[hb.Seq])

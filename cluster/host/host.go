@@ -44,19 +44,20 @@ type Master interface {
 	Claim(ctx context.Context, r api.ClaimRequest) error
 }
 
-// Config is what a Host is made of. All fields are needed.
+// Config is what a Host is made of. All fields are needed but those that say otherwise.
 type Config struct {
 	Name     string
 	Networks []string // HA networks, preferred first
 	Timing   lease.Timing
 	BootID   string // of this boot of the machine
-	Run      uint64 // of this life of the agent; random
+	Run      uint64 // of this life of the agent; it grows within a boot
 	Reserve  uint64 // bytes of memory kept for the host itself
 	Version  string
 
 	Hypervisor vmm.Hypervisor
 	Guard      Guard
 	Master     Master
+	Volumes    Volumes // nil: there are none
 	// View is the replicated state: present copy, its index, and a channel closed at its next change.
 	View func() (*fsm.State, uint64, <-chan struct{})
 	// Record is what was saved last; Save makes a record durable before it returns.
@@ -98,6 +99,7 @@ type Host struct {
 	stopping  map[string]time.Duration
 	starts    int // start jobs under way
 	seq       uint64
+	acked     uint64                   // the highest that was acknowledged, by any medium
 	sent      map[uint64]time.Duration // when each recent heartbeat was sent
 	inFlight  map[string]int           // heartbeats under way, by network
 	report    api.HostReport
@@ -142,6 +144,9 @@ const maxStarts = 4
 // incarnation is taken up again, so that a restarted agent stops nothing (O4);
 // where it does not, that life is over.
 func New(cfg Config) *Host {
+	if cfg.Volumes == nil {
+		cfg.Volumes = noVolumes{}
+	}
 	h := &Host{cfg: cfg, record: cfg.Record.clone(), busy: map[string]bool{}, settle: map[string]uint64{}, failed: map[string]StartFailure{}, claimed: map[string]time.Duration{},
 		unproven: map[string]bool{}, killed: map[string]string{}, ran: map[string]uint64{}, covering: map[string]bool{}, covers: map[string]vmm.Process{},
 		sent: map[uint64]time.Duration{}, inFlight: map[string]int{}, results: make(chan func()), wake: make(chan struct{}, 1), listDue: true, defs: map[string]string{}}
@@ -184,6 +189,8 @@ func (h *Host) Run(ctx context.Context) error {
 			return nil
 		}
 		_, _, changed := h.cfg.View()
+		_, read := h.cfg.Volumes.View()
+		h.byStorage()
 		h.round(ctx)
 		if h.beatNow {
 			h.beatNow = false
@@ -203,6 +210,7 @@ func (h *Host) Run(ctx context.Context) error {
 		case <-h.wake:
 			h.listDue = true
 		case <-changed:
+		case <-read:
 		case <-end.C:
 		}
 		end.Stop()
@@ -415,7 +423,7 @@ func (h *Host) begin(ctx context.Context) {
 				h.cfg.Log.Debug("no new incarnation yet", "error", err)
 				return
 			}
-			r := Record{Incarnation: reply.Incarnation, BootID: h.cfg.BootID, Executed: map[string]uint64{}, Known: h.record.Known}
+			r := Record{Incarnation: reply.Incarnation, BootID: h.cfg.BootID, Executed: map[string]uint64{}, Known: h.record.Known, Volumes: max(reply.Volumes, h.record.Volumes)}
 			if err := h.save(r); err != nil {
 				h.cfg.Log.Error("cannot take up a new incarnation", "incarnation", reply.Incarnation, "error", err)
 				return
@@ -545,7 +553,7 @@ func inUse(domains []vmm.Domain) (sum uint64) {
 // tell renews the report for the master when anything in it has changed.
 func (h *Host) tell(outcomes []api.OutcomeReport) {
 	r := api.HostReport{Capacity: h.list.capacity, Outcomes: outcomes, Draining: h.draining, Reserve: h.cfg.Reserve, Version: h.cfg.Version,
-		Guard: guardWord(h.cfg.Guard.Status(), h.cfg.Now()), Watchdog: watchdogWord(h.cfg.Guard.Status().Watchdog)}
+		Volumes: h.cfg.Volumes.Report(), Guard: guardWord(h.cfg.Guard.Status(), h.cfg.Now()), Watchdog: watchdogWord(h.cfg.Guard.Status().Watchdog)}
 	// What is free by the sizes of the VMs: what the kernel has free changes all the time.
 	r.Capacity.MemoryFree = r.Capacity.Memory - min(r.Capacity.Memory, r.Reserve+inUse(h.list.domains))
 	if h.list.err != nil {

@@ -14,6 +14,9 @@ type Record struct {
 	BootID string `json:"boot_id"`
 	// Over says that the life has ended: no protected VM may run until a new one begins.
 	Over bool `json:"over"`
+	// Volumes is the revision of the heartbeat volumes that this life proves with: it
+	// never goes back.
+	Volumes uint64 `json:"volumes,omitempty"`
 	// Executed is the highest generation executed or given back, by VM UUID.
 	Executed map[string]uint64 `json:"executed,omitempty"`
 	// Known are the VMs that are protected, as far as this host knows: it stops

@@ -10,6 +10,7 @@ import (
 	"github.com/holdfast-ha/holdfast/cluster/lease"
 	"github.com/holdfast-ha/holdfast/cluster/recovery"
 	"github.com/holdfast-ha/holdfast/cluster/verdict"
+	"github.com/holdfast-ha/holdfast/cluster/volumes"
 	"github.com/holdfast-ha/holdfast/config"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/vmm"
@@ -27,6 +28,7 @@ type input struct {
 	state   *fsm.State
 	hosts   map[string]*observed
 	policy  *config.Policy
+	volumes *volumes.View
 }
 
 // suspicion is a host to suspect, or to declare dead, with the command that says so.
@@ -42,6 +44,9 @@ type decision struct {
 	withdraw []suspicion
 	dead     []suspicion
 	fence    []string // hosts to switch off by their devices
+	stored   []string // hosts to acknowledge by storage
+	read     bool     // read the heartbeat volumes
+	more     string   // the host that sees more of them than the master
 	commands []fsm.Command
 	wanted   map[string][]string        // definitions to ask for, by host
 	quiet    map[string]map[string]bool // networks whose silence has been told, by host
@@ -70,6 +75,8 @@ func decide(in input) decision {
 		domains(in, m, h, o, &d)
 	}
 	unprotect(in, m, &d)
+	volumeSet(in, m, &d)
+	d.more = seesMore(in)
 	if len(d.commands) == 0 { // one kind of change a round, then look again
 		recover_(in, m, &d)
 	}
@@ -80,14 +87,22 @@ func decide(in input) decision {
 func judge(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 	v, ev := verdict.Judge(o.signals(h, in.now, in.timing, in.self))
 	heard := o.watch.Suspected != 0 && o.watch.Heard > o.watch.Suspected
+	if o.stored.due && o.watch.Suspected == 0 && !o.condemned {
+		d.stored = append(d.stored, h.Name)
+	}
 	switch {
 	case o.condemned:
 	case heard:
 		d.withdraw = append(d.withdraw, suspicion{h.Name, &fsm.SetVerdict{Meta: m, Epoch: in.epoch, Host: h.Name, Incarnation: h.Incarnation,
 			Verdict: string(verdict.Live), Evidence: ev, Text: h.Name + " is heard again"}})
 	case o.watch.Suspected == 0 && o.watch.Silent(in.now, in.timing):
+		if bound := o.watch.Heard + in.timing.SuspectAfter(); !readSince(in.volumes, sets(in.state, h), bound) && in.now < bound+in.timing.Heartbeat/2 {
+			d.read = true // it may have written a heartbeat that nobody has read yet
+			d.lookAt(bound + in.timing.Heartbeat/2)
+			return
+		}
 		w := o.watch
-		w.Suspected = in.now
+		w.Suspected, w.Claimed = in.now, in.now // as soon as it is written
 		at, _ := w.DeadAt(in.timing)
 		d.suspect = append(d.suspect, suspicion{h.Name, &fsm.SetVerdict{Meta: m, Epoch: in.epoch, Host: h.Name, Incarnation: h.Incarnation,
 			Verdict: string(verdict.Suspect), Evidence: ev,
@@ -100,8 +115,8 @@ func judge(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 				Verdict: string(verdict.Live), Evidence: ev, Text: h.Name + " is heard by the new master"}})
 		}
 	default:
-		at, _ := o.watch.DeadAt(in.timing)
-		if off, proven := o.drained(in.timing); proven && off < at {
+		at, ok := o.watch.DeadAt(in.timing)
+		if off, proven := o.drained(in.timing); proven && (off < at || !ok) {
 			if in.now < off {
 				d.lookAt(off)
 				return
@@ -109,9 +124,16 @@ func judge(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 			d.dead = append(d.dead, suspicion{h.Name, provenOff(in, m, h, o, ev)})
 			return
 		}
-		if in.now < at {
-			d.lookAt(at)
+		if !ok || in.now < at {
+			if ok {
+				d.lookAt(at)
+			}
 			fence(in, h, o, d)
+			return
+		}
+		if o.watch.Claims && !o.confirmed {
+			d.read = true // the claim has to be found on the volumes once more
+			d.lookAt(in.now + in.timing.Heartbeat/4)
 			return
 		}
 		d.dead = append(d.dead, suspicion{h.Name, &fsm.DeclareDead{Meta: m, Epoch: in.epoch, Host: h.Name, Incarnation: h.Incarnation, Heard: in.wall.Add(o.watch.Heard - in.now), Evidence: ev,
@@ -124,7 +146,7 @@ func judge(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 func paths(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 	told := map[string]bool{}
 	s := o.signals(h, in.now, in.timing, in.self)
-	if h.Name == in.self || s.Heard > s.Bound {
+	if h.Name == in.self || s.Heard > s.Bound || !o.reached(in.now, in.timing) {
 		d.quiet[h.Name] = o.quiet // the master does not send to itself; a silent host is not a silent path
 		return
 	}
@@ -314,6 +336,9 @@ func room(in input, h *fsm.Host) (rh recovery.Host, known bool) {
 		return rh, false
 	case o.watch.Suspected != 0 || o.condemned:
 		rh.Why = "it is suspected to be dead"
+		return rh, true
+	case o.stored.at != 0 && !o.reached(in.now, in.timing):
+		rh.Why = "it is heard by the heartbeat volumes only"
 		return rh, true
 	}
 	r := o.present()

@@ -16,8 +16,10 @@ import (
 	"github.com/holdfast-ha/holdfast/cluster/api"
 	"github.com/holdfast-ha/holdfast/cluster/lease"
 	"github.com/holdfast-ha/holdfast/cluster/verdict"
+	"github.com/holdfast-ha/holdfast/cluster/volumes"
 	"github.com/holdfast-ha/holdfast/config"
 	"github.com/holdfast-ha/holdfast/fsm"
+	"github.com/holdfast-ha/holdfast/storagehb/format"
 )
 
 // Log is the replicated log, as the master needs it.
@@ -27,6 +29,14 @@ type Log interface {
 	// Propose commits a command and returns what the state machine answered; a
 	// refusal is a *fsm.Refusal.
 	Propose(ctx context.Context, c fsm.Command) (any, error)
+}
+
+// Volumes are the heartbeat volumes of the master's own host. None of its calls waits.
+type Volumes interface {
+	View() (*volumes.View, <-chan struct{})
+	Submit(format.Value)
+	// Read asks for a reading that begins after this call.
+	Read()
 }
 
 // Config is what a Master is made of. All fields are needed.
@@ -39,6 +49,10 @@ type Config struct {
 	View  func() (*fsm.State, uint64, <-chan struct{})
 	// Policy is the policy that the state holds, parsed.
 	Policy func(*fsm.State) *config.Policy
+	// Volumes are this host's heartbeat volumes; nil: there are none.
+	Volumes Volumes
+	// HandOver asks for the office to go to another host; nil: it cannot be asked.
+	HandOver func(ctx context.Context, host string) error
 	// Fencer uses the hosts' fence devices; nil: there are none.
 	Fencer Fencer
 	Now    func() time.Duration // boot clock
@@ -64,10 +78,17 @@ type office struct {
 	news    chan struct{} // cap 1: something to decide about
 	jobs    sync.WaitGroup
 	noted   chan struct{} // closed, and replaced, at each heartbeat with news
+	storage storage
+	fewer   time.Duration // since when another host has seen more heartbeat volumes; 0: none does
 }
 
 // New returns a Master that holds no office.
-func New(cfg Config) *Master { return &Master{cfg: cfg} }
+func New(cfg Config) *Master {
+	if cfg.Volumes == nil {
+		cfg.Volumes = noVolumes{}
+	}
+	return &Master{cfg: cfg}
+}
 
 // commitTimeout bounds one proposal. What has not been committed by then is
 // looked at anew.
@@ -92,6 +113,9 @@ func (m *Master) Hold(ctx context.Context) error {
 	elected := m.cfg.Now()
 	m.cfg.Logger.Info("holds the office", "epoch", epoch)
 	o := &office{epoch: epoch, elected: elected, hosts: map[string]*observed{}, news: make(chan struct{}, 1), noted: make(chan struct{})}
+	if s, _, _ := m.cfg.View(); s.Hosts[m.cfg.Name] != nil {
+		o.storage = newStorage(epoch, volumes.Slot(s.Hosts[m.cfg.Name]), s.Volumes.Revision)
+	}
 	m.mu.Lock()
 	m.office = o
 	m.mu.Unlock()
@@ -99,6 +123,7 @@ func (m *Master) Hold(ctx context.Context) error {
 	defer func() {
 		end()
 		o.jobs.Wait()
+		m.withdrawAll(o)
 		m.mu.Lock()
 		m.office = nil
 		close(o.noted)
@@ -115,6 +140,7 @@ func (m *Master) work(ctx context.Context, o *office) error {
 			return err
 		}
 		_, _, changed := m.cfg.View()
+		_, written := m.cfg.Volumes.View()
 		in := m.gather(o)
 		d := decide(in)
 		if err := m.carryOut(ctx, o, d); err != nil {
@@ -131,6 +157,7 @@ func (m *Master) work(ctx context.Context, o *office) error {
 			return ctx.Err()
 		case <-o.news:
 		case <-changed:
+		case <-written:
 		case <-t.C:
 		}
 		t.Stop()
@@ -143,12 +170,17 @@ func (m *Master) meta() fsm.Meta { return fsm.Meta{At: m.cfg.Wall()} }
 // the first time in this office, begins a new watch.
 func (m *Master) gather(o *office) input {
 	s, _, _ := m.cfg.View()
+	v, _ := m.cfg.Volumes.View()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := m.cfg.Now()
+	for _, h := range s.Hosts {
+		o.observe(h, now)
+	}
+	o.readVolumes(s, v, now, m.cfg.Timing)
 	hosts := map[string]*observed{}
-	for name, h := range s.Hosts {
-		hosts[name] = o.observe(h, now).snapshot()
+	for name := range s.Hosts {
+		hosts[name] = o.hosts[name].snapshot()
 	}
 	for name := range o.hosts {
 		if s.Hosts[name] == nil {
@@ -156,7 +188,7 @@ func (m *Master) gather(o *office) input {
 		}
 	}
 	return input{now: now, wall: m.cfg.Wall(), self: m.cfg.Name, epoch: o.epoch, elected: o.elected, timing: m.cfg.Timing,
-		grace: m.cfg.Grace, state: s, hosts: hosts, policy: m.cfg.Policy(s)}
+		grace: m.cfg.Grace, state: s, hosts: hosts, policy: m.cfg.Policy(s), volumes: v}
 }
 
 // observe returns the office's record of a host in its present incarnation. The lock is held.
@@ -172,6 +204,7 @@ func (o *office) observe(h *fsm.Host, now time.Duration) *observed {
 		x.incarnation, x.condemned, x.since = h.Incarnation, false, now
 		x.watch = lease.Watch{Heard: now, Elected: o.elected}
 		x.fence = fencing{busy: x.fence.busy}
+		x.stored.due, x.proves = false, 0
 	}
 	return x
 }
@@ -189,8 +222,12 @@ func (m *Master) carryOut(ctx context.Context, o *office, d decision) error {
 		o.hosts[host].quiet = q
 	}
 	m.mu.Unlock()
-	if len(d.suspect)+len(d.dead)+len(d.fence) > 0 {
-		// Before it suspects, has a host switched off or declares it dead, the master confirms that it leads.
+	if d.read {
+		m.cfg.Volumes.Read()
+	}
+	if len(d.suspect)+len(d.dead)+len(d.fence)+len(d.stored) > 0 {
+		// Before it suspects, has a host switched off or declares it dead, the master confirms that it leads,
+		// and so it does after it has read the heartbeats that it acknowledges by storage.
 		if err := m.confirm(ctx); err != nil {
 			return err
 		}
@@ -202,6 +239,8 @@ func (m *Master) carryOut(ctx context.Context, o *office, d decision) error {
 			}
 		}
 	}
+	m.acknowledgeStored(o, d.stored)
+	m.publish(o)
 	for _, s := range d.withdraw {
 		if m.withdraw(o, s.host) {
 			if err := m.propose(ctx, s.cmd); err != nil {
@@ -220,6 +259,7 @@ func (m *Master) carryOut(ctx context.Context, o *office, d decision) error {
 	for _, host := range d.fence {
 		m.switchOff(ctx, o, host)
 	}
+	m.handOver(ctx, o, d.more)
 	for _, c := range d.commands {
 		m.forget(o, c)
 		if err := m.propose(ctx, c); err != nil {
@@ -295,10 +335,11 @@ func (m *Master) condemn(o *office, host string) bool {
 		return false
 	}
 	at, suspected := x.watch.DeadAt(m.cfg.Timing)
-	if off, proven := x.drained(m.cfg.Timing); proven {
-		at = min(at, off)
-	}
-	if !suspected || m.cfg.Now() < at {
+	now := m.cfg.Now()
+	off, proven := x.drained(m.cfg.Timing)
+	switch {
+	case proven && x.watch.Suspected != 0 && now >= off:
+	case !suspected || now < at || x.watch.Claims && !x.confirmed:
 		return false
 	}
 	x.condemned = true

@@ -7,7 +7,9 @@ import (
 	"github.com/holdfast-ha/holdfast/cluster/api"
 	"github.com/holdfast-ha/holdfast/cluster/lease"
 	"github.com/holdfast-ha/holdfast/cluster/verdict"
+	"github.com/holdfast-ha/holdfast/cluster/volumes"
 	"github.com/holdfast-ha/holdfast/fsm"
+	"github.com/holdfast-ha/holdfast/storagehb/format"
 )
 
 // observed is what this office has seen of one host.
@@ -30,6 +32,22 @@ type observed struct {
 	defs              map[string]string // definitions that came
 	quiet             map[string]bool   // networks whose silence has been told
 	fence             fencing
+	stored            stored
+	// confirmed: the wait is over, and the claim that has to stand was read once more since.
+	confirmed bool
+	// proves is the revision of the heartbeat volumes that it says it proves with.
+	proves uint64
+	// spoke is when the host last spoke, in whatever incarnation, or in none.
+	spoke time.Duration
+}
+
+// stored is what the heartbeat volumes say of a host.
+type stored struct {
+	known bool // read at all, in this office: the first reading is no news
+	beat  format.Heartbeat
+	at    time.Duration // when the last news was read
+	// due says that it is to be acknowledged by storage too.
+	due bool
 }
 
 // fencing is what has become of switching a host off by its devices, in this office.
@@ -51,7 +69,12 @@ func (o *observed) note(hb api.Heartbeat, now time.Duration) (news bool) {
 		o.run, o.report, o.reportRev, o.reportIncarnation, o.since = hb.Run, nil, 0, 0, now
 		clear(o.networks)
 	}
-	o.watch.Heard = now
+	o.spoke = now
+	if hb.Incarnation == o.incarnation { // another life says nothing for this one
+		o.watch.Heard = now
+		news = hb.Volumes > o.proves
+		o.proves = max(o.proves, hb.Volumes)
+	}
 	if hb.Network != "" {
 		o.networks[hb.Network] = now
 	}
@@ -67,13 +90,51 @@ func (o *observed) note(hb api.Heartbeat, now time.Duration) (news bool) {
 	return news
 }
 
+// hear takes what the volumes say of the host: its newest heartbeat on any of them.
+// That counts as heard if it is newer than what was read before, and if the host
+// does not say itself that this life is over. One that the network has not brought
+// lately, or whose acknowledgements do not get through, is acknowledged by storage.
+func (o *observed) hear(slot int, v *volumes.View, now time.Duration, t lease.Timing) (news bool) {
+	newest := o.stored.beat
+	for _, r := range v.Readings {
+		if slot < len(r.Table) {
+			if hb := r.Table[slot].Heartbeat; hb.OK && hb.Value.Stamp().Compare(newest.Stamp()) > 0 {
+				newest = hb.Value
+			}
+		}
+	}
+	first := !o.stored.known && len(v.Readings) > 0
+	o.stored.known = o.stored.known || first
+	if newest.Stamp() == o.stored.beat.Stamp() {
+		return false
+	}
+	o.stored.beat = newest
+	if first || newest.Incarnation != o.incarnation || newest.Flags&format.FlagSelfFencing != 0 {
+		return false
+	}
+	o.watch.Heard, o.spoke, o.stored.at = now, now, now
+	o.proves = max(o.proves, newest.SetRevision)
+	o.stored.due = !o.reached(now, t) || newest.Acked+2 < newest.Seq
+	return true
+}
+
+// reached reports whether the network has brought a heartbeat of the host lately.
+func (o *observed) reached(now time.Duration, t lease.Timing) bool {
+	for _, at := range o.networks {
+		if now-at <= t.SuspectAfter() {
+			return true
+		}
+	}
+	return false
+}
+
 // heard reports whether the host itself has been heard in this office. Its watch
 // begins at the election, as if it had been.
-func (o *observed) heard() bool { return len(o.networks) > 0 }
+func (o *observed) heard() bool { return len(o.networks) > 0 || o.stored.at != 0 }
 
-// speaks reports whether the host itself was heard within the bound.
+// speaks reports whether the host itself was heard within the bound, in whatever life.
 func (o *observed) speaks(now time.Duration, t lease.Timing) bool {
-	return o.heard() && !o.watch.Silent(now, t)
+	return o.heard() && now-o.spoke <= t.SuspectAfter()
 }
 
 // seen is the report that need not be sent again: one of the host's present life.

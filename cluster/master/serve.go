@@ -95,8 +95,11 @@ func (m *Master) Begin(ctx context.Context, r api.BeginRequest) (api.BeginReply,
 	if !ok {
 		return api.BeginReply{}, fmt.Errorf("begin an incarnation of %s: unexpected answer %v", r.Host, v)
 	}
-	_, index, _ := m.cfg.View()
-	return api.BeginReply{Incarnation: inc, Commit: index}, nil
+	s, index, _ := m.cfg.View()
+	if h := s.Hosts[r.Host]; h == nil || h.Incarnation != inc {
+		return api.BeginReply{}, fmt.Errorf("begin an incarnation of %s: it was overtaken", r.Host)
+	}
+	return api.BeginReply{Incarnation: inc, Commit: index, Volumes: s.Hosts[r.Host].Volumes}, nil
 }
 
 // ConfirmOff takes the word of somebody who can know it that a silent host is off:

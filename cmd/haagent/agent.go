@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -30,6 +28,7 @@ import (
 	"github.com/holdfast-ha/holdfast/cluster/peer"
 	"github.com/holdfast-ha/holdfast/config"
 	"github.com/holdfast-ha/holdfast/fencing"
+	"github.com/holdfast-ha/holdfast/storagehb"
 	"github.com/holdfast-ha/holdfast/vmm"
 	"github.com/holdfast-ha/holdfast/vmm/embedded"
 	"github.com/holdfast-ha/holdfast/vmm/libvirt"
@@ -140,6 +139,9 @@ func newLogger(cfg *config.Agent) hclog.Logger {
 	return hclog.New(o)
 }
 
+// openVolume opens a heartbeat volume.
+func openVolume(path string) (storagehb.File, error) { return storagehb.Open(path) }
+
 // environment is the real world of this host. done lets go of it.
 func environment(ctx context.Context, cfg *config.Agent, log hclog.Logger) (_ *agent.Env, done func(), err error) {
 	store, err := agent.OpenDirectory(cfg.DataDir)
@@ -150,9 +152,7 @@ func environment(ctx context.Context, cfg *config.Agent, log hclog.Logger) (_ *a
 	if err != nil {
 		return nil, nil, err
 	}
-	var run [8]byte
-	_, _ = rand.Read(run[:]) // never fails since Go 1.24
-	env := &agent.Env{Name: cfg.NodeName, Reserve: cfg.Host.ReserveMemory, Version: version, BootID: boot, Run: binary.LittleEndian.Uint64(run[:]) | 1,
+	env := &agent.Env{Name: cfg.NodeName, Reserve: cfg.Host.ReserveMemory, Version: version, BootID: boot, Run: uint64(fencing.BootClock()), OpenVolume: openVolume,
 		Store: store, Now: fencing.BootClock, Wall: time.Now, Logger: log}
 	local := map[string]netip.Addr{}
 	for _, n := range cfg.Networks {

@@ -84,6 +84,19 @@ fence "kvm1-pdu-b" {
   options = { ip = "10.30.0.51", plug = 3 }
 }
 
+# --- Heartbeat volumes ---------------------------------------------------------
+
+# Small areas of shared storage, a block device or a file on a shared file system,
+# up to five and best on different storage. Hosts prove by them that nobody takes
+# their VMs over while the network is out. Made with `haadm storage heartbeat init`.
+heartbeat_volume "san" {
+  path = "/dev/disk/by-id/wwn-0x6001405f00d-part1"
+}
+
+heartbeat_volume "nfs" {
+  path = "/srv/vm/.holdfast-heartbeat"
+}
+
 # --- VMs -----------------------------------------------------------------------
 
 # What holds for a VM that no block below names, and for what those leave out.

@@ -72,6 +72,13 @@ var acts = map[string]act{
 		return nil
 	},
 
+	"cut_storage":     onVolumes(func(w *way, a scenario.Action) { w.cut, w.hang = !a.Hang, a.Hang }),
+	"restore_storage": onVolumes(func(w *way, _ scenario.Action) { w.cut, w.hang, w.slow = false, false, 0 }),
+	"slow_storage":    onVolumes(func(w *way, a scenario.Action) { w.slow = time.Duration(a.MS * float64(time.Millisecond)) }),
+	"fail_volume":     onVolume(func(v *volume) { v.failed = true }),
+	"restore_volume":  onVolume(func(v *volume) { v.failed = false }),
+	"corrupt_slot":    corruptSlot,
+
 	"hypervisor_down": func(w *World, a scenario.Action) error {
 		if a.Hang {
 			w.machines[a.Host].hyp.SetHang(true)

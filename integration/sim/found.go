@@ -50,7 +50,7 @@ func (w *World) found() error {
 	}
 	log := []fsm.Command{&fsm.CreateCluster{Meta: fsm.Meta{At: time.Now()},
 		Cluster: fsm.Cluster{ID: w.ca.id, Name: clusterName, Created: time.Now(), CACert: w.ca.ca.CertPEM(), CAKey: sealed},
-		Host:    w.admitted(w.machines[w.members()[0]])}}
+		Host:    w.admitted(w.machines[w.members()[0]]), Policy: w.policy()}}
 	var conf raft.Configuration
 	for i, name := range w.members() {
 		m := w.machines[name]

@@ -32,6 +32,7 @@ type machine struct {
 	delays    embedded.Delays
 	endTakes  time.Duration // see scenario.Host.EndTakes
 	agent     *agentProcess // nil while none runs
+	storage   storage       // its ways to the heartbeat volumes
 }
 
 // agentProcess is one life of an agent.
@@ -99,6 +100,7 @@ func (m *machine) endAgent() {
 	m.agent = nil
 	a.life.set(false, true)
 	m.disk = a.disk.image()
+	m.orphanPaths()
 	a.cancel()
 }
 

@@ -290,9 +290,9 @@ func (s store) OpenRaft(hclog.Logger) (raftnode.Stores, error) {
 // newAgent makes the agent of one life.
 func (m *machine) newAgent(a *agentProcess) *agent.Agent {
 	env := agent.Env{
-		Name: m.name, Reserve: 0, Version: "sim", BootID: m.bootID(), Run: m.rng.Uint64(),
+		Name: m.name, Reserve: 0, Version: "sim", BootID: m.bootID(), Run: uint64(m.clock.now()) + 1,
 		Network: a.stack, Hypervisor: &hypervisor{a.life, m.hyp, m.guard}, Guard: guardHandle{a.life, m.guard},
-		Store: store{a.life, a.disk}, Now: m.clock.now, Wall: m.wallClock, Gate: a.life.gate, Logger: m.w.logger(m.name),
+		OpenVolume: m.openVolume(a), Store: store{a.life, a.disk}, Now: m.clock.now, Wall: m.wallClock, Gate: a.life.gate, Logger: m.w.logger(m.name),
 	}
 	for _, n := range networks {
 		env.Listen = append(env.Listen, peer.Address{Network: n, Addr: m.w.address(m.name, n)})

@@ -28,6 +28,9 @@ func Random(seed uint64) *scenario.Scenario {
 	g := &generator{r: r, s: &scenario.Scenario{SchemaVersion: scenario.SchemaVersion, ID: fmt.Sprintf("seed-%d", seed), Category: "random",
 		Summary: fmt.Sprintf("Random faults from seed %d.", seed)}}
 	g.hosts()
+	for i := range []int{0, 0, 1, 2, 2, 3}[g.r.IntN(6)] {
+		g.s.Volumes = append(g.s.Volumes, scenario.Volume{ID: fmt.Sprintf("hb%d", i+1)})
+	}
 	g.vms()
 	g.faults()
 	g.mend()
@@ -131,6 +134,10 @@ func (g *generator) fault(at time.Duration) {
 		g.add(until, off)
 	}
 	network := []string{"", "", "net1", "net2"}[g.r.IntN(4)]
+	if len(g.s.Volumes) > 0 && g.r.IntN(3) == 0 {
+		g.storage(h, pair)
+		return
+	}
 	switch g.r.IntN(16) {
 	case 0, 1:
 		pair(scenario.Action{Do: "power_off", Host: h}, scenario.Action{Do: "power_on", Host: h})
@@ -165,6 +172,25 @@ func (g *generator) fault(at time.Duration) {
 	}
 }
 
+// storage is a fault of the heartbeat volumes, or of one host's way to them.
+func (g *generator) storage(h string, pair func(on, off scenario.Action)) {
+	one := g.s.Volumes[g.r.IntN(len(g.s.Volumes))].ID
+	volume := []string{"", one}[g.r.IntN(2)]
+	back := scenario.Action{Do: "restore_storage", Host: h, Volume: volume}
+	switch g.r.IntN(6) {
+	case 0, 1:
+		pair(scenario.Action{Do: "cut_storage", Host: h, Volume: volume}, back)
+	case 2:
+		pair(scenario.Action{Do: "cut_storage", Host: h, Volume: volume, Hang: true}, back)
+	case 3:
+		pair(scenario.Action{Do: "slow_storage", Host: h, Volume: volume, MS: float64(g.r.IntN(3000))}, back)
+	case 4:
+		pair(scenario.Action{Do: "fail_volume", Volume: one}, scenario.Action{Do: "restore_volume", Volume: one})
+	default:
+		pair(scenario.Action{Do: "corrupt_slot", Volume: one, Host: h}, back)
+	}
+}
+
 // person is somebody who does something to a VM or to the membership.
 func (g *generator) person(at time.Duration) {
 	vm := g.vm()
@@ -194,6 +220,12 @@ func (g *generator) mend() {
 		end = max(end, a.T.D()+time.Second)
 	}
 	g.add(end, scenario.Action{Do: "heal"})
+	for _, v := range g.s.Volumes {
+		g.add(end, scenario.Action{Do: "restore_volume", Volume: v.ID})
+		for _, h := range g.s.Hosts {
+			g.add(end, scenario.Action{Do: "restore_storage", Host: h.ID, Volume: v.ID})
+		}
+	}
 	for _, h := range g.s.Hosts {
 		g.add(end, scenario.Action{Do: "thaw_agent", Host: h.ID})
 		g.add(end, scenario.Action{Do: "hypervisor_up", Host: h.ID})

@@ -61,6 +61,11 @@ func (x *watch) step() {
 	x.leases()
 	x.witness()
 	x.release()
+	for _, v := range x.w.volumes {
+		for _, what := range v.disk.Violations() {
+			x.w.broken("heartbeat volume %s: %s", v.name, what)
+		}
+	}
 }
 
 // copies holds that all copies of the state are equal at equal index (I6), and

@@ -50,6 +50,7 @@ type World struct {
 	order    []string
 	ca       authority
 	cuts     map[string]bool // hosts that are isolated by an action
+	volumes  []*volume       // heartbeat volumes, in the order of the scenario
 
 	do       chan func() // what goroutines ask the World's own to do
 	begun    bool        // people have asked for the protection of the scenario's VMs
@@ -88,6 +89,10 @@ func New(cfg Config) (*World, error) {
 			cancel()
 			return nil, err
 		}
+	}
+	if err := w.initVolumes(); err != nil {
+		cancel()
+		return nil, err
 	}
 	if err := w.found(); err != nil {
 		cancel()
@@ -175,6 +180,7 @@ func (w *World) Close() {
 	}
 	w.cancel()
 	w.net.Close()
+	w.releaseVolumes()
 	w.wg.Wait()
 }
 

@@ -30,6 +30,7 @@ type Found[V Value] struct {
 	OK     bool     // one of them at least is valid
 	Value  V        // of the newest valid copy
 	Origin Origin   // and who wrote it; its Copy says which one it is
+	Other  Stamp    // of the older copy; zero where that is not valid
 	Errs   [2]error // per copy, why it is not valid
 }
 
@@ -63,8 +64,13 @@ func Newest[V Value](b []byte, at Place, decode func([]byte) (V, Origin, error))
 			f.Errs[i] = err
 			continue
 		}
-		if !f.OK || v.Stamp().Compare(f.Value.Stamp()) > 0 {
+		switch {
+		case !f.OK:
 			f.OK, f.Value, f.Origin = true, v, o
+		case v.Stamp().Compare(f.Value.Stamp()) > 0:
+			f.Value, f.Origin, f.Other = v, o, f.Value.Stamp()
+		default:
+			f.Other = v.Stamp()
 		}
 	}
 	return f

@@ -39,6 +39,7 @@ type Path struct {
 	hang   chan struct{} // closed when the path goes on; nil while it does
 	faults []Fault
 	stale  []byte
+	orphan bool
 }
 
 // Path returns a new way to the disk for the host that has that slot.
@@ -86,6 +87,10 @@ func (p *Path) Heal() {
 
 // Next says what becomes of the next write, and of those after it when called again.
 func (p *Path) Next(f Fault) { p.set(func() { p.faults = append(p.faults, f) }) }
+
+// Orphan says that the process on this path is gone. What it had under way may
+// still reach the disk, and is not held against the host.
+func (p *Path) Orphan() { p.set(func() { p.orphan = true }) }
 
 // Freeze makes reads show what is on the disk now, whatever is written, as a
 // buffered reader of a shared device may; false ends that.
@@ -173,7 +178,9 @@ func (f file) WriteAt(b []byte, off int64) (int, error) {
 	if !bytes.Equal(before, b) {
 		f.disk.violate("the host of slot %d changed a buffer whose write was under way", f.slot)
 	}
-	f.disk.watch(b, off, f.slot)
+	if !f.orphan {
+		f.disk.watch(b, off, f.slot)
+	}
 	fault := Fault{}
 	if len(f.faults) > 0 {
 		fault, f.faults = f.faults[0], f.faults[1:]

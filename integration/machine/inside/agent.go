@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -89,10 +87,8 @@ func runAgent([]string) error {
 		return err
 	}
 	go keepGuard(ctx, guard, log)
-	var run [8]byte
-	_, _ = rand.Read(run[:]) // never fails since Go 1.24
 	a := agent.New(agent.Env{Name: name, Listen: []peer.Address{{Network: "lan", Addr: netip.AddrPortFrom(addr, 7300).String()}}, Version: "machine",
-		BootID: boot, Run: binary.LittleEndian.Uint64(run[:]) | 1, Network: peer.OS{Local: map[string]netip.Addr{"lan": addr}},
+		BootID: boot, Run: uint64(fencing.BootClock()), Network: peer.OS{Local: map[string]netip.Addr{"lan": addr}},
 		Hypervisor: processes{dir: filepath.Join(filepath.Dir(dataDir), "domains")}, Guard: guard, Store: store,
 		Now: fencing.BootClock, Wall: time.Now, Logger: log})
 	if err := os.Remove(socketPath); err != nil && !errors.Is(err, os.ErrNotExist) {

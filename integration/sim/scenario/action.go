@@ -44,7 +44,6 @@ type signature struct {
 
 // The features that scenarios wait for, as people read them.
 const (
-	waitsVolumes     = "heartbeat volumes"
 	waitsWatchdog    = "watchdog"
 	waitsFence       = "fence devices"
 	waitsMaintenance = "maintenance"
@@ -109,12 +108,12 @@ var actions = map[string]signature{
 	"heal":                       {},
 	"gateway_down":               {waits: waitsIsolation},
 	"gateway_up":                 {waits: waitsIsolation},
-	"cut_storage":                {need: []string{"host"}, may: []string{"volume", "hang"}, waits: waitsVolumes},
-	"restore_storage":            {need: []string{"host"}, may: []string{"volume"}, waits: waitsVolumes},
-	"slow_storage":               {need: []string{"host", "ms"}, waits: waitsVolumes},
-	"fail_volume":                {need: []string{"volume"}, waits: waitsVolumes},
-	"restore_volume":             {need: []string{"volume"}, waits: waitsVolumes},
-	"corrupt_slot":               {need: []string{"volume", "host"}, waits: waitsVolumes},
+	"cut_storage":                {need: []string{"host"}, may: []string{"volume", "hang"}},
+	"restore_storage":            {need: []string{"host"}, may: []string{"volume"}},
+	"slow_storage":               {need: []string{"host", "ms"}, may: []string{"volume"}},
+	"fail_volume":                {need: []string{"volume"}},
+	"restore_volume":             {need: []string{"volume"}},
+	"corrupt_slot":               {need: []string{"volume", "host"}},
 	"kill_agent":                 {need: []string{"host"}},
 	"start_agent":                {need: []string{"host"}},
 	"freeze_agent":               {need: []string{"host"}},
@@ -180,20 +179,22 @@ var events = map[string]string{
 	"went_idle":                         waitsIdle,
 
 	// Of Holdfast.
-	"cluster_created":       "",
-	"host_joined":           "",
-	"host_left":             "",
-	"host_heard_again":      "",
-	"vm_redefined":          "",
-	"vm_seen_running":       "",
-	"network_path_lost":     "",
-	"network_path_restored": "",
-	"vm_crashed":            "",
-	"vm_start_failed":       "",
-	"vm_intent_changed":     "",
-	"token_created":         "",
-	"token_revoked":         "",
-	"policy_applied":        "",
+	"cluster_created":           "",
+	"host_joined":               "",
+	"host_left":                 "",
+	"host_heard_again":          "",
+	"vm_redefined":              "",
+	"vm_seen_running":           "",
+	"network_path_lost":         "",
+	"network_path_restored":     "",
+	"vm_crashed":                "",
+	"vm_start_failed":           "",
+	"vm_intent_changed":         "",
+	"token_created":             "",
+	"token_revoked":             "",
+	"policy_applied":            "",
+	"heartbeat_volumes_changed": "",
+	"office_handed_over":        "",
 }
 
 // The values that enumerated fields take.

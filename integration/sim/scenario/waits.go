@@ -21,7 +21,6 @@ func Waits(s *Scenario) []string {
 	for _, w := range s.WaitsFor {
 		add(true, w)
 	}
-	add(len(s.Volumes) > 0, waitsVolumes)
 	add(len(s.Datastores) > 0, waitsDatastores)
 	add(s.InitialState != nil, waitsSeed)
 	for _, r := range s.Rules {

@@ -1,0 +1,230 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/holdfast-ha/holdfast/integration/sim/scenario"
+	"github.com/holdfast-ha/holdfast/storagehb"
+	"github.com/holdfast-ha/holdfast/storagehb/format"
+	"github.com/holdfast-ha/holdfast/storagehb/hbtest"
+)
+
+// volume is one heartbeat volume, which every host can reach.
+type volume struct {
+	name   string
+	disk   *hbtest.Disk
+	failed bool // for everybody
+}
+
+func (v *volume) path() string { return "/heartbeat/" + v.name }
+
+// spareSlots is how many slots a volume has beyond the scenario's hosts: one that
+// was removed and joins again gets another.
+const spareSlots = 8
+
+// initVolumes makes the scenario's heartbeat volumes, as a person did before the
+// cluster's policy named them.
+func (w *World) initVolumes() error {
+	for _, sv := range w.s.Volumes {
+		cluster, err := format.ParseUUID(uuidOf("cluster", clusterName))
+		if err != nil {
+			return err
+		}
+		id, err := format.ParseUUID(uuidOf("volume", sv.ID))
+		if err != nil {
+			return err
+		}
+		d, err := hbtest.NewDisk(cluster, id, format.Super{LogicalSector: 512, Slots: len(w.order) + spareSlots, Timing: w.timing, Wait: w.timing.Wait(), Cluster: clusterName, Label: sv.ID})
+		if err != nil {
+			return fmt.Errorf("heartbeat volume %s: %w", sv.ID, err)
+		}
+		w.volumes = append(w.volumes, &volume{name: sv.ID, disk: d})
+	}
+	return nil
+}
+
+// policy is the cluster's, as its first host was given it.
+func (w *World) policy() map[string][]byte {
+	if len(w.volumes) == 0 {
+		return nil
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "cluster %q { schema = 1 }\ntiming { profile = %q }\n", clusterName, w.cfg.Profile)
+	for _, v := range w.volumes {
+		fmt.Fprintf(&b, "heartbeat_volume %q { path = %q }\n", v.name, v.path())
+	}
+	return map[string][]byte{"cluster.hcl": []byte(b.String())}
+}
+
+// storage is one machine's ways to the volumes.
+type storage struct {
+	ways  map[string]*way // by volume
+	paths []livePath      // of the agent that runs now, and of those whose I/O may be under way
+}
+
+// way is what is wrong between one machine and one volume.
+type way struct {
+	cut, hang bool
+	slow      time.Duration
+}
+
+// livePath is one life's path to one volume.
+type livePath struct {
+	v    *volume
+	path *hbtest.Path
+}
+
+func (m *machine) way(v *volume) *way {
+	if m.storage.ways == nil {
+		m.storage.ways = map[string]*way{}
+	}
+	if m.storage.ways[v.name] == nil {
+		m.storage.ways[v.name] = &way{}
+	}
+	return m.storage.ways[v.name]
+}
+
+// weather makes every path what the faults say.
+func (m *machine) weather() {
+	for _, p := range m.storage.paths {
+		w := m.way(p.v)
+		var err error
+		if w.cut || p.v.failed {
+			err = hbtest.ErrIO
+		}
+		p.path.SetError(err)
+		p.path.SetDelay(w.slow)
+		if w.hang {
+			p.path.Hang()
+		} else {
+			p.path.Release()
+		}
+	}
+}
+
+// openVolume is how one life of the agent opens a volume. Its paths are made now,
+// on the World's own goroutine.
+func (m *machine) openVolume(a *agentProcess) func(string) (storagehb.File, error) {
+	paths := map[string]*hbtest.Path{}
+	for _, v := range m.w.volumes {
+		p := v.disk.Path(m.slot())
+		paths[v.path()] = p
+		m.storage.paths = append(m.storage.paths, livePath{v, p})
+	}
+	m.weather()
+	return func(path string) (storagehb.File, error) {
+		p := paths[path]
+		if p == nil {
+			return nil, errors.New("no such file or directory")
+		}
+		if _, err := a.life.wait(); err != nil {
+			return nil, err
+		}
+		f, err := p.Open()
+		if err != nil {
+			return nil, err
+		}
+		return volumeFile{f, a.life}, nil
+	}
+}
+
+// slot is the machine's on every volume, by the order in which hosts were admitted.
+func (m *machine) slot() int {
+	if s := m.w.watch.newest.state; s != nil && s.Hosts[m.name] != nil {
+		return int(s.Hosts[m.name].Slot) - 1
+	}
+	for i, name := range m.w.members() {
+		if name == m.name {
+			return i
+		}
+	}
+	return len(m.w.members()) // a newcomer's is not known yet: it is the next
+}
+
+// orphanPaths says that the agent is gone. What it had under way may still land.
+func (m *machine) orphanPaths() {
+	for _, p := range m.storage.paths {
+		p.path.Orphan()
+	}
+}
+
+// volumeFile is a volume as one life of an agent reaches it. A frozen agent begins
+// no I/O, and one that it had begun ends, for the agent, at the thaw.
+type volumeFile struct {
+	storagehb.File
+	l *life
+}
+
+func (f volumeFile) ReadAt(p []byte, off int64) (int, error) {
+	return f.through(func() (int, error) { return f.File.ReadAt(p, off) })
+}
+
+func (f volumeFile) WriteAt(p []byte, off int64) (int, error) {
+	return f.through(func() (int, error) { return f.File.WriteAt(p, off) })
+}
+
+func (f volumeFile) through(io func() (int, error)) (int, error) {
+	if _, err := f.l.wait(); err != nil {
+		return 0, err
+	}
+	n, err := io()
+	if _, killed := f.l.wait(); killed != nil {
+		return 0, killed
+	}
+	return n, err
+}
+
+// onVolumes changes a machine's way to one volume, or to all.
+func onVolumes(change func(*way, scenario.Action)) act {
+	return func(w *World, a scenario.Action) error {
+		m, found := w.machines[a.Host], false
+		for _, v := range w.volumes {
+			if a.Volume == "" || a.Volume == v.name {
+				change(m.way(v), a)
+				found = true
+			}
+		}
+		if !found {
+			return fmt.Errorf("there is no heartbeat volume %s", a.Volume)
+		}
+		m.weather()
+		return nil
+	}
+}
+
+// onVolume changes one volume for everybody.
+func onVolume(change func(*volume)) act {
+	return func(w *World, a scenario.Action) error {
+		for _, v := range w.volumes {
+			if v.name == a.Volume {
+				change(v)
+				for _, m := range w.machines {
+					m.weather()
+				}
+				return nil
+			}
+		}
+		return fmt.Errorf("there is no heartbeat volume %s", a.Volume)
+	}
+}
+
+// corruptSlot damages both copies of a host's heartbeat on one volume.
+func corruptSlot(w *World, a scenario.Action) error {
+	return onVolume(func(v *volume) {
+		for copy := range 2 {
+			v.disk.Corrupt(v.disk.Layout().Offset(format.KindHeartbeat, w.machines[a.Host].slot(), copy)+100, 8)
+		}
+	})(w, a)
+}
+
+// releaseVolumes lets every I/O end, so that the bubble can.
+func (w *World) releaseVolumes() {
+	for _, m := range w.machines {
+		for _, p := range m.storage.paths {
+			p.path.Heal()
+		}
+	}
+}
