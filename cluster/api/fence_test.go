@@ -13,7 +13,7 @@ import (
 
 // A volume is refused when a term differs by a nanosecond: it must survive the wire.
 func TestTimingSurvivesTheWire(t *testing.T) {
-	odd := lease.Timing{Profile: "standard", Heartbeat: 1234567891, Lease: 9*time.Minute + 1, Watchdog: 3 * time.Second, Reset: 999999999, Drain: time.Hour - 1, ClockError: 1e-5 / 3, Grain: 50000001, Election: 150000007}
+	odd := lease.Timing{Profile: "standard", Heartbeat: 1234567891, Lease: 9*time.Minute + 1, Watchdog: 3 * time.Second, Reset: 1001 * time.Millisecond, Drain: time.Hour - 1, ClockError: 1e-5 / 3, Grain: 50000001, Election: 150000007}
 	all := []lease.Timing{odd, {}}
 	for _, name := range lease.Profiles {
 		p, _ := lease.Profile(name)

@@ -38,7 +38,7 @@ func (p *program) dumpRaw(ctx context.Context, path string) error {
 		if err != nil {
 			return "", err
 		}
-		defer d.Close()
+		defer func() { _ = d.Close() }() // it was only read
 		var b strings.Builder
 		err = storagehb.Dump(ctx, &b, d)
 		return b.String(), err

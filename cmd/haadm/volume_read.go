@@ -54,7 +54,7 @@ func readOnce(path string) (*volume, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer d.Close()
+	defer func() { _ = d.Close() }() // it was only read
 	supers, err := readAll(d, format.SupersSize)
 	if err != nil {
 		return nil, err
