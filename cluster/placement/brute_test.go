@@ -274,30 +274,31 @@ func (b *brute) successive(f Failures) bool {
 	return true
 }
 
-// smallCluster draws a cluster of few hosts and VMs whose sizes do not divide one another.
-func smallCluster(rng *rand.Rand) *Cluster {
+// smallCluster draws a cluster of few hosts and VMs whose sizes do not divide one
+// another. draw(n) is a number from 0 to n-1.
+func smallCluster(draw func(n int) int, mostHosts, mostVMs int) *Cluster {
 	c := &Cluster{}
-	some := func(p float64) bool { return rng.Float64() < p }
-	hosts, vms := 2+rng.IntN(3), 1+rng.IntN(7)
+	some := func(p float64) bool { return draw(100) >= 100-int(100*p) }
+	hosts, vms := 2+draw(mostHosts-1), 1+draw(mostVMs)
 	withCPU, withRules := some(0.3), some(0.5)
 	if withCPU {
-		c.Policy.CPUOvercommit = 1 + float64(rng.IntN(3))/2
+		c.Policy.CPUOvercommit = 1 + float64(draw(3))/2
 	}
 	for i := range hosts {
-		h := Host{Name: fmt.Sprintf("h%d", i), Memory: int64(5 + rng.IntN(19)), Reserve: int64(rng.IntN(3)), CPUs: 3 + rng.IntN(6), Datastores: []string{"a"}}
+		h := Host{Name: fmt.Sprintf("h%d", i), Memory: int64(5 + draw(19)), Reserve: int64(draw(3)), CPUs: 3 + draw(6), Datastores: []string{"a"}}
 		if some(0.5) {
-			h.Domain = fmt.Sprintf("d%d", rng.IntN(2))
+			h.Domain = fmt.Sprintf("d%d", draw(2))
 		}
 		if some(0.7) {
 			h.Datastores = append(h.Datastores, "b")
 		}
 		if withRules && some(0.05) {
-			h.State = []HostState{Closed, Maintenance, Down}[rng.IntN(3)]
+			h.State = []HostState{Closed, Maintenance, Down}[draw(3)]
 		}
 		c.Hosts = append(c.Hosts, h)
 	}
 	for i := range vms {
-		v := VM{Name: fmt.Sprintf("v%d", i), Memory: int64(1 + rng.IntN(9)), VCPUs: 1 + rng.IntN(3), Host: c.Hosts[rng.IntN(hosts)].Name, Datastores: []string{"a"}}
+		v := VM{Name: fmt.Sprintf("v%d", i), Memory: int64(1 + draw(9)), VCPUs: 1 + draw(3), Host: c.Hosts[draw(hosts)].Name, Datastores: []string{"a"}}
 		// A host is rarely more than full, as in life.
 		for range 4 {
 			var used int64
@@ -310,7 +311,7 @@ func smallCluster(rng *rand.Rand) *Cluster {
 			if used+v.Memory <= h.Memory-h.Reserve {
 				break
 			}
-			v.Host = c.Hosts[rng.IntN(hosts)].Name
+			v.Host = c.Hosts[draw(hosts)].Name
 		}
 		if c.Hosts[slices.IndexFunc(c.Hosts, func(h Host) bool { return h.Name == v.Host })].State == Down {
 			v.Status = Stopped // where the planner puts what is lost already is another question
@@ -319,19 +320,19 @@ func smallCluster(rng *rand.Rand) *Cluster {
 			v.Datastores = append(v.Datastores, "b")
 		}
 		if some(0.1) {
-			v.Class = []Class{BestEffort, Unprotected}[rng.IntN(2)]
+			v.Class = []Class{BestEffort, Unprotected}[draw(2)]
 		}
 		if withRules && some(0.05) {
 			v.Bound = []string{"local disk"}
 		}
 		if withRules && some(0.05) {
-			v.Barred = map[string]string{c.Hosts[rng.IntN(hosts)].Name: "CPU"}
+			v.Barred = map[string]string{c.Hosts[draw(hosts)].Name: "CPU"}
 		}
 		c.VMs = append(c.VMs, v)
 	}
 	if withRules {
-		for i := range 1 + rng.IntN(3) {
-			r := Rule{Name: fmt.Sprintf("r%d", i), Kind: []RuleKind{Apart, Apart, Together, OnHosts, NotOnHosts}[rng.IntN(5)], Must: true}
+		for i := range 1 + draw(3) {
+			r := Rule{Name: fmt.Sprintf("r%d", i), Kind: []RuleKind{Apart, Apart, Together, OnHosts, NotOnHosts}[draw(5)], Must: true}
 			if r.Kind == Together && slices.ContainsFunc(c.Rules, func(o Rule) bool { return o.Kind == Together }) {
 				r.Kind = Apart // which of mates comes first is another question when rules share them
 			}
@@ -342,7 +343,7 @@ func smallCluster(rng *rand.Rand) *Cluster {
 				}
 			}
 			if r.Kind == OnHosts || r.Kind == NotOnHosts {
-				r.Hosts = map[string]int{c.Hosts[rng.IntN(hosts)].Name: 0, c.Hosts[rng.IntN(hosts)].Name: 0}
+				r.Hosts = map[string]int{c.Hosts[draw(hosts)].Name: 0, c.Hosts[draw(hosts)].Name: 0}
 			}
 			c.Rules = append(c.Rules, r)
 		}
@@ -360,10 +361,11 @@ func TestToleranceAgainstTryingEverything(t *testing.T) {
 	counts := map[string]int{}
 	for seed := range clusters {
 		rng := rand.New(rand.NewPCG(uint64(seed), 4))
-		c := smallCluster(rng)
-		f := Failures{N: 1 + rng.IntN(3), Domains: rng.IntN(4) == 0, Succession: rng.IntN(3) == 0}
-		if f.Succession {
-			f.N = min(f.N, 2)
+		f := Failures{N: 1 + rng.IntN(3), Domains: rng.IntN(4) == 0}
+		c := smallCluster(rng.IntN, 7, 12)
+		if rng.IntN(3) == 0 {
+			f.Succession = true
+			c = smallCluster(rng.IntN, 4, 7)
 		}
 		b := newBrute(c, f)
 		want := No

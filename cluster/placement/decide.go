@@ -121,9 +121,15 @@ func (m *model) decide(r *room, q Question, explain bool) *Plan {
 		}
 		return p
 	}
+	r.leaving = m.none()
+	for _, name := range q.Leave {
+		if h := m.hostOr(name); h >= 0 && !r.dead.has(h) {
+			r.leaving.set(h)
+		}
+	}
 	work := m.c.Policy.work()
 	m.restart(r, p, wanted, &work, explain)
-	m.evacuate(r, p, q.Leave, from, &work, explain)
+	m.evacuate(r, p, from, &work, explain)
 	if q.Moves {
 		m.mend(r, p, explain)
 	}

@@ -9,24 +9,14 @@ import (
 // evacuate decides where the VMs of hosts go that shall be emptied. Groups that
 // are to be spread make it three tries: spread evenly; at least on two hosts; as
 // the VMs fit. The first that finds a host for every VM counts, else the last.
-func (m *model) evacuate(r *room, p *Plan, leave []string, from []int32, work *int, explain bool) {
-	var hosts []int32
-	for _, name := range leave {
-		if h := m.hostOr(name); h >= 0 && !r.dead.has(h) {
-			hosts = append(hosts, h)
-		}
-	}
-	if len(hosts) == 0 {
+func (m *model) evacuate(r *room, p *Plan, from []int32, work *int, explain bool) {
+	if r.leaving.empty() {
 		return
 	}
 	var vms []int32
 	need := make([]int64, len(m.dims))
-	r.leaving = slices.Clone(r.leaving)
-	for _, h := range hosts {
-		r.leaving.set(h)
-	}
 	for v := range m.vms {
-		if h := r.at[v]; h >= 0 && slices.Contains(hosts, h) {
+		if h := r.at[v]; h >= 0 && r.leaving.has(h) {
 			vms = append(vms, int32(v))
 			r.leave(int32(v), need)
 		}
