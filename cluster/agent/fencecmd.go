@@ -69,17 +69,48 @@ func (a *Agent) FenceTest(ctx context.Context, host string) ([]api.FenceDevice, 
 	return all, nil
 }
 
-// testDevice asks one device for the power of its host, and holds the answer
-// against what is heard.
+// testDevice asks one device for the power of its host.
 func (a *Agent) testDevice(ctx context.Context, o byHand, d *device.Device, into *api.FenceDevice) {
-	st := d.Check(ctx)
+	st := o.ask(ctx, d)
 	into.OK, into.State, into.Checked = st.OK, st.Text, a.env.Wall()
-	switch {
-	case st.OK && st.Power == device.PowerOff && o.heard():
-		into.OK, into.State = false, "it says that the power is off, but the host is heard: it switches something else; look at its address and plug"
-	case st.OK:
+	if st.OK {
 		into.State = "answers: power " + string(st.Power)
 	}
+}
+
+// wrongPlug is what is wrong with a device that calls a host off which is heard.
+const wrongPlug = "it says that the power of its host is off, but the host is heard: it switches something else; look at its address and plug"
+
+// ask has a device say what the power of its host is, holds that against what is
+// heard, and has it known as the last finding.
+func (o byHand) ask(ctx context.Context, d *device.Device) device.Status {
+	st := d.Check(ctx)
+	if st.OK && st.Power == device.PowerOff && o.heardSince(ctx, st.At) {
+		st.OK, st.Text = false, wrongPlug
+		d.Distrust(wrongPlug)
+	}
+	o.m.monitor.Note(d, st)
+	return st
+}
+
+// heardSince reports whether a host is heard that was called off at that moment of
+// the boot clock. What it sent before may still be on the way.
+func (o byHand) heardSince(ctx context.Context, at time.Duration) bool {
+	const onTheWay = 2 * time.Second
+	if !o.heard() {
+		return false
+	}
+	pause(ctx, 2*onTheWay)
+	return o.host == o.m.agent.env.Name || o.m.master.HeardAfter(o.host, at+onTheWay)
+}
+
+// look asks every device, so that what is known is not from before it was switched.
+func (o byHand) look(ctx context.Context) {
+	var checks sync.WaitGroup
+	for _, d := range o.levels.Devices() {
+		checks.Go(func() { o.ask(ctx, d) })
+	}
+	checks.Wait() // each ends by its own timeout
 }
 
 // heard reports whether the host itself is heard at the moment.
@@ -108,6 +139,7 @@ func (a *Agent) Fence(ctx context.Context, host string, r api.FenceRequest, by s
 	if err := o.m.node.Confirm(ctx); err != nil {
 		return report, fmt.Errorf("%w: %w", api.ErrNotMaster, err)
 	}
+	defer o.look(ctx)
 	if r.Action == api.FenceOn {
 		o.switchOn(ctx, &report)
 		return report, nil
@@ -191,7 +223,7 @@ func (o byHand) dead(ctx context.Context, at time.Duration) (freed int, err erro
 // distrust keeps devices that have called a running host off from being believed.
 func (o byHand) distrust() {
 	for _, d := range o.levels.Devices() {
-		d.Distrust("it said that the power of its host is off, but the host is heard: it switches something else; look at its address and plug")
+		d.Distrust(wrongPlug)
 	}
 }
 

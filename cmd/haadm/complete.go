@@ -105,6 +105,13 @@ func (p *program) names(ctx context.Context, command string, given []string) []s
 		hosts, vms = len(given) == 1 && given[0] == "host", len(given) == 1 && given[0] == "vm"
 	}
 	var out []string
+	if command == "storage heartbeat verify" {
+		if o, err := p.ownerByAgent(ctx); err == nil {
+			for _, v := range o.volumes {
+				out = append(out, v.Name)
+			}
+		}
+	}
 	if hosts {
 		if l, err := client.Hosts(ctx); err == nil {
 			for _, h := range l.Hosts {

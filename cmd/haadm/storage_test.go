@@ -339,6 +339,9 @@ func TestVerifyByPolicy(t *testing.T) {
 	if all.code != exitNo || !strings.Contains(all.out, "san ("+good+"): can be used") || !strings.Contains(all.out, "nfs (") || !strings.Contains(strings.Join(strings.Fields(all.out), " "), "Is the storage mounted") {
 		t.Errorf("all of the policy: exit %d\n%s%s", all.code, all.out, all.errOut)
 	}
+	if words := haadm(t, socket, nil, "storage", "heartbeat", "verify", completeFlag); !strings.HasPrefix(words.out, "san\nnfs\n") {
+		t.Errorf("names to complete with: %q", words.out)
+	}
 	if one := haadm(t, socket, nil, "storage", "heartbeat", "verify", "san"); one.code != exitOK || strings.Contains(one.out, "nfs") {
 		t.Errorf("one by its name: exit %d\n%s%s", one.code, one.out, one.errOut)
 	}

@@ -121,6 +121,10 @@ func (m *Monitor) watch(ctx context.Context, d *Device) {
 	}
 }
 
+// Note keeps the finding of a check that somebody else made, as if it were the
+// monitor's own.
+func (m *Monitor) Note(d *Device, s Status) { m.note(context.Background(), d, s) }
+
 // note keeps a finding, unless the check was cut short or the device is another one by now.
 func (m *Monitor) note(ctx context.Context, d *Device, s Status) {
 	if s.Skipped || ctx.Err() != nil {

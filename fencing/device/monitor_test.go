@@ -37,6 +37,14 @@ func TestMonitor(t *testing.T) {
 	if list := m.Statuses(); len(list) != 1 || list[0].OK {
 		t.Errorf("statuses: %+v", list)
 	}
+	m.Note(d, Status{Device: "bmc", OK: true, Power: PowerOn}) // of the device before
+	broken := b.device("bmc", "fence_broken", nil)
+	m.Note(broken, Status{Device: "bmc", Skipped: true})
+	m.Note(broken, Status{Device: "bmc", OK: true, Power: PowerOn, Text: "somebody else asked it"})
+	next("somebody else's finding", true, PowerOn)
+	if list := m.Statuses(); len(list) != 1 || list[0].Text != "somebody else asked it" {
+		t.Errorf("statuses: %+v", list)
+	}
 	m.Set(nil)
 	if list := m.Statuses(); len(list) != 0 {
 		t.Errorf("of no devices: %+v", list)
