@@ -15,8 +15,9 @@ import (
 // is plain data: what it is told are views of the volumes.
 type claims struct {
 	epoch   uint64
-	slot    int    // of this host: where its claims stand
-	version uint64 // of the last one
+	slot    int           // of this host: where its claims stand
+	version uint64        // of the last one
+	at      time.Duration // when that was submitted
 	listed  []format.Listing
 	// first is the version since which a slot is listed, with this incarnation, without a break.
 	first map[int]uint64
@@ -31,6 +32,8 @@ type standing struct {
 	// overwritten the one before while it was the newest. A write that an earlier life of
 	// this host left under way can land at any time, and would hide it for a while.
 	whole bool
+	// seen says that there was such a reading, whatever it showed.
+	seen bool
 	// hidden says that the last one was there and is not any more.
 	hidden bool
 	since  map[int]time.Duration // by slot: since when it is listed here without a break
@@ -54,7 +57,7 @@ func (c *claims) observe(v *volumes.View) {
 		if st.last != (format.Stamp{}) && !st.whole {
 			clear(st.since) // whether the last one stood all the time nobody can say
 		}
-		st.before, st.last, st.at, st.whole, st.hidden = st.last, w.Stamp, w.Completed, false, false
+		st.before, st.last, st.at, st.whole, st.seen, st.hidden = st.last, w.Stamp, w.Completed, false, false, false
 		for slot, version := range c.first {
 			if _, stands := st.since[slot]; !stands && version <= w.Stamp.Seq {
 				st.since[slot] = w.Completed
@@ -67,6 +70,7 @@ func (c *claims) observe(v *volumes.View) {
 			continue
 		}
 		own := r.Table[c.slot].Claim
+		st.seen = true
 		switch {
 		case own.OK && own.Value.Stamp() == st.last:
 			st.whole = st.whole || st.before == (format.Stamp{}) || own.Other == st.before
@@ -78,14 +82,16 @@ func (c *claims) observe(v *volumes.View) {
 }
 
 // publish returns the claim to be written next, if one is due: what is to be listed
-// has changed, or did not get onto a volume. It waits for the last one to be seen
-// whole wherever it can be, so that what stands keeps standing.
-func (c *claims) publish(listed []format.Listing, v *volumes.View, incarnation uint64) (format.Claim, bool) {
-	same := slices.Equal(listed, c.listed)
-	if c.version > 0 && (same && !c.missing(v) || !c.settled(v)) {
+// has changed, or did not get onto a volume and was not tried again for a while. It
+// waits for the last one to be read back wherever it can be, so that what stands
+// keeps standing.
+func (c *claims) publish(listed []format.Listing, v *volumes.View, incarnation uint64, now, again time.Duration) (format.Claim, bool) {
+	due := !slices.Equal(listed, c.listed) || c.missing(v) && now-c.at >= again
+	if c.version > 0 && (!due || !c.settled(v)) {
 		return format.Claim{}, false
 	}
 	c.version++
+	c.at = now
 	was := map[int]format.Listing{}
 	for _, l := range c.listed {
 		was[l.Slot] = l
@@ -108,12 +114,12 @@ func (c *claims) publish(listed []format.Listing, v *volumes.View, incarnation u
 	return format.Claim{Epoch: c.epoch, Version: c.version, Incarnation: incarnation, Listed: listed}, true
 }
 
-// settled reports whether the last claim was seen whole on every volume that works
-// and has it.
+// settled reports whether the last claim was read back from every volume that works
+// and got it.
 func (c *claims) settled(v *volumes.View) bool {
 	for id, s := range v.States {
 		st := c.on[id]
-		if s.State == storagehb.Working && !c.missed(id, v) && (st == nil || st.last.Seq != c.version || !st.whole) {
+		if s.State == storagehb.Working && !c.missed(id, v) && (st == nil || st.last.Seq != c.version || !st.seen) {
 			return false
 		}
 	}

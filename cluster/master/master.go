@@ -223,7 +223,7 @@ func (m *Master) carryOut(ctx context.Context, o *office, d decision) error {
 	}
 	m.mu.Unlock()
 	if d.read {
-		m.cfg.Volumes.Read()
+		m.read(o)
 	}
 	if len(d.suspect)+len(d.dead)+len(d.fence)+len(d.stored) > 0 {
 		// Before it suspects, has a host switched off or declares it dead, the master confirms that it leads,

@@ -19,6 +19,7 @@ type storage struct {
 	// changed, no wait may have begun before.
 	revision uint64
 	changed  time.Duration
+	read     time.Duration // when a reading was asked for last
 }
 
 func newStorage(epoch uint64, slot int, revision uint64) storage {
@@ -45,6 +46,15 @@ func (o *office) readVolumes(s *fsm.State, v *volumes.View, now time.Duration, t
 		}
 		at, ok := x.watch.DeadAt(t)
 		x.confirmed = ok && now >= at && o.storage.claims.confirmed(at, v, using)
+	}
+}
+
+// read asks for a reading of the volumes, a few times an interval at the most: each
+// that ends wakes the office.
+func (m *Master) read(o *office) {
+	if now := m.cfg.Now(); now-o.storage.read >= m.cfg.Timing.Heartbeat/4 {
+		o.storage.read = now
+		m.cfg.Volumes.Read()
 	}
 }
 
@@ -82,11 +92,11 @@ func (m *Master) publish(o *office) {
 		return
 	}
 	m.mu.Lock()
-	c, due := o.storage.claims.publish(listings(s, o.suspects), v, incarnationOf(s, m.cfg.Name))
+	c, due := o.storage.claims.publish(listings(s, o.suspects), v, incarnationOf(s, m.cfg.Name), m.cfg.Now(), m.cfg.Timing.Heartbeat)
 	m.mu.Unlock()
 	if due {
 		m.cfg.Volumes.Submit(c)
-		m.cfg.Volumes.Read() // to see it whole
+		m.cfg.Volumes.Read() // to see that it stands
 	}
 }
 
