@@ -3,7 +3,6 @@ package placement
 import (
 	"fmt"
 	"slices"
-	"strings"
 )
 
 // Change is what admission control is asked about.
@@ -164,7 +163,10 @@ func (v *Verdict) reckon(after *Cluster, ch Change, work *int) {
 	default:
 		t := m.tolerate(Failures{N: a.Failures, Domains: a.Domains, Succession: a.Succession}, work)
 		v.Tolerance, v.Answer, v.Why = &t, t.Answer, t.Why
-		if len(t.Lost) > 0 {
+		switch {
+		case len(t.Down) > 0:
+			v.Culprit = t.Down[0]
+		case len(t.Lost) > 0:
 			v.Culprit = t.Lost[0]
 		}
 	}
@@ -274,7 +276,7 @@ func without(c *Cluster, name string) *Cluster {
 // startHosts are the hosts on which a VM could be started now, the best first, or
 // why there are none. Dedicated failover hosts are not among them.
 func startHosts(c *Cluster, vm *VM) ([]string, string) {
-	m, v, all := startable(c, vm)
+	m, v, all := startable(c, vm, vm.Host)
 	fit := slices.DeleteFunc(slices.Clone(all), func(h Considered) bool { return h.Excluded != "" })
 	slices.SortStableFunc(fit, func(a, b Considered) int { return a.Score.better(b.Score) })
 	names := make([]string, len(fit))
@@ -289,7 +291,11 @@ func startHosts(c *Cluster, vm *VM) ([]string, string) {
 
 // cannotStart says why a VM cannot run on that host; empty when it can.
 func cannotStart(c *Cluster, vm *VM, host string) string {
-	m, _, all := startable(c, vm)
+	at := vm.Host
+	if at == "" {
+		at = host
+	}
+	m, _, all := startable(c, vm, at)
 	h := m.hostOr(host)
 	switch {
 	case h < 0:
@@ -300,9 +306,10 @@ func cannotStart(c *Cluster, vm *VM, host string) string {
 	return all[h].String()
 }
 
-func startable(c *Cluster, vm *VM) (*model, int32, []Considered) {
+// startable looks at all hosts for a VM that last ran on host at.
+func startable(c *Cluster, vm *VM, at string) (*model, int32, []Considered) {
 	one := *vm
-	one.Status, one.Host = Waiting, vm.Host
+	one.Status, one.Host, one.Moving = Waiting, at, ""
 	others := without(c, vm.Name)
 	others.VMs = append(others.VMs, one)
 	m := newModel(others)
@@ -314,108 +321,4 @@ func startable(c *Cluster, vm *VM) (*model, int32, []Considered) {
 		}
 	}
 	return m, v, all
-}
-
-// waysOut looks for changes near the one that was refused which would be admitted.
-func waysOut(c *Cluster, ch Change, work *int) []string {
-	var ways []string
-	admitted := func(c *Cluster, ch Change) bool {
-		return *work > 0 && check(c, ch, work).Answer == Yes
-	}
-	if ch.VM != nil && ch.Host != "" {
-		anywhere := ch
-		anywhere.Host = ""
-		if v := check(c, anywhere, work); v.Answer == Yes && v.Host != "" {
-			ways = append(ways, fmt.Sprintf("start %s on %s", ch.VM.Name, v.Host))
-		}
-	}
-	if ch.VM != nil && ch.VM.Memory > 0 {
-		if most := largestMemory(c, ch, admitted); most > 0 {
-			ways = append(ways, fmt.Sprintf("give %s at most %s of memory", ch.VM.Name, mib(most)))
-		}
-	}
-	if ch.VM != nil && ch.VM.Class == Protected {
-		vm := *ch.VM
-		vm.Class = BestEffort
-		less := ch
-		less.VM = &vm
-		if admitted(c, less) {
-			ways = append(ways, fmt.Sprintf("run %s as best effort: it is restarted only where room is left", vm.Name))
-		}
-	}
-	if w := stopOne(c, ch, admitted); w != "" {
-		ways = append(ways, w)
-	}
-	if w := anotherHost(c, ch, admitted); w != "" {
-		ways = append(ways, w)
-	}
-	for n := c.Policy.Admission.Failures - 1; n >= 0; n-- {
-		less := *c
-		less.Policy.Admission.Failures = n
-		if admitted(&less, ch) {
-			ways = append(ways, fmt.Sprintf("tolerate %d failures instead of %d", n, c.Policy.Admission.Failures))
-			break
-		}
-	}
-	return ways
-}
-
-// largestMemory is how much memory, in whole MiB, the VM could have.
-func largestMemory(c *Cluster, ch Change, admitted func(*Cluster, Change) bool) int64 {
-	try := func(memory int64) bool {
-		vm := *ch.VM
-		vm.Memory = memory
-		less := ch
-		less.VM = &vm
-		return admitted(c, less)
-	}
-	lo, hi := int64(0), ch.VM.Memory>>20 // lo is admitted or nothing is, hi is not
-	for hi-lo > 1 {
-		if mid := (lo + hi) / 2; try(mid << 20) {
-			lo = mid
-		} else {
-			hi = mid
-		}
-	}
-	return lo << 20
-}
-
-// stopOne finds the least important VM that would make the room by being stopped.
-func stopOne(c *Cluster, ch Change, admitted func(*Cluster, Change) bool) string {
-	m := newModel(c)
-	var vms []int32
-	for v, vm := range m.vms {
-		if vm.Status == Running && (ch.VM == nil || vm.Name != ch.VM.Name) {
-			vms = append(vms, int32(v))
-		}
-	}
-	slices.SortFunc(vms, func(a, b int32) int { return m.startOrder(b, a) })
-	const most = 16
-	for _, v := range vms[:min(most, len(vms))] {
-		if name := m.vms[v].Name; admitted(without(c, name), ch) {
-			return "stop " + name
-		}
-	}
-	return ""
-}
-
-// anotherHost asks whether one more host like the largest would do.
-func anotherHost(c *Cluster, ch Change, admitted func(*Cluster, Change) bool) string {
-	var best *Host
-	for i := range c.Hosts {
-		if h := &c.Hosts[i]; h.State == Up && (best == nil || h.size() > best.size()) {
-			best = h
-		}
-	}
-	if best == nil {
-		return ""
-	}
-	one := *best
-	one.Name, one.Domain = strings.Repeat("+", 1+len(best.Name)), ""
-	more := *c
-	more.Hosts = append(slices.Clone(c.Hosts), one)
-	if admitted(&more, ch) {
-		return fmt.Sprintf("add a host like %s (%s)", best.Name, mib(best.size()))
-	}
-	return ""
 }

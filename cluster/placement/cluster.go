@@ -167,7 +167,7 @@ type Policy struct {
 }
 
 // defaultWork is some hundred milliseconds of search on an ordinary processor.
-const defaultWork = 20_000_000
+const defaultWork = 60_000_000
 
 func (p *Policy) work() int {
 	if p.Work > 0 {

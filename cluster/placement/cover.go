@@ -1,6 +1,9 @@
 package placement
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // span is units lo to hi, less one, of which n fail.
 type span struct{ lo, hi, n int }
@@ -50,7 +53,7 @@ func (s *survey) cover(spans []span) (Answer, []int32) {
 	if *s.work < 0 {
 		return Unknown, nil
 	}
-	if all < len(s.units) && s.survives(spans) {
+	if all < len(s.units) && s.survives(spans, all <= 2*fail+2) {
 		return Yes, nil
 	}
 	p := spans[widest]
@@ -100,7 +103,7 @@ func (s *survey) exactly(spans []span) (Answer, []int32) {
 // survives tries to place the VMs of all units of the spans on the other hosts,
 // in a way that would do for each part of them too: VMs of the spans keep their
 // old place in the eyes of the rules, since their host may be one that does not fail.
-func (s *survey) survives(spans []span) bool {
+func (s *survey) survives(spans []span, thorough bool) bool {
 	clear(s.counts)
 	clear(s.dead)
 	copy(s.dead, s.r.dead)
@@ -120,48 +123,82 @@ func (s *survey) survives(spans []span) bool {
 	s.tricky = tricky
 	copy(s.free, s.r.free)
 	*s.work -= len(s.kinds) * 4
-	return (len(tricky) == 0 || s.placeTricky(tricky)) && s.placeKinds()
+	ok := (len(tricky) == 0 || s.placeTricky(tricky)) && s.placeKinds()
+	if !ok && thorough {
+		copy(s.free, s.r.free)
+		*s.work -= len(s.order) * 8
+		ok = (len(tricky) == 0 || s.placeTricky(tricky)) && s.placeBestFit()
+	}
+	return ok
 }
 
 // placeKinds fills the hosts with VMs kind by kind, the largest first, on the
 // host with the least room at the start.
 func (s *survey) placeKinds() bool {
-	d := len(s.m.dims)
 	for k := range s.kinds {
-		n := int64(s.counts[k])
-		if n == 0 {
+		if s.counts[k] > 0 && !s.placeKind(k, s.order) {
+			return false
+		}
+	}
+	return true
+}
+
+// placeKind fills the hosts, in this order, with the VMs of one kind.
+func (s *survey) placeKind(k int, order []int32) bool {
+	d := len(s.m.dims)
+	n := int64(s.counts[k])
+	it := &s.kinds[k].item
+	for _, h := range order {
+		if s.dead.has(h) || !it.hosts.has(h) {
 			continue
 		}
-		it := &s.kinds[k].item
-		for _, h := range s.order {
-			if s.dead.has(h) || !it.hosts.has(h) {
-				continue
-			}
-			free := s.free[int(h)*d : (int(h)+1)*d]
-			take := n
-			for i, need := range it.need {
-				if need > 0 {
-					if need > free[i] {
-						take = 0
-						break
-					}
-					if take*need > free[i] {
-						take = free[i] / need
-					}
+		free := s.free[int(h)*d : (int(h)+1)*d]
+		take := n
+		for i, need := range it.need {
+			if need > 0 {
+				if need > free[i] {
+					take = 0
+					break
+				}
+				if take*need > free[i] {
+					take = free[i] / need
 				}
 			}
-			if take == 0 {
-				continue
-			}
-			for i, need := range it.need {
-				free[i] -= take * need
-			}
-			if n -= take; n == 0 {
-				break
+		}
+		if take == 0 {
+			continue
+		}
+		for i, need := range it.need {
+			free[i] -= take * need
+		}
+		if n -= take; n == 0 {
+			break
+		}
+	}
+	*s.work -= 8
+	return n == 0
+}
+
+// placeBestFit is placeKinds with the hosts put in order anew for each kind: those
+// that have the least left beside it first.
+func (s *survey) placeBestFit() bool {
+	d := len(s.m.dims)
+	left := make([]float64, len(s.order))
+	order := slices.Clone(s.order)
+	for k := range s.kinds {
+		if s.counts[k] == 0 {
+			continue
+		}
+		for _, h := range order {
+			left[h] = 0
+			for j, avg := range s.m.average {
+				if avg > 0 {
+					left[h] += float64(s.free[int(h)*d+j]) / avg
+				}
 			}
 		}
-		*s.work -= 8
-		if n > 0 {
+		slices.SortFunc(order, func(a, b int32) int { return cmp.Or(cmp.Compare(left[a], left[b]), cmp.Compare(a, b)) })
+		if !s.placeKind(k, order) {
 			return false
 		}
 	}
@@ -233,9 +270,33 @@ func (s *survey) occupied(it *item, h int32, occ []int16) bool {
 	return false
 }
 
-// suspects are sets of n units that are likely not to be survivable: for each size
-// of VM, the units that together hold the most VMs of that size and gaps for them,
-// and the units that hold the most in all.
+// gaps is how many VMs like the item host h has room for.
+func (s *survey) gaps(it *item, h int32) int64 {
+	if !it.hosts.has(h) {
+		return 0
+	}
+	n := int64(boundless)
+	for i, need := range it.need {
+		if need > 0 {
+			n = min(n, max(0, s.r.free[int(h)*len(it.need)+i])/need)
+		}
+	}
+	return n
+}
+
+// atLeast reports whether a is no less than b in anything.
+func atLeast(a, b []int64) bool {
+	for i := range a {
+		if a[i] < b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// suspects are sets of n units that are likely not to be survivable: for each kind
+// of VM, the units that together hold the most VMs of at least that size and gaps
+// for them, and the units that hold the most in all.
 func (s *survey) suspects(n int) [][]span {
 	var sets [][]span
 	seen := map[string]bool{}
@@ -263,21 +324,16 @@ func (s *survey) suspects(n int) [][]span {
 	}
 	propose(func(u *unit) int64 { return u.weight })
 	propose(func(u *unit) int64 { return int64(len(u.tricky)) })
-	d := len(s.m.dims)
-	tried := map[int64]bool{}
-	for k := range s.kinds {
-		size := s.kinds[k].item.need[0]
-		if size <= 0 || tried[size] || len(tried) >= 24 {
-			continue
-		}
-		tried[size] = true
+	const most = 48 // kinds, the largest first
+	for k := range s.kinds[:min(most, len(s.kinds))] {
+		it := &s.kinds[k].item
 		propose(func(u *unit) int64 {
 			var sum int64
 			for _, h := range u.hosts {
-				sum += max(0, s.r.free[int(h)*d]) / size
+				sum += s.gaps(it, h)
 			}
 			for _, c := range u.counts {
-				if s.kinds[c.kind].item.need[0] >= size {
+				if other := &s.kinds[c.kind].item; atLeast(other.need, it.need) && other.hosts.within(it.hosts) {
 					sum += int64(c.n)
 				}
 			}

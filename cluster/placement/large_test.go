@@ -1,8 +1,10 @@
 package placement
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 )
 
 // largeCluster draws a cluster of the size that an installation has: hosts of
@@ -41,6 +43,12 @@ func largeCluster(seed uint64, hosts, vms int, load float64) *Cluster {
 		sum += s
 	}
 	scale := load * float64(total) / float64(sum)
+	if seed%8 == 7 { // a few databases that only the largest hosts could take
+		for i := range 2 + rng.IntN(6) {
+			drawn[i] = int64(float64(100+rng.IntN(150)) * gibibyte / scale)
+		}
+	}
+	slices.SortStableFunc(drawn, func(a, b int64) int { return cmp.Compare(b, a) }) // large ones find room first
 	free := make([]int64, hosts)
 	cpus := make([]int, hosts)
 	for i := range c.Hosts {

@@ -15,6 +15,7 @@ func (a Score) better(b Score) int {
 		cmp.Compare(a.MemoryUsed/memoryStep, b.MemoryUsed/memoryStep),
 		cmp.Compare(a.CPUs, b.CPUs),
 		cmp.Compare(a.MemoryUsed, b.MemoryUsed),
+		cmp.Compare(b.Free, a.Free),
 		cmp.Compare(a.VMs, b.VMs),
 	)
 }
@@ -106,6 +107,7 @@ func (s *scores) of(h int32) Score {
 		VMs: int(r.vms[h]) + len(s.vms), CPUs: (r.vcpus[h] + s.vcpus) * 100 / int64(max(1, host.CPUs)),
 	}
 	if size := r.m.capacity[int(h)*len(r.m.dims)]; size > 0 {
+		sc.Free = size - r.memory[h] - s.memory
 		sc.MemoryUsed = int64(float64(r.memory[h]+s.memory) / float64(size) * 100_000)
 	}
 	for _, v := range s.vms {

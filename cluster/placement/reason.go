@@ -132,6 +132,8 @@ type Score struct {
 	// MemoryUsed is the memory in use with the VM on it, in thousandths of a per cent, and CPUs
 	// the virtual CPUs per hundred processors. Memory counts in steps of 5 %, then CPUs, then memory exactly.
 	MemoryUsed, CPUs int64
+	// Free is the memory that is left with the VM on it, bytes; more is better where all else is alike.
+	Free int64
 	// VMs that run there with it.
 	VMs int
 }

@@ -43,6 +43,9 @@ type Tolerance struct {
 	// Lost are hosts whose loss leaves a protected VM without a host, in the order
 	// in which they fail; set with No.
 	Lost []string
+	// Down are the protected VMs that would stay down then, where that is known: all
+	// that follow from the plan for the loss of Lost at once.
+	Down []string
 	// Uncovered are protected VMs that no failure plan can restart, and why. They are
 	// counted apart: the answer is about all others.
 	Uncovered []Uncovered
@@ -149,7 +152,8 @@ func (m *model) tolerate(f Failures, work *int) Tolerance {
 				t.Uncovered = append(t.Uncovered, Uncovered{d.VM, d.Why})
 				continue
 			}
-			t.Answer, t.Why = No, fmt.Sprintf("%s waits for a host even now: %s", d.VM, d.Why)
+			t.Answer, t.Down = No, []string{d.VM}
+			t.Why = fmt.Sprintf("%s waits for a host even now: %s", d.VM, d.Why)
 			return t
 		}
 	}
@@ -164,7 +168,7 @@ func (m *model) tolerate(f Failures, work *int) Tolerance {
 	for _, h := range lost {
 		t.Lost = append(t.Lost, m.hosts[h].Name)
 	}
-	t.Why = m.tell(t)
+	m.tell(&t)
 	return t
 }
 
@@ -174,28 +178,29 @@ func (m *model) uncoveredNow(r *room, v int32) bool {
 	return it.wide == 0 || len(m.vms[v].Bound) > 0
 }
 
-// tell puts an answer into words.
-func (m *model) tell(t Tolerance) string {
+// tell puts an answer into words, and finds the VMs that stay down.
+func (m *model) tell(t *Tolerance) {
 	switch t.Answer {
 	case Yes:
-		return fmt.Sprintf("%s may fail: every protected VM finds a host", t.Failures)
+		t.Why = fmt.Sprintf("%s may fail: every protected VM finds a host", t.Failures)
+		return
 	case Unknown:
-		return fmt.Sprintf("whether %s may fail could not be decided within the bound on the work", t.Failures)
+		t.Why = fmt.Sprintf("whether %s may fail could not be decided within the bound on the work", t.Failures)
+		return
 	}
-	r := newRoom(m)
-	m.decide(r, Question{}, false)
-	var down []string
 	if !t.Succession {
-		down = m.decide(r, Question{Lost: t.Lost}, false).Down()
+		r := newRoom(m)
+		m.decide(r, Question{}, false)
+		t.Down = slices.DeleteFunc(m.decide(r, Question{Lost: t.Lost}, false).Down(), func(name string) bool {
+			return m.vms[m.vmByID[name]].Class != Protected || slices.ContainsFunc(t.Uncovered, func(u Uncovered) bool { return u.VM == name })
+		})
 	}
-	down = slices.DeleteFunc(down, func(name string) bool {
-		return m.vms[m.vmByID[name]].Class != Protected || slices.ContainsFunc(t.Uncovered, func(u Uncovered) bool { return u.VM == name })
-	})
-	text := fmt.Sprintf("%s may not fail: with %s lost ", t.Failures, strings.Join(t.Lost, ", "))
-	if len(down) == 0 {
-		return text + "not every protected VM finds a host"
+	t.Why = fmt.Sprintf("%s may not fail: with %s lost ", t.Failures, strings.Join(t.Lost, ", "))
+	if len(t.Down) == 0 {
+		t.Why += "not every protected VM finds a host"
+		return
 	}
-	return text + strings.Join(few(down), ", ") + " would stay down"
+	t.Why += strings.Join(few(t.Down), ", ") + " would stay down"
 }
 
 // few is the first of many names, and how many more there are.

@@ -1,0 +1,85 @@
+package placement
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Violation is a rule that is broken where VMs run now, or a host that is overfull.
+type Violation struct {
+	Rule string // empty for a host that is overfull
+	Must bool
+	VMs  []string
+	Why  string
+	// Repair are the moves of Decide with Question.Moves that concern these VMs; none
+	// when no lawful move helps. Rules that are no must are not repaired.
+	Repair []Decision
+}
+
+// Violations lists what is wrong with where VMs run now: broken rules, those that
+// are a must first, and hosts that carry more than they may.
+func Violations(c *Cluster) []Violation {
+	m := newModel(c)
+	r := newRoom(m)
+	var all []Violation
+	for _, rule := range sorted(c.Rules, func(r *Rule) string { return r.Name }) {
+		if vms, why := r.broken(rule); len(vms) > 0 {
+			v := Violation{Rule: rule.Name, Must: rule.Must, Why: why}
+			for _, x := range vms {
+				v.VMs = append(v.VMs, m.vms[x].Name)
+			}
+			all = append(all, v)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Violation) int { return no(!a.Must, !b.Must) })
+	for h, host := range m.hosts {
+		for i, d := range m.dims {
+			if over := -r.free[h*len(m.dims)+i]; over > 0 && !r.dead.has(int32(h)) {
+				c := Considered{Excluded: d.reason, What: d.name}
+				all = append(all, Violation{Must: true, Why: fmt.Sprintf("%s is overfull: %s too much", host.Name, amount(c, over))})
+			}
+		}
+	}
+	moves := m.decide(r, Question{Moves: true}, true)
+	for i := range all {
+		for _, d := range moves.Decisions {
+			if all[i].Must && d.Action == Move && slices.Contains(all[i].VMs, d.VM) {
+				all[i].Repair = append(all[i].Repair, d)
+			}
+		}
+	}
+	return all
+}
+
+// broken finds the running VMs with which a rule is broken.
+func (r *room) broken(rule *Rule) ([]int32, string) {
+	m := r.m
+	running := slices.DeleteFunc(slices.Clone(m.members[rule]), func(v int32) bool { return r.at[v] < 0 })
+	var bad []int32
+	switch rule.Kind {
+	case OnHosts, NotOnHosts:
+		for _, v := range running {
+			if _, listed := rule.Hosts[m.hosts[r.at[v]].Name]; listed != (rule.Kind == OnHosts) {
+				bad = append(bad, v)
+			}
+		}
+	case Apart:
+		for _, v := range running {
+			if slices.ContainsFunc(running, func(x int32) bool {
+				return x != v && (r.at[x] == r.at[v] || rule.Domains && m.domain[r.at[x]] == m.domain[r.at[v]])
+			}) {
+				bad = append(bad, v)
+			}
+		}
+	case Together:
+		if r.split(running) {
+			bad = running
+		}
+	}
+	var words []string
+	for _, v := range bad {
+		words = append(words, m.vms[v].Name+" on "+m.hosts[r.at[v]].Name)
+	}
+	return bad, fmt.Sprintf("rule %s (%s) is broken by %s", rule.Name, rule.Kind, strings.Join(few(words), ", "))
+}
