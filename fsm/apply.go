@@ -233,9 +233,16 @@ func (c *SetVerdict) apply(s *State) (any, *Refusal) {
 	}
 	h.Verdict, h.Evidence = c.Verdict, c.Evidence
 	e := Event{Type: EventHostSuspected, Severity: Warning, Host: c.Host, Text: c.Text, Evidence: c.Evidence}
-	if c.Verdict == "live" {
+	switch c.Verdict {
+	case "live":
 		e.Type, e.Severity = EventHostHeardAgain, Info
 		e.Cause = s.suspicion(c.Host)
+	case "partitioned":
+		e.Type = EventHostPartitioned
+	case "isolated":
+		e.Type = EventHostIsolated
+	case "agent_down":
+		e.Type = EventHostAgentDown
 	}
 	s.emit(c.Meta, e)
 	return nil, nil

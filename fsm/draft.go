@@ -106,7 +106,7 @@ func (s *State) suspicion(host string) uint64 {
 			continue
 		}
 		switch e.Type {
-		case EventHostSuspected:
+		case EventHostSuspected, EventHostPartitioned, EventHostIsolated, EventHostAgentDown:
 			return e.ID
 		case EventHostHeardAgain, EventHostAvailable, EventHostJoined:
 			return 0

@@ -85,7 +85,8 @@ func decide(in input) decision {
 
 // judge suspects, withdraws or declares dead (safety.md, Taking VMs over).
 func judge(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
-	v, ev := verdict.Judge(o.signals(h, in.now, in.timing, in.self))
+	is := verdict.Assess(o.signals(in.state, h, in.volumes, in.now, in.timing, in.self))
+	v, ev := is.Verdict, is.Evidence
 	heard := o.watch.Suspected != 0 && o.watch.Heard > o.watch.Suspected
 	if o.stored.due && o.watch.Suspected == 0 && !o.condemned {
 		d.stored = append(d.stored, h.Name)
@@ -113,6 +114,9 @@ func judge(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 		if h.Verdict == string(verdict.Suspect) && v == verdict.Live && o.heard() { // an earlier master's suspicion
 			d.withdraw = append(d.withdraw, suspicion{h.Name, &fsm.SetVerdict{Meta: m, Epoch: in.epoch, Host: h.Name, Incarnation: h.Incarnation,
 				Verdict: string(verdict.Live), Evidence: ev, Text: h.Name + " is heard by the new master"}})
+		} else if string(v) != h.Verdict && (v == verdict.Live || aliveOnStorage(v) && in.now-o.reachedAt > 2*in.timing.SuspectAfter()) && o.heard() {
+			d.commands = append(d.commands, &fsm.SetVerdict{Meta: m, Epoch: in.epoch, Host: h.Name, Incarnation: h.Incarnation,
+				Verdict: string(v), Evidence: ev, Text: h.Name + " " + is.Text})
 		}
 	default:
 		at, ok := o.watch.DeadAt(in.timing)
@@ -142,10 +146,16 @@ func judge(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 	}
 }
 
+// aliveOnStorage are the verdicts about a host that the network does not bring and
+// that lives by its storage.
+func aliveOnStorage(v verdict.Verdict) bool {
+	return v == verdict.Isolated || v == verdict.Partitioned || v == verdict.AgentDown
+}
+
 // paths tells people when one of several HA networks to a host falls silent, or is back.
 func paths(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 	told := map[string]bool{}
-	s := o.signals(h, in.now, in.timing, in.self)
+	s := o.signals(in.state, h, in.volumes, in.now, in.timing, in.self)
 	if h.Name == in.self || s.Heard > s.Bound || !o.reached(in.now, in.timing) {
 		d.quiet[h.Name] = o.quiet // the master does not send to itself; a silent host is not a silent path
 		return

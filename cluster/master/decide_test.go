@@ -51,7 +51,7 @@ func scene(t testing.TB) input {
 			{Network: "mgmt", Addr: fmt.Sprintf("10.0.0.%d:7300", i)}, {Network: "storage", Addr: fmt.Sprintf("10.0.1.%d:7300", i)}}}
 		o := newObserved(elected, elected, 2)
 		o.run = 77
-		o.watch = lease.Watch{Heard: now, Acknowledged: now, Elected: elected}
+		o.watch, o.reachedAt = lease.Watch{Heard: now, Acknowledged: now, Elected: elected}, now
 		o.networks = map[string]time.Duration{"mgmt": now, "storage": now}
 		o.report, o.reportRev, o.reportIncarnation = &api.HostReport{Capacity: vmm.Capacity{CPUs: 8, Memory: 8 << 30}, Guard: "running"}, 1, 2
 		in.hosts[name] = o
@@ -71,7 +71,7 @@ func (in *input) owner(host string, incarnation uint64, phase fsm.Phase) {
 // silent has a host unheard for that long; acknowledged the same.
 func (in *input) silent(host string, d time.Duration) {
 	w := &in.hosts[host].watch
-	w.Heard, w.Acknowledged = now-d, now-d
+	w.Heard, w.Acknowledged, in.hosts[host].reachedAt = now-d, now-d, now-d
 }
 
 func (in *input) says(host string, o fsm.Outcome, generation uint64) {

@@ -204,7 +204,7 @@ func (o *office) observe(h *fsm.Host, now time.Duration) *observed {
 		x.incarnation, x.condemned, x.since = h.Incarnation, false, now
 		x.watch = lease.Watch{Heard: now, Elected: o.elected}
 		x.fence = fencing{busy: x.fence.busy}
-		x.stored.due, x.proves = false, 0
+		x.stored.due, x.proves, x.reachedAt = false, 0, now
 	}
 	return x
 }
@@ -381,6 +381,7 @@ func (m *Master) Holds() bool {
 // Observations is what this office sees of every host.
 func (m *Master) Observations() (map[string]api.HostObservation, error) {
 	s, _, _ := m.cfg.View()
+	view, _ := m.cfg.Volumes.View()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.office == nil {
@@ -390,7 +391,7 @@ func (m *Master) Observations() (map[string]api.HostObservation, error) {
 	all := map[string]api.HostObservation{}
 	for name, h := range s.Hosts {
 		x := m.office.observe(h, now)
-		v, ev := verdict.Judge(x.signals(h, now, m.cfg.Timing, m.cfg.Name))
+		v, ev := verdict.Judge(x.signals(s, h, view, now, m.cfg.Timing, m.cfg.Name))
 		ob := api.HostObservation{Verdict: string(v), Evidence: ev, Applied: x.applied, Networks: map[string]time.Duration{}}
 		for _, a := range h.Addresses {
 			ob.Networks[a.Network] = -1

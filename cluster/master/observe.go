@@ -9,6 +9,7 @@ import (
 	"github.com/holdfast-ha/holdfast/cluster/verdict"
 	"github.com/holdfast-ha/holdfast/cluster/volumes"
 	"github.com/holdfast-ha/holdfast/fsm"
+	"github.com/holdfast-ha/holdfast/storagehb"
 	"github.com/holdfast-ha/holdfast/storagehb/format"
 )
 
@@ -37,6 +38,8 @@ type observed struct {
 	confirmed bool
 	// proves is the revision of the heartbeat volumes that it says it proves with.
 	proves uint64
+	// reachedAt is when the network last brought a heartbeat of this incarnation.
+	reachedAt time.Duration
 	// spoke is when the host last spoke, in whatever incarnation, or in none.
 	spoke time.Duration
 }
@@ -45,7 +48,9 @@ type observed struct {
 type stored struct {
 	known bool // read at all, in this office: the first reading is no news
 	beat  format.Heartbeat
-	at    time.Duration // when the last news was read
+	on    format.UUID          // the volume that it was read on
+	at    time.Duration        // when the last news was read
+	marks map[format.UUID]mark // by volume
 	// due says that it is to be acknowledged by storage too.
 	due bool
 }
@@ -58,9 +63,16 @@ type fencing struct {
 	again    time.Duration // not to be tried before, after a failure
 }
 
+// mark is the newest heartbeat on one volume, and when it was first seen there;
+// at is 0 for one that was there already when this office began to read.
+type mark struct {
+	stamp format.Stamp
+	at    time.Duration
+}
+
 func newObserved(now, elected time.Duration, incarnation uint64) *observed {
 	return &observed{watch: lease.Watch{Heard: now, Elected: elected}, incarnation: incarnation, since: now,
-		networks: map[string]time.Duration{}, wanted: map[string]bool{}, defs: map[string]string{}, quiet: map[string]bool{}}
+		reachedAt: now, stored: stored{marks: map[format.UUID]mark{}}, networks: map[string]time.Duration{}, wanted: map[string]bool{}, defs: map[string]string{}, quiet: map[string]bool{}}
 }
 
 // note takes what a heartbeat says. It does not acknowledge.
@@ -71,7 +83,7 @@ func (o *observed) note(hb api.Heartbeat, now time.Duration) (news bool) {
 	}
 	o.spoke = now
 	if hb.Incarnation == o.incarnation { // another life says nothing for this one
-		o.watch.Heard = now
+		o.watch.Heard, o.reachedAt = now, now
 		news = hb.Volumes > o.proves
 		o.proves = max(o.proves, hb.Volumes)
 	}
@@ -96,11 +108,18 @@ func (o *observed) note(hb api.Heartbeat, now time.Duration) (news bool) {
 // lately, or whose acknowledgements do not get through, is acknowledged by storage.
 func (o *observed) hear(slot int, v *volumes.View, now time.Duration, t lease.Timing) (news bool) {
 	newest := o.stored.beat
-	for _, r := range v.Readings {
-		if slot < len(r.Table) {
-			if hb := r.Table[slot].Heartbeat; hb.OK && hb.Value.Stamp().Compare(newest.Stamp()) > 0 {
-				newest = hb.Value
-			}
+	for id, r := range v.Readings {
+		if slot >= len(r.Table) || !r.Table[slot].Heartbeat.OK {
+			continue
+		}
+		hb := r.Table[slot].Heartbeat.Value
+		if was, known := o.stored.marks[id]; !known {
+			o.stored.marks[id] = mark{stamp: hb.Stamp()}
+		} else if hb.Stamp().Compare(was.stamp) > 0 {
+			o.stored.marks[id] = mark{hb.Stamp(), now}
+		}
+		if hb.Stamp().Compare(newest.Stamp()) > 0 {
+			newest, o.stored.on = hb, id
 		}
 	}
 	first := !o.stored.known && len(v.Readings) > 0
@@ -153,13 +172,41 @@ func (o *observed) present() *api.HostReport {
 	return o.report
 }
 
-func (o *observed) signals(h *fsm.Host, now time.Duration, t lease.Timing, by string) verdict.Signals {
+// signals is what the verdict goes by.
+func (o *observed) signals(st *fsm.State, h *fsm.Host, v *volumes.View, now time.Duration, t lease.Timing, by string) verdict.Signals {
 	s := verdict.Signals{Status: h.Status, Incarnation: h.Incarnation, Networks: map[string]time.Duration{},
-		Heard: now - o.watch.Heard, Suspected: o.watch.Suspected != 0, Bound: t.SuspectAfter(), By: by}
+		Heard: now - o.reachedAt, Suspected: o.watch.Suspected != 0, Bound: t.SuspectAfter(), By: by, Watched: now - o.since, StorageBound: t.Lease}
 	for _, a := range h.Addresses {
 		s.Networks[a.Network] = -1
 		if at, ok := o.networks[a.Network]; ok {
 			s.Networks[a.Network] = now - at
+		}
+	}
+	if r := o.report; r != nil {
+		s.Hypervisor = r.HypervisorError
+	}
+	for _, vol := range st.AllVolumes() {
+		id, err := format.ParseUUID(vol.ID)
+		if err != nil {
+			continue
+		}
+		if s.Volumes == nil {
+			s.Volumes = map[string]verdict.VolumeSign{}
+		}
+		state, begun := v.States[id]
+		sign := verdict.VolumeSign{Age: -1, Readable: begun && state.State == storagehb.Working}
+		if state.Err != nil {
+			sign.Detail = state.Err.Error()
+		} else if !sign.Readable {
+			sign.Detail = "it is " + state.State.String()
+		}
+		if m := o.stored.marks[id]; m.at != 0 && m.stamp.Life == h.Incarnation {
+			sign.Age = now - m.at
+		}
+		s.Volumes[vol.Name] = sign
+		if b := o.stored.beat; id == o.stored.on && b.Incarnation != 0 {
+			s.Slot = verdict.Slot{Incarnation: b.Incarnation, Isolated: b.Flags&format.FlagIsolated != 0, Stopped: b.Flags&format.FlagVMsStopped != 0,
+				CleanExit: b.Flags&format.FlagCleanExit != 0, SelfFencing: b.Flags&format.FlagSelfFencing != 0, FenceReason: b.Reason, Volume: vol.Name, Age: max(sign.Age, 0)}
 		}
 	}
 	return s
@@ -169,5 +216,6 @@ func (o *observed) signals(h *fsm.Host, now time.Duration, t lease.Timing, by st
 func (o *observed) snapshot() *observed {
 	c := *o
 	c.networks, c.wanted, c.defs, c.quiet = maps.Clone(o.networks), maps.Clone(o.wanted), maps.Clone(o.defs), maps.Clone(o.quiet)
+	c.stored.marks = maps.Clone(o.stored.marks)
 	return &c
 }

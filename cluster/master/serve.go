@@ -148,7 +148,8 @@ func (m *Master) vouched(host, by string) (*office, *fsm.ConfirmOff, error) {
 	if x.speaks(now, m.cfg.Timing) {
 		return nil, nil, fmt.Errorf("%w: %s was heard %v ago, so it is not off; switch it off first", api.ErrRefused, host, (now - x.watch.Heard).Round(time.Millisecond))
 	}
-	_, ev := verdict.Judge(x.signals(h, now, m.cfg.Timing, m.cfg.Name))
+	v, _ := m.cfg.Volumes.View()
+	_, ev := verdict.Judge(x.signals(s, h, v, now, m.cfg.Timing, m.cfg.Name))
 	ev = append(ev, fsm.Evidence{Signal: "confirmation", Value: "off, says " + by, By: by})
 	meta := m.meta()
 	meta.By = by

@@ -194,6 +194,9 @@ var events = map[string]string{
 	"token_revoked":             "",
 	"policy_applied":            "",
 	"heartbeat_volumes_changed": "",
+	"host_partitioned":          "",
+	"host_isolated":             "",
+	"host_agent_unreachable":    "",
 	"office_handed_over":        "",
 }
 
