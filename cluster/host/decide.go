@@ -243,12 +243,13 @@ func running(in Input, vm *fsm.VM, d vmm.Domain, p *Plan) {
 const interrupted = "the agent was restarted while it was being started"
 
 // halfStarted reports whether the VM, which this life of the host owns, has a
-// process that was never let run, and may be let run now: what a start does last.
+// process that was never let run, and may be let run now: what a start does last. One
+// that this agent has let run was paused since, by whomever.
 func halfStarted(in Input, vm *fsm.VM, d vmm.Domain) bool {
 	g := vm.Owner.Generation
 	f, failed := in.Failed[vm.UUID]
 	return vm.Owner.Phase == fsm.PhaseOrdered && d.State == vmm.Paused && d.Reason != vmm.ReasonIOError &&
-		!(failed && f.Generation == g) && in.Record.Executed[vm.UUID] >= g && in.Covered[vm.UUID] && in.Lease.MayStart(in.Now, in.Timing)
+		!(failed && f.Generation == g) && in.Record.Executed[vm.UUID] >= g && in.Ran[vm.UUID] != g && in.Covered[vm.UUID] && in.Lease.MayStart(in.Now, in.Timing)
 }
 
 func (p *Plan) stop(in Input, uuid string) {

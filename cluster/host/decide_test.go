@@ -218,6 +218,10 @@ func TestDecideUnderALease(t *testing.T) {
 			in.half()
 			in.vm().Owner.Phase = fsm.PhaseRunning
 		}, Plan{}},
+		{"such a process that this agent has let run, and that was paused since", func(in *Input) {
+			in.half()
+			in.Ran[web] = 7
+		}, Plan{}},
 		{"such a process of another host's VM", func(in *Input) {
 			in.half()
 			in.own("b", 2, fsm.PhaseOrdered)

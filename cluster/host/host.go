@@ -89,6 +89,7 @@ type Host struct {
 	proofFrom uint64            // the listing from which on it can be said that nothing runs
 	busy      map[string]bool   // a job is under way
 	settle    map[string]uint64 // a job has ended; count on the VM's state from this listing on
+	sighted   map[string]uint64 // generation of the sighting here that was read of, by UUID
 	failed    map[string]StartFailure
 	unproven  map[string]bool        // a job tried to end it and could not prove that it is gone
 	killed    map[string]string      // ended by a job, and not seen running since: why
@@ -147,7 +148,7 @@ func New(cfg Config) *Host {
 	if cfg.Volumes == nil {
 		cfg.Volumes = noVolumes{}
 	}
-	h := &Host{cfg: cfg, record: cfg.Record.clone(), busy: map[string]bool{}, settle: map[string]uint64{}, failed: map[string]StartFailure{}, claimed: map[string]time.Duration{},
+	h := &Host{cfg: cfg, record: cfg.Record.clone(), busy: map[string]bool{}, settle: map[string]uint64{}, sighted: map[string]uint64{}, failed: map[string]StartFailure{}, claimed: map[string]time.Duration{},
 		unproven: map[string]bool{}, killed: map[string]string{}, ran: map[string]uint64{}, covering: map[string]bool{}, covers: map[string]vmm.Process{},
 		sent: map[uint64]time.Duration{}, inFlight: map[string]int{}, results: make(chan func()), wake: make(chan struct{}, 1), listDue: true, defs: map[string]string{}}
 	g := cfg.Guard.Status()
@@ -305,6 +306,7 @@ func (h *Host) round(ctx context.Context) {
 func (h *Host) gather() Input {
 	s, index, _ := h.cfg.View()
 	now := h.cfg.Now()
+	h.sightings(s)
 	in := Input{
 		Now: now, Self: h.cfg.Name, Timing: h.cfg.Timing, Lease: h.lease, Record: h.record, State: s,
 		Trusted: h.trustFrom != 0 && index >= h.trustFrom,
@@ -343,6 +345,20 @@ func (h *Host) gather() Input {
 		in.Covered[uuid] = !runs || p == h.covers[uuid]
 	}
 	return in
+}
+
+// sightings notes which VMs the state has newly seen running here. What this host says
+// to that rests on a list begun after it has read of it: an older one may show a
+// process that is gone by now, or none of one that has come.
+func (h *Host) sightings(s *fsm.State) {
+	if s == nil {
+		return
+	}
+	for uuid, vm := range s.VMs {
+		if g := vm.Sighting; g != nil && g.Host == h.cfg.Name && h.sighted[uuid] != g.Generation {
+			h.sighted[uuid], h.settle[uuid], h.listDue = g.Generation, h.listNo+1, true
+		}
+	}
 }
 
 // remember saves what the plan needs saved before anything else is done.

@@ -382,6 +382,30 @@ func TestTheNextAgentEndsAHalfStart(t *testing.T) {
 	})
 }
 
+// What the host says to a sighting rests on a list begun after it has read of it: the
+// process on an older list may be gone, and its successor covered by nobody.
+func TestTheWordOnASightingIsFresh(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.start()
+		r.pass(3 * time.Second)
+		must(r, r.hyp.PersonStart("web"))
+		r.pass(3 * time.Second)
+		must(r, r.hyp.PersonDestroy("web"))
+		r.hyp.SetHang(true)
+		r.pass(time.Second)
+		r.apply(&fsm.Adopt{Epoch: 1, UUID: web, Previous: r.state().VMs[web].Generation, Host: "a", Incarnation: 1})
+		r.pass(2 * time.Second)
+		if vm := r.state().VMs[web]; vm.Sighting == nil {
+			t.Errorf("web is owned by %+v on the word of a list from before it was sighted", vm.Owner)
+		}
+		r.hyp.SetHang(false)
+		r.pass(5 * time.Second)
+		if vm := r.state().VMs[web]; vm.Sighting != nil || vm.Owner != nil {
+			t.Errorf("web is %+v (sighting %+v); want it nobody's: a person stopped it", vm, vm.Sighting)
+		}
+	})
+}
+
 // A VM that was seen running, and whose host lost its lease before it could
 // confirm that it guards it, was not stopped by a person.
 func TestASightedVMIsEndedByTheLease(t *testing.T) {
