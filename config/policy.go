@@ -29,8 +29,10 @@ type Policy struct {
 	Hosts  map[string]HostRule `json:"hosts,omitempty"`
 	Fences map[string]Fence    `json:"fences,omitempty"`
 	// Volumes are the heartbeat_volume blocks, in the order of the file.
-	Volumes  []HeartbeatVolume `json:"volumes,omitempty"`
-	Defaults DefaultsPolicy    `json:"defaults"`
+	Volumes []HeartbeatVolume `json:"volumes,omitempty"`
+	// Muted are the warnings that the warnings block switches off.
+	Muted    Muted          `json:"muted,omitzero"`
+	Defaults DefaultsPolicy `json:"defaults"`
 	// Selectors are the vms blocks. The first one that matches counts.
 	Selectors []Selector `json:"selectors,omitempty"`
 	// VMs are the vm blocks by name; they count before any selector.
@@ -220,6 +222,8 @@ func (r *report) policy(root *node, what, clusterName string) (*Policy, error) {
 	r.timing(p, timing)
 	r.fencing(p, root)
 	r.volumes(p, root)
+	warnings := root.one("warnings")
+	p.Muted = Muted{Volumes: !get[bool](warnings, "few_heartbeat_volumes"), Networks: !get[bool](warnings, "single_network")}
 	if err := r.err(what); err != nil {
 		return nil, err
 	}

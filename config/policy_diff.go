@@ -27,6 +27,8 @@ func DiffPolicies(a, b *Policy) []Change {
 	d.hosts(a.Hosts, b.Hosts)
 	d.fences(a.Fences, b.Fences)
 	d.volumes(a.Volumes, b.Volumes)
+	d.field("warnings.few_heartbeat_volumes", !a.Muted.Volumes, !b.Muted.Volumes)
+	d.field("warnings.single_network", !a.Muted.Networks, !b.Muted.Networks)
 	d.field("defaults.protect", a.Defaults.Protect, b.Defaults.Protect)
 	d.field("defaults.on_crash", a.Defaults.OnCrash, b.Defaults.OnCrash)
 	d.selectors(a.Selectors, b.Selectors)

@@ -51,6 +51,12 @@ func (p *Policy) HCL() []byte {
 	for _, v := range p.Volumes {
 		put(open("heartbeat_volume", v.Name), "path", v.Path)
 	}
+	if names := p.muted(); len(names) > 0 {
+		b = open("warnings")
+		for _, name := range names {
+			put(b, name, false)
+		}
+	}
 
 	b = open("defaults")
 	put(b, "protect", p.Defaults.Protect)

@@ -59,6 +59,7 @@ func policySchema() *block {
 		hostSchema(),
 		fenceSchema(),
 		volumeSchema(),
+		warningsSchema(),
 		{name: "defaults", attrs: []attr{
 			{name: "protect", kind: kindString, def: ProtectListed, words: []string{ProtectListed, ProtectAll}},
 			{name: "on_crash", kind: kindString, def: CrashRestart, words: crash},

@@ -45,6 +45,7 @@ func genPolicy() *rapid.Generator[*Policy] {
 		p.Timing = timing
 		p.Defaults.Protect = rapid.SampledFrom([]string{ProtectListed, ProtectAll}).Draw(t, "protect")
 		p.Defaults.OnCrash = rapid.SampledFrom([]string{CrashRestart, CrashLeave}).Draw(t, "crash")
+		p.Muted = Muted{Volumes: rapid.Bool().Draw(t, "few volumes"), Networks: rapid.Bool().Draw(t, "one network")}
 		genFencing(t, p, name)
 		for _, s := range rapid.SliceOfNDistinct(name, 0, 4, rapid.ID[string]).Draw(t, "selectors") {
 			p.Selectors = append(p.Selectors, Selector{Name: s, Match: pattern.Draw(t, "match"), VMRule: rule(t)})

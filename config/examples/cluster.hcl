@@ -97,6 +97,15 @@ heartbeat_volume "nfs" {
   path = "/srv/vm/.holdfast-heartbeat"
 }
 
+# --- Warnings ------------------------------------------------------------------
+
+# What haadm status says as long as it is so, and what can be muted here: fewer
+# than two heartbeat volumes, and hosts that have a single HA network.
+warnings {
+  #few_heartbeat_volumes = true
+  #single_network = true
+}
+
 # --- VMs -----------------------------------------------------------------------
 
 # What holds for a VM that no block below names, and for what those leave out.
