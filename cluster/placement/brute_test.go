@@ -203,7 +203,8 @@ func (b *brute) place(wanted []int, then func() bool) bool {
 		i := wanted[k]
 		allowed := crewAt[i]
 		for _, j := range wanted[:k] {
-			if slices.Contains(b.crew(i), j) {
+			// Mates that are torn apart already do not tie those to come to one another.
+			if slices.Contains(b.crew(i), j) && len(crewAt[i]) < 2 {
 				if len(crewAt[i]) > 0 && !crewAt[i][b.at[j]] {
 					return false
 				}

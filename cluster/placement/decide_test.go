@@ -202,6 +202,18 @@ func TestDecide(t *testing.T) {
 			q:    Question{Lost: []string{"h1"}}, want: "a>h3",
 		},
 		{
+			name: "which is given up when it is lost", c: Cluster{Hosts: hosts(8, 2), VMs: on("h1")},
+			edit: func(c *Cluster) { c.VMs[0].Moving, c.VMs[0].Memory = "h2", 2*gibibyte },
+			q:    Question{Lost: []string{"h1"}}, want: "a>h2",
+		},
+		{
+			name: "the weights of a must rank the hosts that it allows", c: Cluster{Hosts: hosts(8, 8, 80, 8), VMs: on("h1", "h4")},
+			edit: func(c *Cluster) {
+				c.Rules = []Rule{{Name: "only", Kind: OnHosts, Must: true, VMs: []string{"a"}, Hosts: map[string]int{"h2": 0, "h4": 3}}}
+			},
+			q: Question{Lost: []string{"h1"}}, want: "a>h4",
+		},
+		{
 			name: "memory may be overcommitted by policy", c: Cluster{Hosts: hosts(8, 1), VMs: on("h1", "h2"), Policy: Policy{MemoryOvercommit: 2}},
 			q: Question{Lost: []string{"h1"}}, want: "a>h2",
 		},

@@ -50,6 +50,12 @@ func (r *room) itemsBeside(vms []int32, mates bool) []item {
 				done[x] = true
 			}
 		}
+		if at, _ := r.mateHosts(v); mates && at.len() > 1 {
+			for _, x := range some { // torn apart already: each may join any of the others
+				out = append(out, r.itemBeside([]int32{x}, mates))
+			}
+			continue
+		}
 		out = append(out, r.itemBeside(some, mates))
 	}
 	return out

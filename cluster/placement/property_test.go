@@ -2,6 +2,7 @@ package placement
 
 import (
 	"encoding/json"
+	"math/rand/v2"
 	"reflect"
 	"slices"
 	"testing"
@@ -11,8 +12,7 @@ import (
 
 // drawCluster is smallCluster with what plans look at besides: VMs that wait,
 // priorities, rules that are no must, groups, hosts that are preferred.
-func drawCluster(t *rapid.T) *Cluster {
-	draw := func(n int) int { return rapid.IntRange(0, n-1).Draw(t, "n") }
+func drawCluster(draw func(n int) int) *Cluster {
 	c := smallCluster(draw, 5, 7)
 	for i := range c.VMs {
 		v := &c.VMs[i]
@@ -47,10 +47,15 @@ func drawCluster(t *rapid.T) *Cluster {
 	return c
 }
 
-func drawLost(t *rapid.T, c *Cluster) []string {
+// draws lets rapid choose, and make failures small.
+func draws(t *rapid.T) func(n int) int {
+	return func(n int) int { return rapid.IntRange(0, n-1).Draw(t, "n") }
+}
+
+func drawLost(draw func(n int) int, c *Cluster) []string {
 	var lost []string
 	for _, h := range c.Hosts {
-		if rapid.IntRange(0, 2).Draw(t, "lost") == 2 {
+		if draw(3) == 2 {
 			lost = append(lost, h.Name)
 		}
 	}
@@ -99,49 +104,76 @@ func after(c *Cluster, lost []string, p *Plan) *Cluster {
 // it with all that come before it is impossible, and says of each host why.
 func TestPlansAreLawfulAndBest(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		c := drawCluster(t)
-		lost := drawLost(t, c)
-		p := Decide(c, Question{Lost: lost})
-		if !p.Exact {
-			t.Fatalf("so small a cluster ran out of work")
-		}
-		b := fresh(c, lost)
-		crews := make([]map[string]bool, len(c.VMs)) // where mates run that were not lost
-		for i := range c.VMs {
-			crews[i] = map[string]bool{}
-			for _, j := range b.crew(i) {
-				if j != i && b.at[j] != "" {
-					crews[i][b.at[j]] = true
-				}
-			}
-		}
-		var kept []int
-		for _, d := range p.Decisions {
-			i := b.vm(d.VM)
-			_, before := p.place(d.VM)
-			possible := fresh(c, lost).place(append(slices.Clone(kept), i), func() bool { return true })
-			if possible != (d.Action == Start) {
-				t.Fatalf("%s: %s (%s), but with those before it this is possible: %v", d.VM, d.Action, d.Why, possible)
-			}
-			if d.Action == Start {
-				kept = append(kept, i)
-			}
-			explained(t, c, d, before)
-		}
-		for _, i := range kept {
-			b.at[i], _ = p.place(c.VMs[i].Name)
-		}
-		for _, i := range kept {
-			if !b.fits(i, crews[i]) {
-				t.Fatalf("%s does not fit on %s\n%s", c.VMs[i].Name, b.at[i], describe(c))
-			}
-			for _, j := range b.crew(i) {
-				if slices.Contains(kept, j) && b.at[j] != b.at[i] {
-					t.Fatalf("%s and %s are not together", c.VMs[i].Name, c.VMs[j].Name)
-				}
-			}
-		}
+		c := drawCluster(draws(t))
+		lawfulAndBest(t, c, drawLost(draws(t), c))
 	})
+	// Once more for many that nobody has to make small.
+	clusters := 4_000
+	if testing.Short() {
+		clusters = 500
+	}
+	for seed := range clusters {
+		rng := rand.New(rand.NewPCG(uint64(seed), 8))
+		c := drawCluster(rng.IntN)
+		lawfulAndBest(t, c, drawLost(rng.IntN, c))
+		tight := tightCluster(rng)
+		for i := range tight.VMs {
+			tight.VMs[i].Priority = rng.IntN(3)
+		}
+		for i := range tight.Hosts {
+			tight.Hosts[i].Memory = max(1, tight.Hosts[i].Memory-int64(rng.IntN(6)))
+		}
+		lawfulAndBest(t, tight, []string{"h0"})
+	}
+}
+
+type failer interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
+
+func lawfulAndBest(t failer, c *Cluster, lost []string) {
+	t.Helper()
+	p := Decide(c, Question{Lost: lost})
+	if !p.Exact {
+		t.Fatalf("so small a cluster ran out of work")
+	}
+	b := fresh(c, lost)
+	crews := make([]map[string]bool, len(c.VMs)) // where mates run that were not lost
+	for i := range c.VMs {
+		crews[i] = map[string]bool{}
+		for _, j := range b.crew(i) {
+			if j != i && b.at[j] != "" {
+				crews[i][b.at[j]] = true
+			}
+		}
+	}
+	var kept []int
+	for _, d := range p.Decisions {
+		i := b.vm(d.VM)
+		_, before := p.place(d.VM)
+		possible := fresh(c, lost).place(append(slices.Clone(kept), i), func() bool { return true })
+		if possible != (d.Action == Start) {
+			t.Fatalf("%s: %s (%s), but with those before it this is possible: %v\n%s", d.VM, d.Action, d.Why, possible, describe(c))
+		}
+		if d.Action == Start {
+			kept = append(kept, i)
+		}
+		explained(t, c, d, before)
+	}
+	for _, i := range kept {
+		b.at[i], _ = p.place(c.VMs[i].Name)
+	}
+	for _, i := range kept {
+		if !b.fits(i, crews[i]) {
+			t.Fatalf("%s does not fit on %s\n%s", c.VMs[i].Name, b.at[i], describe(c))
+		}
+		for _, j := range b.crew(i) {
+			if slices.Contains(kept, j) && b.at[j] != b.at[i] && len(crews[i]) < 2 {
+				t.Fatalf("%s and %s are not together; lost %v, crew at %v\n%s\n%s", c.VMs[i].Name, c.VMs[j].Name, lost, crews[i], text(p), describe(c))
+			}
+		}
+	}
 }
 
 // place is where a plan puts a VM, and the index of that decision.
@@ -151,7 +183,7 @@ func (p *Plan) place(vm string) (string, int) {
 }
 
 // explained checks that a decision tells all there is to tell.
-func explained(t *rapid.T, c *Cluster, d Decision, n int) {
+func explained(t failer, c *Cluster, d Decision, n int) {
 	if d.Why == "" || len(d.Hosts) != len(c.Hosts) {
 		t.Fatalf("decision %d, %s: reason %q, %d of %d hosts", n, d.VM, d.Why, len(d.Hosts), len(c.Hosts))
 	}
@@ -171,8 +203,8 @@ func explained(t *rapid.T, c *Cluster, d Decision, n int) {
 // What runs stays where it is, and a plan that was carried out leaves nothing to do.
 func TestPlansAreStable(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		c := drawCluster(t)
-		lost := drawLost(t, c)
+		c := drawCluster(draws(t))
+		lost := drawLost(draws(t), c)
 		p := Decide(c, Question{Lost: lost})
 		for _, d := range p.Decisions {
 			v := c.VMs[newBrute(c, Failures{}).vm(d.VM)]
@@ -206,8 +238,8 @@ func TestPlansAreStable(t *testing.T) {
 // nothing that goes in is changed.
 func TestPlansDoNotDependOnOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		c := drawCluster(t)
-		q := Question{Lost: drawLost(t, c), Moves: true}
+		c := drawCluster(draws(t))
+		q := Question{Lost: drawLost(draws(t), c), Moves: true}
 		if len(q.Lost) < len(c.Hosts) {
 			q.Leave = []string{c.Hosts[rapid.IntRange(0, len(c.Hosts)-1).Draw(t, "leave")].Name}
 		}
@@ -241,7 +273,7 @@ func text(v any) string {
 // failures leaves no protected VM down but those that are counted apart.
 func TestPlansKeepWhatToleranceSays(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		c := drawCluster(t)
+		c := drawCluster(draws(t))
 		f := Failures{N: rapid.IntRange(1, 2).Draw(t, "N")}
 		tol := Tolerate(c, f)
 		if tol.Answer != Yes {
@@ -266,7 +298,7 @@ func TestPlansKeepWhatToleranceSays(t *testing.T) {
 // Emptying a host moves its VMs to lawful places, or says why one stays.
 func TestEvacuationsAreLawful(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		c := drawCluster(t)
+		c := drawCluster(draws(t))
 		leave := c.Hosts[rapid.IntRange(0, len(c.Hosts)-1).Draw(t, "leave")].Name
 		now := after(c, nil, Decide(c, Question{}))
 		p := Decide(now, Question{Leave: []string{leave}})

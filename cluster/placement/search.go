@@ -27,6 +27,9 @@ type search struct {
 	key     []byte
 }
 
+// Failed states are kept from so many nodes on, which most searches never reach.
+const failedAfter = 16
+
 // failedKept bounds the memory of failed states; further ones are not kept.
 const failedKept = 1 << 15
 
@@ -101,7 +104,7 @@ func (s *search) place(i, from int) Answer {
 		return No
 	}
 	fresh := from == 0 && (i == 0 || s.run[i-1] == i)
-	if fresh && s.plain && s.nodes > 64 {
+	if fresh && s.plain && s.nodes > failedAfter {
 		if _, seen := s.failed[string(s.state(i))]; seen {
 			return No
 		}
@@ -128,7 +131,7 @@ func (s *search) place(i, from int) Answer {
 			s.touched[k]--
 		}
 	}
-	if fresh && s.plain && s.nodes > 64 && len(s.failed) < failedKept {
+	if fresh && s.plain && s.nodes > failedAfter && len(s.failed) < failedKept {
 		s.failed[string(s.state(i))] = struct{}{}
 	}
 	return No

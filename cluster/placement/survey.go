@@ -178,7 +178,7 @@ func (r *room) uncovered(owner []int32) map[int32]string {
 	out := map[int32]string{}
 	elsewhere := func(it *item, h int32) bool {
 		for g := range int32(len(m.hosts)) {
-			if it.hosts.has(g) && !r.dead.has(g) && owner[g] != owner[h] {
+			if it.hosts.has(g) && owner[g] != owner[h] {
 				return true
 			}
 		}

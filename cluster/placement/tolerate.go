@@ -158,7 +158,9 @@ func (m *model) tolerate(f Failures, work *int) Tolerance {
 		}
 	}
 	s := newSurvey(r, f, nil, work)
-	t.Uncovered = append(t.Uncovered, s.uncovered...)
+	if f.N > 0 {
+		t.Uncovered = append(t.Uncovered, s.uncovered...)
+	}
 	var lost []int32
 	if f.Succession && f.N > 1 {
 		t.Answer, lost = s.successive(f)
