@@ -69,9 +69,11 @@ func controlFromFD() (*control, error) {
 	return newControl(f)
 }
 
-// request is what the lab asks of a host's first process.
+// request is what the lab asks of a host's first process, or of the keeper.
 type request struct {
-	Op string // view, start, signal, stop, list
+	// Op is view, start, signal, stop, list, mount or unmount for a host, and attach,
+	// unmount, freeze, thaw or fail for the keeper.
+	Op string
 
 	View *view `json:",omitempty"` // view
 
@@ -82,6 +84,11 @@ type request struct {
 	// Restart has the program started again whenever it ends, until it is stopped.
 	Restart bool `json:",omitempty"`
 	Signal  int  `json:",omitempty"` // signal
+
+	// Mount is the directory of a volume. Image is what is mounted there: a file for
+	// the keeper, a loop device for a host.
+	Mount string `json:",omitempty"`
+	Image string `json:",omitempty"`
 }
 
 // reply is the answer. Running lists the programs that were started and have not
@@ -89,4 +96,5 @@ type request struct {
 type reply struct {
 	Error   string         `json:",omitempty"`
 	Running map[string]int `json:",omitempty"` // name to PID inside the host
+	Device  loopDevice     // attach: what the image is on
 }

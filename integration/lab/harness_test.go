@@ -1,10 +1,13 @@
 package lab
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -208,6 +211,12 @@ func nothingLeft(t *testing.T, dir string, parts []int) {
 	if strings.Contains(string(mounts), dir) {
 		t.Errorf("a mount of the lab is left:\n%s", mounts)
 	}
+	if devices := loopsBelow(dir); len(devices) > 0 {
+		t.Errorf("loop devices of the lab are left: %v", devices)
+	}
+	if groups, _ := filepath.Glob(throttlesOf(dir).prefix + "*"); len(groups) > 0 {
+		t.Errorf("control groups of the lab are left: %v", groups)
+	}
 	links, err := os.ReadDir("/sys/class/net")
 	must(t, err)
 	for _, link := range links {
@@ -217,6 +226,28 @@ func nothingLeft(t *testing.T, dir string, parts []int) {
 			}
 		}
 	}
+}
+
+// waitStuck waits until a process of the host that executes the program is where
+// no signal reaches it, and stays there; any healthy I/O is for a moment.
+func (h *Host) waitStuck(ctx context.Context, program string, ended func() bool) error {
+	stuck := 0
+	return poll(ctx, func() error {
+		if ended() {
+			return permanent{fmt.Errorf("%s on %s ended, it should hang", program, h.name)}
+		}
+		found := slices.ContainsFunc(h.processesOf(program), func(pid int) bool {
+			stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+			return err == nil && strings.Contains(string(stat), ") D ")
+		})
+		if stuck++; !found {
+			stuck = 0
+		}
+		if stuck < 10 {
+			return fmt.Errorf("no %s on %s is in uninterruptible sleep for long", program, h.name)
+		}
+		return nil
+	})
 }
 
 // victimBase is the environment variable that makes this test program build a lab
@@ -229,11 +260,22 @@ func TestVictim(t *testing.T) {
 	if base == "" {
 		t.Skip("runs as a child of TestKilledHarnessLeavesNothing")
 	}
-	l := newLab(t, Config{Hosts: 2, Base: base})
+	l := newLab(t, Config{Hosts: 2, Base: base, Volumes: 2})
 	g, err := l.CreateGuest("orphan", Witness)
 	must(t, err)
 	must(t, l.Host("h1").Define(t.Context(), g))
 	must(t, l.Host("h1").StartGuest(t.Context(), g))
+	// Processes that cannot be killed: one waits for a frozen volume, one for a
+	// volume that hangs for its host.
+	frozen, hangs := l.Volumes()[0], l.Volumes()[1]
+	must(t, os.WriteFile(filepath.Join(filepath.Dir(l.volumes[0].mount), "block"), make([]byte, 4096), 0o644))
+	must(t, frozen.Freeze(t.Context()))
+	must(t, l.Host("h2").SetHang(t.Context(), true))
+	for h, v := range map[string]*Volume{"h1": frozen, "h2": hangs} {
+		must(t, l.Host(h).startProgram(t.Context(), "stuck", []string{"/bin/dd", "if=" + filepath.Join(filepath.Dir(v.mount), "block"),
+			"of=" + v.Path, "bs=4096", "oflag=direct,dsync", "conv=notrunc"}, nil, false))
+		must(t, l.Host(h).waitStuck(within(t, 5*time.Second), "dd", func() bool { return false }))
+	}
 	must(t, os.WriteFile(filepath.Join(base, "ready"), []byte(l.Dir()), 0o644))
 	<-t.Context().Done()
 }

@@ -36,9 +36,10 @@ type Host struct {
 	number int
 	dir    string // what the host keeps while it is off
 
-	mu   sync.Mutex      // guards init and cuts; never held over I/O
-	init *part           // the host's first process; nil while it is off
-	cuts map[string]bool // networks whose cable is pulled
+	mu      sync.Mutex      // guards what follows; never held over I/O
+	init    *part           // the host's first process; nil while it is off
+	cuts    map[string]bool // networks whose cable is pulled
+	hanging bool            // its I/O to volumes hangs
 }
 
 // private are the directories that belong to each host alone.
@@ -128,7 +129,12 @@ func (h *Host) PowerOn(ctx context.Context) error {
 	h.mu.Unlock()
 
 	boot := func() error {
-		v := view{Hostname: h.name, BootID: h.bootIDFile(), Private: map[string]string{}}
+		if len(h.lab.volumes) > 0 {
+			if err := h.lab.throttles.of(h.name).enter(p.pid()); err != nil {
+				return err
+			}
+		}
+		v := view{Hostname: h.name, BootID: h.bootIDFile(), Private: map[string]string{}, Volumes: h.lab.mounts()}
 		for _, dir := range private {
 			v.Private[dir] = h.path(dir)
 		}
@@ -156,7 +162,9 @@ func (h *Host) PowerOn(ctx context.Context) error {
 
 // PowerOff takes the host's power away and returns the moment at which it did:
 // the cables go dead, then one signal kills everything in it. When PowerOff
-// returns, no process of the host exists.
+// returns, no process of the host exists. What hangs in storage cannot be killed:
+// a host whose own storage hangs is released first, so that its last writes land;
+// a frozen volume has to be thawed before.
 func (h *Host) PowerOff(ctx context.Context) (time.Time, error) {
 	if !h.On() {
 		return time.Time{}, errOff(h)
@@ -177,10 +185,19 @@ func (h *Host) crash() {
 	h.mu.Lock()
 	p := h.init
 	h.init = nil
+	hung := h.hanging
+	h.hanging = false
 	h.mu.Unlock()
-	if p != nil {
-		p.kill()
+	if p == nil {
+		return
 	}
+	_ = p.cmd.Process.Kill() // an error means that it has ended
+	if hung {
+		if err := h.lab.throttles.of(h.name).release(); err != nil {
+			h.lab.log.Error("the host's storage still hangs", "host", h.name, "error", err)
+		}
+	}
+	p.kill()
 }
 
 // first is the host's first process, to ask something of.
@@ -280,8 +297,11 @@ func (h *Host) Command(ctx context.Context, argv ...string) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, err
 	}
-	args := append([]string{"-t", strconv.Itoa(pid), "-m", "-u", "-i", "-n", "-p", "--"}, argv...)
-	cmd := exec.CommandContext(ctx, nsenter, args...)
+	args := append([]string{nsenter, "-t", strconv.Itoa(pid), "-m", "-u", "-i", "-n", "-p", "--"}, argv...)
+	if len(h.lab.volumes) > 0 {
+		args = h.lab.throttles.of(h.name).wrap(args)
+	}
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), rootPath)
 	// nsenter forks to enter the PID namespace, so the group is what must be killed.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -89,6 +89,10 @@ func (h *firstProcess) do(r request) error {
 		return syscall.Kill(pid, syscall.Signal(r.Signal))
 	case "list":
 		return nil
+	case "mount":
+		return mountVolume(r.Image, r.Mount)
+	case "unmount":
+		return unmountVolume(r.Mount)
 	}
 	return fmt.Errorf("unknown request %q", r.Op)
 }

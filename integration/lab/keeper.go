@@ -20,23 +20,89 @@ const (
 	removeTimeout = 10 * time.Second
 )
 
-// runKeeper holds the network namespace that the cables of all hosts meet in, and
-// outlives the lab's process only to remove its files. Its arguments are the
-// directory and whether to remove it.
+// runKeeper holds the network namespace that the cables of all hosts meet in and
+// the lab's volumes, and outlives the lab's process only to let the volumes go and
+// to remove its files. Its arguments are the directory and whether to remove it.
 func runKeeper(conn *control) error {
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	if len(os.Args) != 3 {
 		return fmt.Errorf("want a directory and keep or remove, have %q", os.Args[1:])
 	}
 	dir, remove := os.Args[1], os.Args[2] == "remove"
-	var never request
-	if err := conn.dec.Decode(&never); !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
-		return fmt.Errorf("control connection: %w", err)
+	if err := mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE); err != nil {
+		return err
 	}
-	if !remove {
-		return nil
+	k := volumeKeeper{mounts: map[string]bool{}}
+	lost := k.serve(conn)
+	err := errors.Join(throttlesOf(dir).release(), k.release())
+	if !errors.Is(lost, io.EOF) && !errors.Is(lost, syscall.ECONNRESET) {
+		err = errors.Join(fmt.Errorf("control connection: %w", lost), err)
 	}
-	return removeDir(dir)
+	if remove {
+		err = errors.Join(err, removeDir(dir))
+	}
+	return errors.Join(err, throttlesOf(dir).remove())
+}
+
+// volumeKeeper is the keeper's part in the volumes: as long as it has them
+// mounted they are there, and can be thawed, whatever becomes of the hosts.
+type volumeKeeper struct{ mounts map[string]bool }
+
+// serve does what the lab asks for until the connection ends, and says how it ended.
+func (k *volumeKeeper) serve(conn *control) error {
+	for {
+		var r request
+		if err := conn.dec.Decode(&r); err != nil {
+			return err
+		}
+		var answer reply
+		var err error
+		if answer.Device, err = k.do(r); err != nil {
+			answer.Error = err.Error()
+		}
+		if err := conn.enc.Encode(answer); err != nil {
+			return err
+		}
+	}
+}
+
+func (k *volumeKeeper) do(r request) (device loopDevice, err error) {
+	switch r.Op {
+	case "attach":
+		device, open, err := attachLoop(r.Image)
+		if err != nil {
+			return device, err
+		}
+		defer open.Close()
+		if err := mountVolume(device.Path, r.Mount); err != nil {
+			return device, err
+		}
+		k.mounts[r.Mount] = true
+		return device, nil
+	case "unmount":
+		delete(k.mounts, r.Mount)
+		return device, unmountVolume(r.Mount)
+	case "freeze":
+		return device, fileSystemCall(r.Mount, ioctlFreeze, 0)
+	case "thaw":
+		return device, thaw(r.Mount)
+	case "fail":
+		return device, fileSystemCall(r.Mount, ioctlShutdown, shutdownNow)
+	}
+	return device, fmt.Errorf("unknown request %q", r.Op)
+}
+
+// release lets the volumes go: no host waits for one any more, and what is frozen
+// would outlive its last mount.
+func (k *volumeKeeper) release() error {
+	var all []error
+	for dir := range k.mounts {
+		if err := thaw(dir); err != nil && !errors.Is(err, syscall.EIO) { // EIO: it has failed
+			all = append(all, err)
+		}
+		all = append(all, unmountVolume(dir))
+	}
+	return errors.Join(all...)
 }
 
 // removeDir removes a lab's directory, again and again while dying processes
@@ -101,7 +167,10 @@ func Sweep(base string) ([]string, error) {
 		for _, pid := range partsOf(dir) {
 			_ = syscall.Kill(pid, syscall.SIGKILL) // an error means that it has ended
 		}
-		if err := removeDir(dir); err != nil {
+		if err := errors.Join(throttlesOf(dir).release(), thawOrphans(dir)); err != nil {
+			return removed, err
+		}
+		if err := errors.Join(removeDir(dir), throttlesOf(dir).remove()); err != nil {
 			return removed, err
 		}
 		removed = append(removed, dir)

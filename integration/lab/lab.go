@@ -29,6 +29,8 @@ type Config struct {
 	Hosts int
 	// Networks are the HA networks; DefaultNetworks by default.
 	Networks []Network
+	// Volumes is how many volumes all hosts share, for heartbeats; none by default.
+	Volumes int
 	// Base is the directory in which the lab makes its own; DefaultBase by default.
 	Base string
 	// Keep leaves the lab's files (disks, logs) where they are for a person to read.
@@ -58,11 +60,14 @@ type Lab struct {
 	dir     string
 	spawner *spawner
 	keeper  *part
-	hosts   []*Host
-	judge   *Judge
-	boot    bootFiles
-	closing sync.Once
-	closed  error
+	volumes []*Volume
+	// throttles make the volumes hang for one host.
+	throttles throttles
+	hosts     []*Host
+	judge     *Judge
+	boot      bootFiles
+	closing   sync.Once
+	closed    error
 
 	guestsMu sync.Mutex // guards guests
 	guests   map[string]*Guest
@@ -94,7 +99,7 @@ func New(ctx context.Context, cfg Config) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Lab{cfg: cfg, log: cfg.Log, dir: dir, spawner: newSpawner(), guests: map[string]*Guest{}}
+	l := &Lab{cfg: cfg, log: cfg.Log, dir: dir, spawner: newSpawner(), guests: map[string]*Guest{}, throttles: throttlesOf(dir)}
 	if err := l.build(ctx); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -152,8 +157,11 @@ func (l *Lab) build(ctx context.Context) error {
 		remove = "keep"
 	}
 	l.keeper, err = l.spawner.spawn(keeperProcess, []string{l.dir, remove}, filepath.Join(l.dir, "keeper.log"),
-		&syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Setsid: true})
+		&syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Setsid: true})
 	if err != nil {
+		return err
+	}
+	if err := l.createVolumes(ctx); err != nil {
 		return err
 	}
 	if err := l.buildBridges(ctx); err != nil {
@@ -193,6 +201,15 @@ func (l *Lab) build(ctx context.Context) error {
 // called more than once.
 func (l *Lab) Close() error {
 	l.closing.Do(func() {
+		// What hangs cannot be killed.
+		if err := l.throttles.release(); err != nil {
+			l.log.Error("storage still hangs", "error", err)
+		}
+		for _, v := range l.volumes {
+			if err := v.tell(context.Background(), "thaw"); err != nil {
+				l.log.Error("a volume may be frozen still", "error", err)
+			}
+		}
 		var all sync.WaitGroup
 		for _, h := range l.hosts {
 			all.Go(func() { h.crash() })

@@ -23,6 +23,7 @@ var needs = []struct{ program, pkg string }{
 	{"nft", "nftables"},
 	{"nsenter", "util-linux"},
 	{"busybox", "busybox-static"},
+	{"mkfs.ext4", "e2fsprogs"},
 }
 
 // qemuDriver is where libvirtd finds its QEMU driver; packages of other families put it elsewhere.
@@ -34,7 +35,7 @@ var qemuDriver = []string{
 // Packages is every package that the lab needs on Debian 12, ready for apt-get.
 var Packages = []string{
 	"qemu-system-x86", "libvirt-daemon", "libvirt-daemon-system", "libvirt-daemon-driver-qemu", "libvirt-clients",
-	"linux-image-cloud-amd64", "iproute2", "busybox-static", "nftables", "util-linux",
+	"linux-image-cloud-amd64", "iproute2", "busybox-static", "nftables", "util-linux", "e2fsprogs",
 }
 
 // Check returns nil when this machine can run a lab, and otherwise an error that

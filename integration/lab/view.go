@@ -13,6 +13,8 @@ type view struct {
 	// Private maps a directory of the host to the one of the machine that holds
 	// what is in it. The directory need not exist on the machine.
 	Private map[string]string
+	// Volumes maps the directories of shared volumes to their devices.
+	Volumes map[string]string
 	// BootID is a file that stands in for /proc/sys/kernel/random/boot_id, since
 	// all hosts share a kernel.
 	BootID string
@@ -55,6 +57,11 @@ func (v *view) enter() error {
 			return err
 		}
 		if err := mount(from, dir, "", syscall.MS_BIND); err != nil {
+			return err
+		}
+	}
+	for dir, device := range v.Volumes {
+		if err := mountVolume(device, dir); err != nil {
 			return err
 		}
 	}
