@@ -30,6 +30,8 @@ type Policy struct {
 	Fences map[string]Fence    `json:"fences,omitempty"`
 	// Volumes are the heartbeat_volume blocks, in the order of the file.
 	Volumes []HeartbeatVolume `json:"volumes,omitempty"`
+	// Isolation is what a host does that hears nobody.
+	Isolation IsolationPolicy `json:"isolation"`
 	// Muted are the warnings that the warnings block switches off.
 	Muted    Muted          `json:"muted,omitzero"`
 	Defaults DefaultsPolicy `json:"defaults"`
@@ -49,7 +51,9 @@ type DefaultsPolicy struct {
 type VMRule struct {
 	Protect bool   `json:"protect"`
 	OnCrash string `json:"on_crash,omitempty"` // empty: the default's
-	Note    string `json:"note,omitempty"`     // for people
+	// Isolation is what its host does with it when isolated; empty: as the policy says for all.
+	Isolation string `json:"isolation,omitempty"`
+	Note      string `json:"note,omitempty"` // for people
 }
 
 // Selector is a vms block: one rule for all VMs whose name matches.
@@ -63,7 +67,9 @@ type Selector struct {
 type VMPolicy struct {
 	Protect bool
 	OnCrash string // CrashRestart or CrashLeave
-	Why     string // the rule that decided: vm "db1", vms "web" or defaults.protect = "all"
+	// Isolation is one of the Isolation constants.
+	Isolation string
+	Why       string // the rule that decided: vm "db1", vms "web" or defaults.protect = "all"
 	// Listed says that a vm or vms block decided, not the defaults.
 	Listed bool
 }
@@ -73,9 +79,10 @@ type VMPolicy struct {
 // rule leaves out comes from the defaults.
 func (p *Policy) VM(name string) VMPolicy {
 	v := VMPolicy{
-		Protect: p.Defaults.Protect == ProtectAll,
-		OnCrash: p.Defaults.OnCrash,
-		Why:     fmt.Sprintf("defaults.protect = %q", p.Defaults.Protect),
+		Protect:   p.Defaults.Protect == ProtectAll,
+		OnCrash:   p.Defaults.OnCrash,
+		Isolation: p.Isolation.Action,
+		Why:       fmt.Sprintf("defaults.protect = %q", p.Defaults.Protect),
 	}
 	rule, ok := p.VMs[name]
 	if ok {
@@ -94,6 +101,9 @@ func (p *Policy) VM(name string) VMPolicy {
 		if rule.OnCrash != "" {
 			v.OnCrash = rule.OnCrash
 		}
+		if rule.Isolation != "" {
+			v.Isolation = rule.Isolation
+		}
 	}
 	return v
 }
@@ -101,7 +111,7 @@ func (p *Policy) VM(name string) VMPolicy {
 // Clone returns a copy that shares nothing with p.
 func (p *Policy) Clone() *Policy {
 	q := *p
-	q.Selectors, q.Volumes = slices.Clone(p.Selectors), slices.Clone(p.Volumes)
+	q.Selectors, q.Volumes, q.Isolation.Addresses = slices.Clone(p.Selectors), slices.Clone(p.Volumes), slices.Clone(p.Isolation.Addresses)
 	q.VMs = maps.Clone(p.VMs)
 	q.Hosts, q.Fences = maps.Clone(p.Hosts), maps.Clone(p.Fences)
 	for name, h := range q.Hosts {
@@ -118,10 +128,11 @@ func (p *Policy) Clone() *Policy {
 func DefaultPolicy(clusterName string) *Policy {
 	timing, _ := lease.Profile(DefaultProfile)
 	return &Policy{
-		Schema:   Schema,
-		Cluster:  clusterName,
-		Timing:   timing,
-		Defaults: DefaultsPolicy{Protect: ProtectListed, OnCrash: CrashRestart},
+		Schema:    Schema,
+		Cluster:   clusterName,
+		Timing:    timing,
+		Isolation: defaultIsolation(),
+		Defaults:  DefaultsPolicy{Protect: ProtectListed, OnCrash: CrashRestart},
 	}
 }
 
@@ -222,6 +233,7 @@ func (r *report) policy(root *node, what, clusterName string) (*Policy, error) {
 	r.timing(p, timing)
 	r.fencing(p, root)
 	r.volumes(p, root)
+	p.Isolation = isolation(root)
 	warnings := root.one("warnings")
 	p.Muted = Muted{Volumes: !get[bool](warnings, "few_heartbeat_volumes"), Networks: !get[bool](warnings, "single_network")}
 	if err := r.err(what); err != nil {
@@ -231,7 +243,7 @@ func (r *report) policy(root *node, what, clusterName string) (*Policy, error) {
 }
 
 func rule(n *node) VMRule {
-	return VMRule{Protect: get[bool](n, "protect"), OnCrash: get[string](n, "on_crash"), Note: get[string](n, "note")}
+	return VMRule{Protect: get[bool](n, "protect"), OnCrash: get[string](n, "on_crash"), Isolation: get[string](n, "isolation"), Note: get[string](n, "note")}
 }
 
 // timing sets the policy's timing, and refuses one that is not safe.

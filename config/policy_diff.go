@@ -27,6 +27,7 @@ func DiffPolicies(a, b *Policy) []Change {
 	d.hosts(a.Hosts, b.Hosts)
 	d.fences(a.Fences, b.Fences)
 	d.volumes(a.Volumes, b.Volumes)
+	d.isolation(a.Isolation, b.Isolation)
 	d.field("warnings.few_heartbeat_volumes", !a.Muted.Volumes, !b.Muted.Volumes)
 	d.field("warnings.single_network", !a.Muted.Networks, !b.Muted.Networks)
 	d.field("defaults.protect", a.Defaults.Protect, b.Defaults.Protect)
@@ -113,6 +114,7 @@ func (d *differ) vms(a, b map[string]VMRule) {
 func (d *differ) rule(path string, a, b VMRule) {
 	d.field(path+".protect", a.Protect, b.Protect)
 	d.field(path+".on_crash", a.OnCrash, b.OnCrash)
+	d.field(path+".isolation", a.Isolation, b.Isolation)
 	d.field(path+".note", a.Note, b.Note)
 }
 
@@ -124,6 +126,9 @@ func oneLine(match string, r VMRule) string {
 	}
 	if r.OnCrash != "" {
 		parts = append(parts, "on_crash = "+quote(r.OnCrash))
+	}
+	if r.Isolation != "" {
+		parts = append(parts, "isolation = "+quote(r.Isolation))
 	}
 	if r.Note != "" {
 		parts = append(parts, "note = "+quote(r.Note))

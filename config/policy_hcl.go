@@ -58,6 +58,8 @@ func (p *Policy) HCL() []byte {
 		}
 	}
 
+	putIsolation(open, p.Isolation)
+
 	b = open("defaults")
 	put(b, "protect", p.Defaults.Protect)
 	put(b, "on_crash", p.Defaults.OnCrash)
@@ -90,6 +92,7 @@ func putRule(b *hclwrite.Body, r VMRule) {
 		put(b, "protect", false)
 	}
 	putText(b, "on_crash", r.OnCrash)
+	putText(b, "isolation", r.Isolation)
 	putText(b, "note", r.Note)
 }
 

@@ -41,6 +41,7 @@ func policySchema() *block {
 	crash := []string{CrashRestart, CrashLeave}
 	note := attr{name: "note", kind: kindString, check: shortNote}
 	protect := attr{name: "protect", kind: kindBool, def: true}
+	isolated := attr{name: "isolation", kind: kindString, words: isolationWords()}
 	onCrash := attr{name: "on_crash", kind: kindString, words: crash}
 	term := func(name string) attr {
 		return attr{name: name, kind: kindDuration, check: durationBetween(0, maxTiming)}
@@ -59,6 +60,8 @@ func policySchema() *block {
 		hostSchema(),
 		fenceSchema(),
 		volumeSchema(),
+		isolationSchemas()[0],
+		isolationSchemas()[1],
 		warningsSchema(),
 		{name: "defaults", attrs: []attr{
 			{name: "protect", kind: kindString, def: ProtectListed, words: []string{ProtectListed, ProtectAll}},
@@ -66,10 +69,10 @@ func policySchema() *block {
 		}},
 		{name: "vms", label: "a name for the group of VMs", many: true, labelCheck: badName, attrs: []attr{
 			{name: "match", kind: kindMap, required: true, words: []string{"name"}, check: validGlob},
-			protect, onCrash, note,
+			protect, onCrash, isolated, note,
 		}},
 		{name: "vm", label: "the VM's name as libvirt knows it", many: true, labelCheck: badVMName, attrs: []attr{
-			protect, onCrash, note,
+			protect, onCrash, isolated, note,
 		}},
 	}}
 }

@@ -79,14 +79,27 @@ fence "pdu-b" {
   agent   = "fence_apc_snmp"
   options = { ip = "10.30.0.51", plug = 3 }
 }
+heartbeat_volume "san" {
+  path = "/dev/disk/by-id/san"
+}
+isolation_check {
+  addresses           = ["10.10.0.1", "fd00::1"]
+  use_default_gateway = false
+}
+isolation_response {
+  action           = "shutdown"
+  delay            = "30s"
+  shutdown_timeout = "2m"
+}
 defaults {
   protect  = "all"
   on_crash = "leave"
 }
 vms "web" {
-  match    = { name = "web-*" }
-  protect  = false
-  on_crash = "restart"
+  match     = { name = "web-*" }
+  protect   = false
+  on_crash  = "restart"
+  isolation = "power_off"
 }
 vms "all" {
   match = { name = "*" }
@@ -112,8 +125,11 @@ vm "vdi gold" {
       "password_file": "/etc/haagent/kvm1-bmc", "timeout": "30s", "attempts": 3, "check": "1m"},
     "kvm2-bmc": {"agent": "fence_redfish", "options": {"ip": "10.30.0.12", "ipport": 1000000}, "password": "se \"cret"},
     "pdu-a": {"agent": "fence_apc_snmp", "options": {"ip": "10.30.0.50", "plug": "3"}}, "pdu-b": {"agent": "fence_apc_snmp", "options": {"ip": "10.30.0.51", "plug": 3}}},
+  "heartbeat_volume": {"san": {"path": "/dev/disk/by-id/san"}},
+  "isolation_check": {"addresses": ["10.10.0.1", "fd00::1"], "use_default_gateway": false},
+  "isolation_response": {"action": "shutdown", "delay": "30s", "shutdown_timeout": "2m"},
   "defaults": {"protect": "all", "on_crash": "leave"},
-  "vms": {"web": {"match": {"name": "web-*"}, "protect": false, "on_crash": "restart"}, "all": {"match": {"name": "*"}}},
+  "vms": {"web": {"match": {"name": "web-*"}, "protect": false, "on_crash": "restart", "isolation": "power_off"}, "all": {"match": {"name": "*"}}},
   "vm": {"db1": {"protect": true, "on_crash": "restart", "note": "PostgreSQL\nprimary\n"}, "vdi gold": {"protect": false}}
 }`
 	want := &Policy{
@@ -131,9 +147,11 @@ vm "vdi gold" {
 			"pdu-a": {Agent: "fence_apc_snmp", Options: map[string]string{"ip": "10.30.0.50", "plug": "3"}, Timeout: 20 * time.Second, Attempts: 2, Check: 5 * time.Minute},
 			"pdu-b": {Agent: "fence_apc_snmp", Options: map[string]string{"ip": "10.30.0.51", "plug": "3"}, Timeout: 20 * time.Second, Attempts: 2, Check: 5 * time.Minute},
 		},
-		Defaults: DefaultsPolicy{Protect: ProtectAll, OnCrash: CrashLeave},
+		Volumes:   []HeartbeatVolume{{Name: "san", Path: "/dev/disk/by-id/san"}},
+		Isolation: IsolationPolicy{Action: IsolationShutdown, Delay: 30 * time.Second, ShutdownTimeout: 2 * time.Minute, Addresses: []string{"10.10.0.1", "fd00::1"}},
+		Defaults:  DefaultsPolicy{Protect: ProtectAll, OnCrash: CrashLeave},
 		Selectors: []Selector{
-			{"web", "web-*", VMRule{Protect: false, OnCrash: CrashRestart}},
+			{"web", "web-*", VMRule{Protect: false, OnCrash: CrashRestart, Isolation: IsolationPowerOff}},
 			{"all", "*", VMRule{Protect: true}},
 		},
 		VMs: map[string]VMRule{
@@ -191,6 +209,9 @@ vm "vdi" {
 vm "db1" {
   on_crash = "leave"
 }
+vm "dc1" {
+  isolation = "power_off"
+}
 `
 	tests := []struct {
 		name     string
@@ -198,13 +219,15 @@ vm "db1" {
 		vm       string
 		want     VMPolicy
 	}{
-		{"own block", "", "db1", VMPolicy{true, "leave", `vm "db1"`, true}},
-		{"own block says no", `defaults { protect = "all" }`, "vdi", VMPolicy{false, "restart", `vm "vdi"`, true}},
-		{"own block goes before a selector", "", "web-9", VMPolicy{true, "restart", `vm "web-9"`, true}},
-		{"first selector that matches", "", "web-1", VMPolicy{true, "leave", `vms "web"`, true}},
-		{"second selector", `defaults { on_crash = "leave" }`, "wiki", VMPolicy{false, "leave", `vms "w"`, true}},
-		{"none, listed", "", "other", VMPolicy{false, "restart", `defaults.protect = "listed"`, false}},
-		{"none, all", `defaults { protect = "all" }`, "other", VMPolicy{true, "restart", `defaults.protect = "all"`, false}},
+		{"own block", "", "db1", VMPolicy{Protect: true, OnCrash: "leave", Isolation: "leave_running", Why: `vm "db1"`, Listed: true}},
+		{"own block says no", `defaults { protect = "all" }`, "vdi", VMPolicy{Protect: false, OnCrash: "restart", Isolation: "leave_running", Why: `vm "vdi"`, Listed: true}},
+		{"own block goes before a selector", "", "web-9", VMPolicy{Protect: true, OnCrash: "restart", Isolation: "leave_running", Why: `vm "web-9"`, Listed: true}},
+		{"first selector that matches", "", "web-1", VMPolicy{Protect: true, OnCrash: "leave", Isolation: "leave_running", Why: `vms "web"`, Listed: true}},
+		{"second selector", `defaults { on_crash = "leave" }`, "wiki", VMPolicy{Protect: false, OnCrash: "leave", Isolation: "leave_running", Why: `vms "w"`, Listed: true}},
+		{"its own isolation", `isolation_response { action = "shutdown" }`, "dc1", VMPolicy{Protect: true, OnCrash: "restart", Isolation: "power_off", Why: `vm "dc1"`, Listed: true}},
+		{"everybody's isolation", `isolation_response { action = "shutdown" }`, "wiki", VMPolicy{Protect: false, OnCrash: "restart", Isolation: "shutdown", Why: `vms "w"`, Listed: true}},
+		{"none, listed", "", "other", VMPolicy{Protect: false, OnCrash: "restart", Isolation: "leave_running", Why: `defaults.protect = "listed"`, Listed: false}},
+		{"none, all", `defaults { protect = "all" }`, "other", VMPolicy{Protect: true, OnCrash: "restart", Isolation: "leave_running", Why: `defaults.protect = "all"`, Listed: false}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

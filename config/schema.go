@@ -15,6 +15,7 @@ const (
 	kindMap                  // map[string]string
 	kindOptions              // map[string]string, where numbers, true and false may stand too
 	kindLevels               // [][]string, where a string may stand for a list of one
+	kindList                 // []string
 )
 
 // form says how a value of this kind is written; errors print it.
@@ -34,6 +35,8 @@ func (k kind) form() string {
 		return `names and strings in braces, such as { name = "web-*" }`
 	case kindOptions:
 		return `names and values in braces, such as { ip = "10.30.0.11", lanplus = true }`
+	case kindList:
+		return `a list of strings, such as ["10.10.0.1", "10.20.0.1"]`
 	case kindLevels:
 		return `a list of fence devices, tried in this order, such as ["kvm1-bmc", "kvm1-pdu"]; those that must all be off stand in a list of their own: ["kvm1-bmc", ["pdu-a", "pdu-b"]]`
 	}
@@ -55,6 +58,8 @@ func (k kind) zero() any {
 		return uint64(0)
 	case kindMap, kindOptions:
 		return map[string]string(nil)
+	case kindList:
+		return []string(nil)
 	case kindLevels:
 		return [][]string(nil)
 	}
@@ -182,7 +187,7 @@ func Overrides() []Override {
 // walkOverrides calls visit for each attribute that has one place and one plain value.
 func walkOverrides(b *block, path []string, visit func(path []string, a *attr)) {
 	for i := range b.attrs {
-		if k := b.attrs[i].kind; k != kindMap && k != kindOptions && k != kindLevels {
+		if k := b.attrs[i].kind; k != kindMap && k != kindOptions && k != kindLevels && k != kindList {
 			visit(append(path[:len(path):len(path)], b.attrs[i].name), &b.attrs[i])
 		}
 	}

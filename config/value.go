@@ -54,6 +54,12 @@ func (a *attr) fromCty(v cty.Value) (val any, problem string) {
 			}
 		}
 		return a.judge(m)
+	case a.kind == kindList && (t.IsTupleType() || t.IsListType()):
+		list, ok := nameList(v)
+		if !ok {
+			return nil, "must be " + a.form() + ", but holds something else"
+		}
+		return a.judge(list)
 	case a.kind == kindLevels && (t.IsTupleType() || t.IsListType()):
 		var levels [][]string
 		for _, e := range v.AsValueSlice() {
@@ -327,6 +333,12 @@ func toCty(v any) cty.Value {
 			m[k] = cty.StringVal(e)
 		}
 		return cty.ObjectVal(m)
+	case []string:
+		list := make([]cty.Value, 0, len(x))
+		for _, e := range x {
+			list = append(list, cty.StringVal(e))
+		}
+		return cty.TupleVal(list)
 	case [][]string:
 		levels := make([]cty.Value, 0, len(x))
 		for _, level := range x {

@@ -38,6 +38,9 @@ type Env struct {
 	// OpenVolume opens a heartbeat volume at a path; nil: this host can use none. It may hang.
 	OpenVolume func(path string) (storagehb.File, error)
 
+	// Reach tells what this host can reach; nil: it cannot tell, and never holds itself for isolated.
+	Reach Reach
+
 	Network    peer.Network
 	Hypervisor vmm.Hypervisor
 	Guard      host.Guard

@@ -89,8 +89,12 @@ func (a *Agent) enter(ms *Membership) (_ *member, err error) {
 	m.monitor.Compare(m.heardBehind)
 	m.master = master.New(master.Config{Name: env.Name, Fencer: fencer{m.runner}, Timing: ms.Timing, Grace: env.Grace, Log: replicated{m.node}, View: m.machine.View, Policy: a.parsed, Volumes: m.volumes, HandOver: m.handOver,
 		Now: env.Now, Wall: env.Wall, Gate: env.Gate, Logger: m.log.Named("master")})
+	var look func() host.Around
+	if env.Reach != nil {
+		look = m.look
+	}
 	m.host = host.New(host.Config{Name: env.Name, Networks: networks, Timing: ms.Timing, BootID: env.BootID, Run: env.Run, Reserve: env.Reserve,
-		Version: env.Version, Hypervisor: env.Hypervisor, Guard: env.Guard, Volumes: m.volumes, Master: toMaster{m}, View: m.machine.View,
+		Version: env.Version, Hypervisor: env.Hypervisor, Guard: env.Guard, Volumes: m.volumes, Look: look, Policy: a.parsed, Master: toMaster{m}, View: m.machine.View,
 		Record: record, Save: env.Store.SaveRecord, Now: env.Now, Gate: env.Gate, Log: m.log.Named("host")})
 	return m, nil
 }
@@ -116,6 +120,9 @@ func (m *member) run(ctx context.Context) error {
 	defer m.close()
 	g.run("raft", func() error { return m.node.Run(ctx) })
 	g.run("cluster port", func() error { return m.server.Run(ctx) })
+	if m.agent.env.Reach != nil {
+		g.run("isolation addresses", func() error { return m.askAddresses(ctx.Done()) })
+	}
 	g.run("heartbeat volumes", func() error { return m.volumes.Run(ctx) })
 	g.run("host", func() error { return m.host.Run(ctx) })
 	g.run("office", func() error { return m.serveOffice(ctx) })

@@ -7,6 +7,7 @@ import (
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
 	"github.com/holdfast-ha/holdfast/cluster/lease"
+	"github.com/holdfast-ha/holdfast/cluster/verdict"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/vmm"
 )
@@ -47,6 +48,11 @@ type Input struct {
 	Claimed map[string]time.Duration
 	// Draining says that the host is being shut down: it gives everything back.
 	Draining bool
+	// Response is what the isolation response goes by, Policy what the policy says of a
+	// VM by name, and AskedIsolated when a guest was asked to shut down for it, by UUID.
+	Response      verdict.Response
+	Policy        func(vm string) verdict.ResponsePolicy
+	AskedIsolated map[string]time.Duration
 }
 
 // StartFailure is why a generation could not be started.
@@ -73,6 +79,10 @@ type Plan struct {
 	Kill map[string]string
 	// Shutdown are VMs to ask to shut down.
 	Shutdown []string
+	// Isolate are the generations that are stopped because the host is isolated, by
+	// UUID: to be remembered before. Spared are those that go on after all.
+	Isolate map[string]uint64
+	Spared  []string
 	// Start are the orders to carry out.
 	Start []Order
 	// Cover are VMs that run and that the guard does not cover yet.
@@ -104,7 +114,7 @@ const shutdownGrace = 60 * time.Second
 // given the lease, the copy of the state and what the hypervisor says. Rules O2
 // to O4 and R4 of docs/safety.md.
 func Decide(in Input) Plan {
-	p := Plan{Raise: map[string]uint64{}, Kill: map[string]string{}, Foreign: map[string]time.Duration{}, Stopping: map[string]time.Duration{}}
+	p := Plan{Raise: map[string]uint64{}, Isolate: map[string]uint64{}, Kill: map[string]string{}, Foreign: map[string]time.Duration{}, Stopping: map[string]time.Duration{}}
 	p.Known = known(in)
 	held := in.Lease.Held(in.Now) && !in.Expired && !in.Record.Over
 	domains := map[string]vmm.Domain{}
@@ -144,6 +154,9 @@ func Decide(in Input) Plan {
 		} else {
 			stopped(in, vm, d, defined, &p)
 		}
+	}
+	if in.Listed && (in.Response.Standing.Isolated() || len(in.Record.Isolated) > 0) {
+		isolated(in, domains, &p)
 	}
 	for uuid := range in.Covered {
 		d := domains[uuid]
@@ -300,6 +313,10 @@ func stopped(in Input, vm *fsm.VM, d vmm.Domain, defined bool, p *Plan) {
 		if in.Lease.MayStart(in.Now, in.Timing) {
 			p.Start = append(p.Start, Order{UUID: vm.UUID, Name: vm.Name, Generation: g, XML: vm.XML, Why: vm.Owner.Why})
 		}
+		return
+	}
+	if in.Record.Isolated[vm.UUID] == g {
+		p.report(vm.UUID, g, fsm.OutcomeReleased, vm.Name+" "+isolatedDetail)
 		return
 	}
 	if vm.Intent == fsm.IntentStop {

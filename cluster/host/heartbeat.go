@@ -95,7 +95,7 @@ func (h *Host) answered(ctx context.Context, hb api.Heartbeat, r api.HeartbeatRe
 		h.over("the cluster declared it over")
 	}
 	if r.Acknowledged && r.Incarnation == h.record.Incarnation {
-		h.acked = max(h.acked, r.Seq)
+		h.acked, h.around.heard = max(h.acked, r.Seq), h.cfg.Now()
 	}
 	if r.Acknowledged && r.Incarnation == h.record.Incarnation && r.Seq == hb.Seq && !h.record.Over {
 		h.renew(r.Incarnation, h.sent[hb.Seq])

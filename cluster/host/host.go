@@ -18,6 +18,8 @@ import (
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
 	"github.com/holdfast-ha/holdfast/cluster/lease"
+	"github.com/holdfast-ha/holdfast/cluster/verdict"
+	"github.com/holdfast-ha/holdfast/config"
 	"github.com/holdfast-ha/holdfast/fencing"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/vmm"
@@ -58,6 +60,10 @@ type Config struct {
 	Guard      Guard
 	Master     Master
 	Volumes    Volumes // nil: there are none
+	// Look tells what the host can reach; nil: it cannot tell, and is never isolated.
+	Look func() Around
+	// Policy is the policy that the state holds, parsed; nil: the default one.
+	Policy func(*fsm.State) *config.Policy
 	// View is the replicated state: present copy, its index, and a channel closed at its next change.
 	View func() (*fsm.State, uint64, <-chan struct{})
 	// Record is what was saved last; Save makes a record durable before it returns.
@@ -113,7 +119,8 @@ type Host struct {
 	again     bool                     // a heartbeat before its time is due
 	claimed   map[string]time.Duration // when a person's start of an unowned VM was admitted, by UUID
 	draining  bool                     // the host is being shut down
-	beatErr   error                    // why the last heartbeat that failed did; nil since one was answered
+	around    surroundings
+	beatErr   error // why the last heartbeat that failed did; nil since one was answered
 
 	results chan func() // what goroutines bring back, run by Run
 	wg      sync.WaitGroup
@@ -151,6 +158,11 @@ func New(cfg Config) *Host {
 	h := &Host{cfg: cfg, record: cfg.Record.clone(), busy: map[string]bool{}, settle: map[string]uint64{}, sighted: map[string]uint64{}, failed: map[string]StartFailure{}, claimed: map[string]time.Duration{},
 		unproven: map[string]bool{}, killed: map[string]string{}, ran: map[string]uint64{}, covering: map[string]bool{}, covers: map[string]vmm.Process{},
 		sent: map[uint64]time.Duration{}, inFlight: map[string]int{}, results: make(chan func()), wake: make(chan struct{}, 1), listDue: true, defs: map[string]string{}}
+	if cfg.Policy == nil {
+		cfg.Policy = func(s *fsm.State) *config.Policy { return config.DefaultPolicy(s.Cluster.Name) }
+		h.cfg.Policy = cfg.Policy
+	}
+	h.around.began, h.around.standing, h.around.asked = cfg.Now(), verdict.Connected, map[string]time.Duration{}
 	g := cfg.Guard.Status()
 	switch {
 	case h.record.Incarnation == 0:
@@ -270,10 +282,18 @@ func (h *Host) round(ctx context.Context) {
 		h.epoch, h.beatNow = in.State.Office.Epoch, true
 	}
 	p := Decide(in)
+	for uuid := range p.Isolate {
+		if h.around.asked[uuid] < h.around.since {
+			h.around.asked[uuid] = in.Now
+		}
+	}
 	h.foreign, h.stopping = p.Foreign, p.Stopping
 	if err := h.remember(p); err != nil {
 		h.cfg.Log.Error("cannot save what must not be forgotten; nothing is started", "error", err)
-		p.Start, p.Outcomes = nil, nil
+		p.Start, p.Outcomes, p.Shutdown = nil, nil, nil
+		for uuid := range p.Isolate {
+			delete(p.Kill, uuid)
+		}
 	}
 	if p.End {
 		h.end(ctx, p)
@@ -299,6 +319,7 @@ func (h *Host) round(ctx context.Context) {
 		}
 	}
 	h.tell(p.Outcomes)
+	h.writeTable(in.State, p.Outcomes)
 	h.relist(ctx)
 	h.publish()
 }
@@ -307,11 +328,17 @@ func (h *Host) gather() Input {
 	s, index, _ := h.cfg.View()
 	now := h.cfg.Now()
 	h.sightings(s)
+	h.lookAround(s)
 	in := Input{
 		Now: now, Self: h.cfg.Name, Timing: h.cfg.Timing, Lease: h.lease, Record: h.record, State: s,
 		Trusted: h.trustFrom != 0 && index >= h.trustFrom,
 		Domains: h.list.domains, Listed: h.list.no != 0 && h.list.err == nil,
 		Busy: map[string]bool{}, Unproven: map[string]bool{}, Killed: h.killed, Ran: h.ran, Failed: h.failed, Foreign: h.foreign, Stopping: h.stopping, Covered: map[string]bool{}, Draining: h.draining, Claimed: h.claimed,
+		Response: h.response(now), AskedIsolated: h.around.asked,
+	}
+	if s != nil {
+		policy := h.cfg.Policy(s)
+		in.Policy = func(vm string) verdict.ResponsePolicy { return responsePolicy(policy, vm) }
 	}
 	if h.lease.Incarnation != 0 {
 		g := h.cfg.Guard.Status()
@@ -365,6 +392,12 @@ func (h *Host) sightings(s *fsm.State) {
 func (h *Host) remember(p Plan) error {
 	r := h.record.clone()
 	r.Known = p.Known
+	for uuid, g := range p.Isolate {
+		r.Isolated[uuid] = g
+	}
+	for _, uuid := range p.Spared {
+		delete(r.Isolated, uuid)
+	}
 	for uuid, g := range p.Raise {
 		r.Executed[uuid] = max(r.Executed[uuid], g)
 	}

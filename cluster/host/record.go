@@ -19,6 +19,9 @@ type Record struct {
 	Volumes uint64 `json:"volumes,omitempty"`
 	// Executed is the highest generation executed or given back, by VM UUID.
 	Executed map[string]uint64 `json:"executed,omitempty"`
+	// Isolated are the generations that this life stopped, or meant to, because the host
+	// was isolated, by VM UUID: nobody's wish, so they are given back.
+	Isolated map[string]uint64 `json:"isolated,omitempty"`
 	// Known are the VMs that are protected, as far as this host knows: it stops
 	// them at the end of its lease even when it has not read the state yet.
 	Known []string `json:"known,omitempty"`
@@ -28,6 +31,9 @@ func (r Record) clone() Record {
 	r.Executed = maps.Clone(r.Executed)
 	if r.Executed == nil {
 		r.Executed = map[string]uint64{}
+	}
+	if r.Isolated = maps.Clone(r.Isolated); r.Isolated == nil {
+		r.Isolated = map[string]uint64{}
 	}
 	r.Known = slices.Clone(r.Known)
 	return r

@@ -28,9 +28,10 @@ type claims struct {
 type standing struct {
 	last, before format.Stamp  // of the last two that were written here; zero: none in this office
 	at           time.Duration // when the last was complete
-	// whole says that a reading which began after that showed both: nothing had
-	// overwritten the one before while it was the newest. A write that an earlier life of
-	// this host left under way can land at any time, and would hide it for a while.
+	// whole says that a reading which began after that showed the last one, and that what
+	// since says of the time before has been held against what became of the one before.
+	// A write that an earlier life of this host left under way can land at any time, and
+	// hides the newest claim until the next is written.
 	whole bool
 	// seen says that there was such a reading, whatever it showed.
 	seen bool
@@ -73,7 +74,12 @@ func (c *claims) observe(v *volumes.View) {
 		st.seen = true
 		switch {
 		case own.OK && own.Value.Stamp() == st.last:
-			st.whole = st.whole || st.before == (format.Stamp{}) || own.Other == st.before
+			if !st.whole && st.before != (format.Stamp{}) && own.Other != st.before {
+				for slot, at := range st.since { // the one before may have been hidden: only the last one stands for certain
+					st.since[slot] = max(at, st.at)
+				}
+			}
+			st.whole = true
 		case !own.OK || own.Value.Stamp().Compare(st.last) < 0:
 			clear(st.since) // it has to be published anew
 			st.whole, st.hidden = false, true
@@ -143,12 +149,17 @@ func (c *claims) missed(id format.UUID, v *volumes.View) bool {
 
 func (c *claims) stamp() format.Stamp { return format.Stamp{Life: c.epoch, Seq: c.version} }
 
-// stands returns since when a host is listed on enough volumes of every set that it
-// may be proving with.
-func (c *claims) stands(slot int, sets []storagehb.Set) (since time.Duration, ok bool) {
+// stands returns since when an incarnation of a host is listed on enough volumes of
+// every set that it may be proving with. A volume that does not work does not count:
+// what stands on it cannot be read once more.
+func (c *claims) stands(slot int, incarnation uint64, v *volumes.View, sets []storagehb.Set) (since time.Duration, ok bool) {
+	lists := func(l format.Listing) bool { return l.Slot == slot && l.Incarnation == incarnation }
+	if !slices.ContainsFunc(c.listed, lists) {
+		return 0, false // an earlier life of it may be
+	}
 	complete := map[format.UUID]time.Duration{}
 	for id, st := range c.on {
-		if at, listed := st.since[slot]; listed {
+		if at, listed := st.since[slot]; listed && v.States[id].State == storagehb.Working {
 			complete[id] = at
 		}
 	}
@@ -156,9 +167,19 @@ func (c *claims) stands(slot int, sets []storagehb.Set) (since time.Duration, ok
 }
 
 // confirmed reports whether readings begun at or after a moment show that the last
-// claim is the highest there is, on enough volumes of every set.
-func (c *claims) confirmed(after time.Duration, v *volumes.View, sets []storagehb.Set) bool {
-	return storagehb.StillHighest(c.stamp(), after, v.Readings, sets...)
+// claim is the highest there is, on enough volumes of every set. Only those count on
+// which the host is listed since then at the latest: on another, it may have become
+// so later than the wait began.
+func (c *claims) confirmed(slot int, since, after time.Duration, v *volumes.View, sets []storagehb.Set) bool {
+	counted := map[format.UUID]storagehb.Reading{}
+	for id, r := range v.Readings {
+		if st := c.on[id]; st != nil {
+			if at, listed := st.since[slot]; listed && at <= since {
+				counted[id] = r
+			}
+		}
+	}
+	return storagehb.StillHighest(c.stamp(), after, counted, sets...)
 }
 
 // listings are what is to be claimed: the suspects, and the dead.

@@ -13,6 +13,7 @@ import (
 	"github.com/holdfast-ha/holdfast/cluster/volumes"
 	"github.com/holdfast-ha/holdfast/config"
 	"github.com/holdfast-ha/holdfast/fsm"
+	"github.com/holdfast-ha/holdfast/storagehb/format"
 	"github.com/holdfast-ha/holdfast/vmm"
 )
 
@@ -46,6 +47,7 @@ type decision struct {
 	fence    []string // hosts to switch off by their devices
 	stored   []string // hosts to acknowledge by storage
 	read     bool     // read the heartbeat volumes
+	tables   []int    // slots whose VM tables are to be read
 	more     string   // the host that sees more of them than the master
 	commands []fsm.Command
 	wanted   map[string][]string        // definitions to ask for, by host
@@ -72,6 +74,7 @@ func decide(in input) decision {
 		judge(in, m, h, o, &d)
 		paths(in, m, h, o, &d)
 		reports(in, m, h, o, &d)
+		givenBack(in, m, h, o, &d)
 		domains(in, m, h, o, &d)
 	}
 	unprotect(in, m, &d)
@@ -215,6 +218,30 @@ func reports(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 	}
 }
 
+// givenBack takes the VMs that an isolated host gives back by its VM table on the
+// heartbeat volumes: nothing of them runs there any more, nor will in that generation.
+func givenBack(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
+	b := o.stored.beat
+	if o.stored.at == 0 || b.Incarnation != h.Incarnation || b.TableSeq == 0 || o.reached(in.now, in.timing) {
+		return
+	}
+	t := in.volumes.Tables[volumes.Slot(h)]
+	if want := (format.Stamp{Life: b.Incarnation, Run: b.Run, Seq: b.TableSeq}); t.Stamp().Compare(want) < 0 {
+		d.tables = append(d.tables, volumes.Slot(h))
+	}
+	if t.Incarnation != h.Incarnation {
+		return
+	}
+	for _, x := range t.VMs {
+		vm := in.state.VMs[x.UUID.String()]
+		if vm == nil || x.State != format.VMStoppedIsolated || !expects(vm, h, api.OutcomeReport{UUID: vm.UUID, Generation: x.Generation, Outcome: string(fsm.OutcomeReleased)}) {
+			continue
+		}
+		d.commands = append(d.commands, &fsm.Report{Meta: m, Epoch: in.epoch, UUID: vm.UUID, Host: h.Name, Incarnation: h.Incarnation,
+			Generation: x.Generation, Outcome: fsm.OutcomeReleased, Detail: vm.Name + " was stopped because its host was isolated (read on a heartbeat volume)"})
+	}
+}
+
 // expects reports whether the state still waits for this outcome.
 func expects(vm *fsm.VM, h *fsm.Host, x api.OutcomeReport) bool {
 	if g := vm.Sighting; g != nil && g.Host == h.Name && g.Generation == x.Generation {
@@ -229,8 +256,8 @@ func expects(vm *fsm.VM, h *fsm.Host, x api.OutcomeReport) bool {
 // person started by hand, definitions that have changed.
 func domains(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 	r := o.present()
-	if r == nil || r.HypervisorError != "" {
-		return
+	if r == nil || r.HypervisorError != "" || !o.reached(in.now, in.timing) {
+		return // an old list says nothing of what runs there now
 	}
 	for _, x := range r.Domains {
 		vm := in.state.VMs[x.UUID]

@@ -35,8 +35,9 @@ type Log interface {
 type Volumes interface {
 	View() (*volumes.View, <-chan struct{})
 	Submit(format.Value)
-	// Read asks for a reading that begins after this call.
+	// Read asks for a reading that begins after this call, ReadVMs for one of a slot's VM table.
 	Read()
+	ReadVMs(slot int)
 }
 
 // Config is what a Master is made of. All fields are needed.
@@ -224,6 +225,9 @@ func (m *Master) carryOut(ctx context.Context, o *office, d decision) error {
 	m.mu.Unlock()
 	if d.read {
 		m.read(o)
+	}
+	for _, slot := range d.tables {
+		m.cfg.Volumes.ReadVMs(slot)
 	}
 	if len(d.suspect)+len(d.dead)+len(d.fence)+len(d.stored) > 0 {
 		// Before it suspects, has a host switched off or declares it dead, the master confirms that it leads,

@@ -35,17 +35,21 @@ func (o *office) readVolumes(s *fsm.State, v *volumes.View, now time.Duration, t
 	}
 	for _, h := range s.Hosts {
 		x := o.hosts[h.Name]
-		if x == nil || x.incarnation != h.Incarnation {
+		if x == nil {
 			continue
 		}
-		x.hear(volumes.Slot(h), v, now, t)
-		using := sets(s, h)
+		x.confirmed = false
+		if x.incarnation != h.Incarnation {
+			continue
+		}
+		slot, using := volumes.Slot(h), sets(s, h)
+		x.hear(slot, v, now, t)
 		x.watch.Claims, x.watch.Claimed = claimed(using), 0
-		if since, ok := o.storage.claims.stands(volumes.Slot(h), using); ok && x.watch.Claims {
+		if since, ok := o.storage.claims.stands(slot, h.Incarnation, v, using); ok && x.watch.Claims {
 			x.watch.Claimed = max(since, o.storage.changed)
 		}
 		at, ok := x.watch.DeadAt(t)
-		x.confirmed = ok && now >= at && o.storage.claims.confirmed(at, v, using)
+		x.confirmed = ok && now >= at && o.storage.claims.confirmed(slot, x.watch.Claimed, at, v, using)
 	}
 }
 
@@ -65,6 +69,9 @@ func (m *Master) acknowledgeStored(o *office, hosts []string) {
 		return
 	}
 	s, _, _ := m.cfg.View()
+	if s.Office.Epoch != o.epoch {
+		return // what was confirmed is another office's
+	}
 	m.mu.Lock()
 	heard := slices.Clone(o.storage.acks.Heard)
 	for _, name := range hosts {
@@ -148,3 +155,4 @@ type noVolumes struct{}
 func (noVolumes) View() (*volumes.View, <-chan struct{}) { return &volumes.View{}, nil }
 func (noVolumes) Submit(format.Value)                    {}
 func (noVolumes) Read()                                  {}
+func (noVolumes) ReadVMs(int)                            {}

@@ -47,6 +47,8 @@ type View struct {
 	Failed map[format.UUID]format.Stamp
 	// States are how the volumes that may be in use do.
 	States map[format.UUID]storagehb.Changed
+	// Tables are the newest VM tables that were read, by slot.
+	Tables map[int]format.VMTable
 	// Found are the volumes that the policy names and that are not in use, by path.
 	Found map[string]Found
 }
@@ -105,6 +107,15 @@ func (v *Volumes) Submit(value format.Value) {
 	for id, volume := range v.volumes() {
 		if err := volume.Submit(value); err != nil {
 			v.cfg.Logger.Warn("not written to a heartbeat volume", "volume", id.String(), "error", err)
+		}
+	}
+}
+
+// ReadVMs asks for the VM table of a slot, on each volume that may be in use.
+func (v *Volumes) ReadVMs(slot int) {
+	for id, volume := range v.volumes() {
+		if err := volume.ReadVMs(slot); err != nil {
+			v.cfg.Logger.Warn("a VM table is not read", "volume", id.String(), "error", err)
 		}
 	}
 }
@@ -234,6 +245,10 @@ func (v *Volumes) report(ctx context.Context, id format.UUID, e storagehb.Event)
 		if e.Err == nil {
 			v.update(func(w *View) { w.Readings[id] = e.Reading })
 		}
+	case storagehb.VMsRead:
+		if t := v.view.Tables[e.Slot]; e.Err == nil && e.VMs.OK && e.VMs.Value.Stamp().Compare(t.Stamp()) > 0 {
+			v.update(func(w *View) { w.Tables[e.Slot] = e.VMs.Value })
+		}
 	case storagehb.Written:
 		switch {
 		case e.Kind != format.KindClaim:
@@ -249,7 +264,7 @@ func (v *Volumes) report(ctx context.Context, id format.UUID, e storagehb.Event)
 
 // update replaces the view. The lock is held.
 func (v *Volumes) update(change func(*View)) {
-	w := &View{Readings: clone(v.view.Readings), Claims: clone(v.view.Claims), Failed: clone(v.view.Failed), States: clone(v.view.States), Found: clone(v.view.Found)}
+	w := &View{Readings: clone(v.view.Readings), Claims: clone(v.view.Claims), Failed: clone(v.view.Failed), States: clone(v.view.States), Tables: clone(v.view.Tables), Found: clone(v.view.Found)}
 	change(w)
 	v.view = w
 	close(v.changed)

@@ -26,6 +26,7 @@ import (
 	"github.com/holdfast-ha/holdfast/cluster/api"
 	"github.com/holdfast-ha/holdfast/cluster/host"
 	"github.com/holdfast-ha/holdfast/cluster/peer"
+	"github.com/holdfast-ha/holdfast/cluster/reach"
 	"github.com/holdfast-ha/holdfast/config"
 	"github.com/holdfast-ha/holdfast/fencing"
 	"github.com/holdfast-ha/holdfast/storagehb"
@@ -169,9 +170,13 @@ func environment(ctx context.Context, cfg *config.Agent, log hclog.Logger) (_ *a
 	} else {
 		hv = libvirt.New(libvirt.Config{Socket: cfg.Libvirt.Socket, Logger: log.Named("libvirt")})
 		env.Guard, err = guardProcess(ctx, &wg, filepath.Join(filepath.Dir(cfg.Listen.Socket), "guard"), log)
+		if err == nil {
+			env.Reach, err = surroundings(ctx, &wg, local, log)
+		}
 	}
 	if err != nil {
 		cancel()
+		wg.Wait()
 		return nil, nil, err
 	}
 	env.Hypervisor = hv
@@ -182,6 +187,30 @@ func environment(ctx context.Context, cfg *config.Agent, log hclog.Logger) (_ *a
 			log.Warn("cannot close the hypervisor's connection", "error", err)
 		}
 	}, nil
+}
+
+// pinger is what this host can reach, by ICMP and by its routing table.
+type pinger struct {
+	*reach.Reach
+	bound time.Duration
+}
+
+func (p pinger) Bound() time.Duration { return p.bound }
+
+// surroundings looks at what this host can reach until ctx ends.
+func surroundings(ctx context.Context, wg *sync.WaitGroup, local map[string]netip.Addr, log hclog.Logger) (agent.Reach, error) {
+	c := reach.DefaultConfig()
+	c.Now, c.AskGateways, c.Networks, c.Log = fencing.BootClock, true, local, log.Named("reach")
+	r, err := reach.New(c)
+	if err != nil {
+		return nil, err
+	}
+	wg.Go(func() {
+		if err := r.Run(ctx); err != nil && ctx.Err() == nil {
+			log.Warn("what this host can reach is not known any more", "error", err)
+		}
+	})
+	return pinger{r, c.Bound()}, nil
 }
 
 // warnForeign tells of addresses that this host does not have: the agent listens

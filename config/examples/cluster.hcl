@@ -106,6 +106,23 @@ warnings {
   #single_network = true
 }
 
+# --- Isolation -------------------------------------------------------------------
+
+# A host that hears no other host pings these, and its default gateway. As long as
+# anything answers it is partitioned, not isolated, and nothing is done to its VMs.
+isolation_check {
+  addresses = ["10.10.0.1", "10.20.0.1"]
+  #use_default_gateway = true
+}
+
+# What an isolated host does with its VMs: leave_running, shutdown or power_off. They
+# are stopped only while the heartbeat volumes show a master who can start them elsewhere.
+isolation_response {
+  #action = "leave_running"
+  #delay = "10s"
+  #shutdown_timeout = "5m"
+}
+
 # --- VMs -----------------------------------------------------------------------
 
 # What holds for a VM that no block below names, and for what those leave out.
@@ -122,13 +139,15 @@ defaults {
 vms "web" {
   match = { name = "web-*" } # *, ? and [a-z] as in a shell
   #protect = true
-  on_crash = "leave" # default: what defaults says
+  on_crash  = "leave"    # default: what defaults says
+  isolation = "shutdown" # default: what isolation_response says
 }
 
 vm "db1" {
   #protect = true
-  on_crash = "restart" # default: what defaults says
-  note     = "PostgreSQL primary"
+  on_crash  = "restart"   # default: what defaults says
+  isolation = "power_off" # default: what isolation_response says
+  note      = "PostgreSQL primary"
 }
 
 vm "web-test" {

@@ -38,11 +38,13 @@ var acts = map[string]act{
 	"isolate_network": func(w *World, a scenario.Action) error {
 		w.net.Isolate(a.Network, a.Host)
 		w.cuts[a.Host] = w.cuts[a.Host] || a.Network == ""
+		w.machines[a.Host].alone.Store(w.cuts[a.Host])
 		return nil
 	},
 	"restore_network": func(w *World, a scenario.Action) error {
 		w.net.Rejoin(a.Network, a.Host)
 		delete(w.cuts, a.Host)
+		w.machines[a.Host].alone.Store(false)
 		for other := range w.cuts { // who is isolated stays so
 			w.net.Isolate(a.Network, other)
 		}
@@ -69,6 +71,9 @@ var acts = map[string]act{
 	"heal": func(w *World, _ scenario.Action) error {
 		w.net.Heal()
 		clear(w.cuts)
+		for _, m := range w.machines {
+			m.alone.Store(false)
+		}
 		return nil
 	},
 
@@ -78,6 +83,9 @@ var acts = map[string]act{
 	"fail_volume":     onVolume(func(v *volume) { v.failed = true }),
 	"restore_volume":  onVolume(func(v *volume) { v.failed = false }),
 	"corrupt_slot":    corruptSlot,
+
+	"gateway_down": func(w *World, _ scenario.Action) error { w.gateway.Store(true); return nil },
+	"gateway_up":   func(w *World, _ scenario.Action) error { w.gateway.Store(false); return nil },
 
 	"hypervisor_down": func(w *World, a scenario.Action) error {
 		if a.Hang {

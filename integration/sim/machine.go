@@ -33,6 +33,7 @@ type machine struct {
 	endTakes  time.Duration // see scenario.Host.EndTakes
 	agent     *agentProcess // nil while none runs
 	storage   storage       // its ways to the heartbeat volumes
+	alone     atomic.Bool   // cut off from every network, by an action
 }
 
 // agentProcess is one life of an agent.

@@ -292,7 +292,7 @@ func (m *machine) newAgent(a *agentProcess) *agent.Agent {
 	env := agent.Env{
 		Name: m.name, Reserve: 0, Version: "sim", BootID: m.bootID(), Run: uint64(m.clock.now()) + 1,
 		Network: a.stack, Hypervisor: &hypervisor{a.life, m.hyp, m.guard}, Guard: guardHandle{a.life, m.guard},
-		OpenVolume: m.openVolume(a), Store: store{a.life, a.disk}, Now: m.clock.now, Wall: m.wallClock, Gate: a.life.gate, Logger: m.w.logger(m.name),
+		OpenVolume: m.openVolume(a), Reach: around{m}, Store: store{a.life, a.disk}, Now: m.clock.now, Wall: m.wallClock, Gate: a.life.gate, Logger: m.w.logger(m.name),
 	}
 	for _, n := range networks {
 		env.Listen = append(env.Listen, peer.Address{Network: n, Addr: m.w.address(m.name, n)})

@@ -31,6 +31,9 @@ func Random(seed uint64) *scenario.Scenario {
 	for i := range []int{0, 0, 1, 2, 2, 3}[g.r.IntN(6)] {
 		g.s.Volumes = append(g.s.Volumes, scenario.Volume{ID: fmt.Sprintf("hb%d", i+1)})
 	}
+	if len(g.s.Volumes) > 0 && g.r.IntN(3) == 0 {
+		g.s.Policy = fmt.Appendf(nil, `{"isolation_response": {"action": %q, "delay": "%ds", "shutdown_timeout": "20s"}}`, []string{"shutdown", "power_off"}[g.r.IntN(2)], g.r.IntN(10))
+	}
 	g.vms()
 	g.faults()
 	g.mend()
@@ -177,7 +180,9 @@ func (g *generator) storage(h string, pair func(on, off scenario.Action)) {
 	one := g.s.Volumes[g.r.IntN(len(g.s.Volumes))].ID
 	volume := []string{"", one}[g.r.IntN(2)]
 	back := scenario.Action{Do: "restore_storage", Host: h, Volume: volume}
-	switch g.r.IntN(6) {
+	switch g.r.IntN(7) {
+	case 6:
+		pair(scenario.Action{Do: "gateway_down"}, scenario.Action{Do: "gateway_up"})
 	case 0, 1:
 		pair(scenario.Action{Do: "cut_storage", Host: h, Volume: volume}, back)
 	case 2:

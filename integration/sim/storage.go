@@ -48,7 +48,7 @@ func (w *World) initVolumes() error {
 
 // policy is the cluster's, as its first host was given it.
 func (w *World) policy() map[string][]byte {
-	if len(w.volumes) == 0 {
+	if len(w.volumes) == 0 && len(w.s.Policy) == 0 {
 		return nil
 	}
 	var b strings.Builder
@@ -56,7 +56,11 @@ func (w *World) policy() map[string][]byte {
 	for _, v := range w.volumes {
 		fmt.Fprintf(&b, "heartbeat_volume %q { path = %q }\n", v.name, v.path())
 	}
-	return map[string][]byte{"cluster.hcl": []byte(b.String())}
+	files := map[string][]byte{"cluster.hcl": []byte(b.String())}
+	if len(w.s.Policy) > 0 {
+		files["scenario.json"] = w.s.Policy
+	}
+	return files
 }
 
 // storage is one machine's ways to the volumes.

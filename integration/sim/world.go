@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -51,6 +52,7 @@ type World struct {
 	ca       authority
 	cuts     map[string]bool // hosts that are isolated by an action
 	volumes  []*volume       // heartbeat volumes, in the order of the scenario
+	gateway  atomic.Bool     // the isolation address does not answer
 
 	do       chan func() // what goroutines ask the World's own to do
 	begun    bool        // people have asked for the protection of the scenario's VMs

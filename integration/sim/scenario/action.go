@@ -65,7 +65,6 @@ const (
 	waitsGuests      = "guest monitoring"
 	waitsStore       = "state store faults"
 	waitsZones       = "failure domains"
-	waitsIsolation   = "isolation addresses"
 	waitsSuspend     = "suspend of hosts"
 	waitsRejection   = "rejected operator requests"
 )
@@ -106,8 +105,8 @@ var actions = map[string]signature{
 	"restore_link":               {need: []string{"from", "to"}, may: []string{"network"}},
 	"network_delay":              {need: []string{"hosts"}, may: []string{"ms", "loss"}},
 	"heal":                       {},
-	"gateway_down":               {waits: waitsIsolation},
-	"gateway_up":                 {waits: waitsIsolation},
+	"gateway_down":               {},
+	"gateway_up":                 {},
 	"cut_storage":                {need: []string{"host"}, may: []string{"volume", "hang"}},
 	"restore_storage":            {need: []string{"host"}, may: []string{"volume"}},
 	"slow_storage":               {need: []string{"host", "ms"}, may: []string{"volume"}},
