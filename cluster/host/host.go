@@ -560,6 +560,9 @@ func (h *Host) publish() {
 	if s.Guard != guardRuns {
 		s.Problems = append(s.Problems, "guard: "+s.Guard+": if this agent dies nothing stops its VMs at the end of the lease")
 	}
+	if w := h.cfg.Guard.Status().Watchdog; w.Timeout > h.cfg.Timing.Watchdog {
+		s.Problems = append(s.Problems, "watchdog: "+watchdogWord(w, h.cfg.Timing.Watchdog))
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.pub = s
@@ -577,12 +580,16 @@ func guardWord(g fencing.Status, now time.Duration) string {
 	return guardRuns
 }
 
-// watchdogWord tells how the watchdog stands, for people.
-func watchdogWord(w fencing.WatchdogStatus) string {
+// watchdogWord tells how the watchdog stands, for people. most is what the timing
+// counts with: one that takes longer to reset the host is not waited out.
+func watchdogWord(w fencing.WatchdogStatus, most time.Duration) string {
 	if w.Device == "" {
 		return "none"
 	}
 	word := fmt.Sprintf("%s %v", w.State, w.Timeout)
+	if w.Timeout > most {
+		word += fmt.Sprintf(", longer than the %v that everybody waits for: set watchdog_timeout of the policy and the guard's to the same", most)
+	}
 	if w.Err != nil {
 		word += ": " + w.Err.Error()
 	}
@@ -602,7 +609,7 @@ func inUse(domains []vmm.Domain) (sum uint64) {
 // tell renews the report for the master when anything in it has changed.
 func (h *Host) tell(outcomes []api.OutcomeReport) {
 	r := api.HostReport{Capacity: h.list.capacity, Outcomes: outcomes, Draining: h.draining, Reserve: h.cfg.Reserve, Version: h.cfg.Version,
-		Volumes: h.cfg.Volumes.Report(), Guard: guardWord(h.cfg.Guard.Status(), h.cfg.Now()), Watchdog: watchdogWord(h.cfg.Guard.Status().Watchdog)}
+		Volumes: h.cfg.Volumes.Report(), Guard: guardWord(h.cfg.Guard.Status(), h.cfg.Now()), Watchdog: watchdogWord(h.cfg.Guard.Status().Watchdog, h.cfg.Timing.Watchdog)}
 	// What is free by the sizes of the VMs: what the kernel has free changes all the time.
 	r.Capacity.MemoryFree = r.Capacity.Memory - min(r.Capacity.Memory, r.Reserve+inUse(h.list.domains))
 	if h.list.err != nil {
