@@ -76,6 +76,8 @@ func (c *AddHost) apply(s *State) (any, *Refusal) {
 		return refuse(CodeDenied, "token %s is not known: it was revoked, or belongs to another cluster", c.TokenID)
 	case subtle.ConstantTimeCompare(t.Hash, c.SecretHash) != 1:
 		return refuse(CodeDenied, "token %s: wrong secret", c.TokenID)
+	case t.UsedBy == c.Host.Name && s.Hosts[c.Host.Name] != nil && s.Hosts[c.Host.Name].ID == c.Host.ID:
+		return s.Hosts[c.Host.Name], nil // the same machine asks again: the first answer was lost
 	case t.UsedBy != "":
 		return refuse(CodeDenied, "token %s was already used by %s: a token is good for one host; create another with `haadm cluster token create`", c.TokenID, t.UsedBy)
 	case c.At.After(t.Expires):

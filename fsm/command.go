@@ -108,7 +108,8 @@ type RevokeToken struct {
 	ID string `json:"id"`
 }
 
-// AddHost admits a host by its token, which it uses up.
+// AddHost admits a host by its token, which it uses up. A machine that asks again is
+// told the same.
 type AddHost struct {
 	Meta
 	TokenID    string `json:"token_id"`

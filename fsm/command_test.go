@@ -105,6 +105,11 @@ func TestCommands(t *testing.T) {
 		{name: "AddHost/wrong secret", c: join("free", "guess", "x", 9), code: CodeDenied, says: "wrong secret"},
 		{name: "AddHost/no secret", c: &AddHost{Meta: m, TokenID: "free", Host: testHost("x", 9)}, code: CodeDenied, says: "wrong secret"},
 		{name: "AddHost/token used", c: join("tb", "tb", "x", 9), code: CodeDenied, says: "already used by b"},
+		{name: "AddHost/asked again by the same machine", c: join("tb", "tb", "b", 2), holds: func(t *testing.T, s *State) {
+			if s.Hosts["b"].Slot != 2 || s.Slots != 4 {
+				t.Errorf("b is %+v now, of %d slots", s.Hosts["b"], s.Slots)
+			}
+		}},
 		{name: "AddHost/token expired", c: late, code: CodeDenied, says: "expired at 2026-03-01 13:00:00 UTC"},
 		{name: "AddHost/token of another host", c: join("named", "named", "y", 9), code: CodeDenied, says: "for host x"},
 		{name: "AddHost/name taken", c: join("free", "free", "b", 9), code: CodeConflict, says: "named b is a member already"},

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"time"
 
@@ -137,7 +138,7 @@ func (a *Agent) Join(ctx context.Context, token string) (api.Self, error) {
 	}
 	tr := peer.JoinTransport(a.env.Network, t)
 	defer tr.CloseIdleConnections()
-	reply, err := api.NewPeerClient(tr, "cluster").Admit(ctx, req)
+	reply, err := admitted(ctx, api.NewPeerClient(tr, "cluster"), req)
 	if err != nil {
 		return api.Self{}, err
 	}
@@ -153,6 +154,24 @@ func (a *Agent) Join(ctx context.Context, token string) (api.Self, error) {
 		ms.Peers[name] = peerAddresses(addrs)
 	}
 	return a.becomeMember(ctx, ms)
+}
+
+// admitted asks until it has an answer: once a request may have been carried out,
+// asking the same again is the only way to what it came to.
+func admitted(ctx context.Context, c *api.Client, r api.JoinRequest) (*api.JoinReply, error) {
+	open := false
+	for {
+		reply, err := c.Admit(ctx, r)
+		open = open || errors.Is(err, api.ErrUnknownOutcome)
+		later := errors.Is(err, api.ErrUnknownOutcome) || errors.Is(err, api.ErrNoMaster) || errors.Is(err, api.ErrNotMaster)
+		if !open || !later {
+			return reply, err
+		}
+		pause(ctx, time.Second)
+		if ctx.Err() != nil {
+			return nil, err
+		}
+	}
 }
 
 // becomeMember saves the membership, hands it to Run and waits until this host

@@ -375,11 +375,12 @@ func (m *Master) HeardAfter(host string, after time.Duration) bool {
 	return x.heard() && x.watch.Heard > after
 }
 
-// Holds reports whether this host is in office.
+// Holds reports whether this host is in office, and knows of no later one.
 func (m *Master) Holds() bool {
+	s, _, _ := m.cfg.View()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.office != nil
+	return m.office != nil && m.office.epoch == s.Office.Epoch
 }
 
 // Observations is what this office sees of every host.
