@@ -64,7 +64,7 @@ type admissionVM struct {
 
 type admissionStep struct {
 	PowerOn     *admissionVM `json:"power_on"`
-	Maintenance string
+	Maintenance string       `json:"maintenance"`
 	Expected    map[string]any
 }
 
@@ -148,10 +148,11 @@ func (c *admissionCase) figures(t *testing.T, cl *Cluster, ch Change) map[string
 		for _, name := range []string{"cpu_percent", "reserved_cpu_percent", "auto_cpu_percent"} {
 			out[name] = about(100 * float64(p.KeptMHz) / float64(max(1, p.TotalMHz)))
 		}
-		for _, name := range []string{"mem_percent", "reserved_mem_percent", "auto_mem_percent", "percent", "reserved_percent"} {
+		for _, name := range []string{"mem_percent", "reserved_mem_percent", "auto_mem_percent", "auto_percent", "percent", "reserved_percent"} {
 			out[name] = about(100 * float64(p.KeptMemory) / float64(max(1, p.TotalMemory)))
 		}
 	}
+	c.reserveFigures(cl, out)
 	if v.Failover != nil {
 		states := map[string]any{}
 		for name, s := range v.Failover {
@@ -167,6 +168,27 @@ func (c *admissionCase) figures(t *testing.T, cl *Cluster, ch Change) map[string
 		c.placementFigures(t, cl, out)
 	}
 	return out
+}
+
+// reserveFigures are what is left when the largest hosts are lost, and how a fixed
+// percentage compares with that.
+func (c *admissionCase) reserveFigures(cl *Cluster, out map[string]any) {
+	var sizes []int64
+	var total int64
+	for _, h := range cl.Hosts {
+		if h.State == Up {
+			sizes = append(sizes, h.size())
+			total += h.size()
+		}
+	}
+	lost := largest(sizes, max(1, c.Policy.HostFailures))
+	if _, known := out["usable_mem_gb"]; !known {
+		out["total_mem_gb"], out["usable_mem_gb"], out["reserved_mem_gb"] = gib(total), gib(total-lost), gib(lost)
+	}
+	if kept, ok := out["reserved_mem_gb"].(float64); ok && total > 0 {
+		out["wasted_mem_gb"] = math.Round(1000*(kept-gib(lost))) / 1000
+		out["recommended_percent"] = math.Ceil(100 * float64(lost) / float64(total))
+	}
 }
 
 func gib(n int64) float64 { return float64(n) / (1 << 30) }

@@ -129,7 +129,8 @@ type Rule struct {
 	// Must says that the rule is never broken; otherwise it ranks hosts.
 	Must bool
 	// VMs are those it is about. Of VMs that must be together and find no host for
-	// all, the first ones by priority, then in this order, get one.
+	// all, the first ones by priority, then in this order, get one. Where they are torn
+	// apart already, each that is to be started may join any of the others.
 	VMs []string
 	// Hosts are those of OnHosts and NotOnHosts, each with a weight: of the listed
 	// hosts the one of the highest weight comes first.
@@ -158,7 +159,9 @@ type Policy struct {
 	CPUOvercommit float64
 	// MemoryOvercommit multiplies a host's memory for VMs; 0 counts as 1.
 	MemoryOvercommit float64
-	Admission        Admission
+	// Pack fills hosts one after the other instead of spreading VMs.
+	Pack      bool
+	Admission Admission
 	// NoQuorum: no majority is heard. Nothing is started or moved.
 	NoQuorum bool
 	// Work bounds each search, in elementary steps; 0 takes the default. What the

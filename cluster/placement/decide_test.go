@@ -46,6 +46,10 @@ func TestDecide(t *testing.T) {
 			q:    Question{Lost: []string{"h1"}}, want: "a>h3",
 		},
 		{
+			name: "packed, where the policy says so", c: Cluster{Hosts: hosts(8, 40, 80), VMs: on("h1", "h1", "h2"), Policy: Policy{Pack: true}},
+			q: Question{Lost: []string{"h1"}}, want: "a>h2 b>h2",
+		},
+		{
 			name: "virtual CPUs are limited", c: Cluster{Hosts: hosts(8, 100, 50), VMs: on("h1")},
 			edit: func(c *Cluster) {
 				c.VMs[0].VCPUs, c.Hosts[1].CPUs, c.Hosts[2].CPUs, c.Policy.CPUOvercommit = 5, 2, 3, 2

@@ -65,7 +65,7 @@ func score(v any) int {
 // cluster turns a case into a cluster, and what is asked of it. events begin with
 // what happens before anything is placed: fencing, and the end of VMs that must not go on as they are.
 func (c *placementCase) cluster(t *testing.T) (out *Cluster, q Question, fenced, events []string) {
-	out = &Cluster{Policy: Policy{NoQuorum: !c.Cluster.Quorum && c.Cluster.NoQuorumPolicy != "ignore"}}
+	out = &Cluster{Policy: Policy{Pack: c.Cluster.Placement == "minimal", NoQuorum: !c.Cluster.Quorum && c.Cluster.NoQuorumPolicy != "ignore"}}
 	fence := func(host string) {
 		if c.Cluster.Fencing && !out.Policy.NoQuorum && !slices.Contains(fenced, host) {
 			fenced = append(fenced, host)
@@ -129,6 +129,9 @@ func (c *placementCase) cluster(t *testing.T) (out *Cluster, q Question, fenced,
 		}
 		if again {
 			for _, h := range v.RunningOn {
+				if slices.ContainsFunc(out.Hosts, func(o Host) bool { return o.Name == h && o.State == Down }) {
+					continue // it ended there when the host was fenced
+				}
 				events = append(events, "stop:"+v.Name+"@"+h)
 			}
 			vm.Status = Waiting
@@ -203,11 +206,16 @@ func TestPlacementCases(t *testing.T) {
 					touched[v.Name] = slices.ContainsFunc(events, func(e string) bool { return strings.HasPrefix(e, "stop:"+v.Name+"@") })
 				}
 			}
-			var live []string
-			for _, d := range Decide(cl, q).Decisions {
+			var live, stops, starts []string
+			decisions := Decide(cl, q).Decisions
+			if cl.Policy.NoQuorum {
+				decisions = nil // nothing changes, whatever its state
+				if c.Cluster.NoQuorumPolicy == "stop" {
+					clear(at)
+				}
+			}
+			for _, d := range decisions {
 				switch {
-				case cl.Policy.NoQuorum:
-					continue // nothing changes, whatever its state
 				case d.Action == StayDown || d.Action == StayPut:
 					delete(at, d.VM)
 				case d.Action == Move && d.Live:
@@ -215,12 +223,14 @@ func TestPlacementCases(t *testing.T) {
 					at[d.VM], touched[d.VM] = d.To, true
 				default:
 					if d.Action == Move {
-						events = append(events, "stop:"+d.VM+"@"+d.From)
+						stops = append(stops, "stop:"+d.VM+"@"+d.From)
 					}
-					events = append(events, "start:"+d.VM+"@"+d.To)
+					starts = append(starts, "start:"+d.VM+"@"+d.To)
 					at[d.VM], touched[d.VM] = d.To, true
 				}
 			}
+			slices.Reverse(stops) // the last to start is the first to stop
+			events = append(append(events, stops...), starts...)
 			c.judge(t, at, touched, fenced, events, live)
 		})
 	}

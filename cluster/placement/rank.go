@@ -5,6 +5,21 @@ import "cmp"
 // better compares two hosts that could take a VM: negative when a comes first.
 // Equal scores are told apart by the hosts' names, by whoever sorts.
 func (a Score) better(b Score) int {
+	if a.pack {
+		return cmp.Or(a.wishes(b), cmp.Compare(b.MemoryUsed, a.MemoryUsed), cmp.Compare(b.CPUs, a.CPUs), cmp.Compare(b.VMs, a.VMs))
+	}
+	return cmp.Or(
+		a.wishes(b),
+		cmp.Compare(a.MemoryUsed/memoryStep, b.MemoryUsed/memoryStep),
+		cmp.Compare(a.CPUs, b.CPUs),
+		cmp.Compare(a.MemoryUsed, b.MemoryUsed),
+		cmp.Compare(b.Free, a.Free),
+		cmp.Compare(a.VMs, b.VMs),
+	)
+}
+
+// wishes compares what rules and policy prefer, before any figures of load.
+func (a Score) wishes(b Score) int {
 	return cmp.Or(
 		no(a.FailedHere, b.FailedHere),
 		cmp.Compare(b.Preference, a.Preference),
@@ -12,11 +27,6 @@ func (a Score) better(b Score) int {
 		cmp.Compare(a.Members, b.Members),
 		no(b.Failover, a.Failover),
 		no(b.Home, a.Home),
-		cmp.Compare(a.MemoryUsed/memoryStep, b.MemoryUsed/memoryStep),
-		cmp.Compare(a.CPUs, b.CPUs),
-		cmp.Compare(a.MemoryUsed, b.MemoryUsed),
-		cmp.Compare(b.Free, a.Free),
-		cmp.Compare(a.VMs, b.VMs),
 	)
 }
 
@@ -103,6 +113,7 @@ func (s *scores) of(h int32) Score {
 	r := s.r
 	host := r.m.hosts[h]
 	sc := Score{
+		pack:       r.m.c.Policy.Pack,
 		Preference: s.preference[h], Broken: s.broken[h], Members: s.members[h], Failover: host.Failover,
 		VMs: int(r.vms[h]) + len(s.vms), CPUs: (r.vcpus[h] + s.vcpus) * 100 / int64(max(1, host.CPUs)),
 	}

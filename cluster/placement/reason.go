@@ -136,27 +136,29 @@ type Score struct {
 	Free int64
 	// VMs that run there with it.
 	VMs int
+
+	pack bool // by Policy.Pack more of these is better, not less
 }
 
-func (s Score) String() string {
+func (a Score) String() string {
 	var words string
-	if s.FailedHere {
+	if a.FailedHere {
 		words += "a start failed there; "
 	}
-	if s.Preference != 0 {
-		words += fmt.Sprintf("preference %d; ", s.Preference)
+	if a.Preference != 0 {
+		words += fmt.Sprintf("preference %d; ", a.Preference)
 	}
-	if s.Broken != 0 {
-		words += fmt.Sprintf("breaks rules of weight %d; ", s.Broken)
+	if a.Broken != 0 {
+		words += fmt.Sprintf("breaks rules of weight %d; ", a.Broken)
 	}
-	if s.Members != 0 {
-		words += fmt.Sprintf("%d of its group there; ", s.Members)
+	if a.Members != 0 {
+		words += fmt.Sprintf("%d of its group there; ", a.Members)
 	}
-	if s.Failover {
+	if a.Failover {
 		words += "kept for failover; "
 	}
-	if s.Home {
+	if a.Home {
 		words += "its home; "
 	}
-	return fmt.Sprintf("%smemory %d.%d %% used, %d.%02d virtual CPUs per processor, %d VMs", words, s.MemoryUsed/1000, s.MemoryUsed%1000/100, s.CPUs/100, s.CPUs%100, s.VMs)
+	return fmt.Sprintf("%smemory %d.%d %% used, %d.%02d virtual CPUs per processor, %d VMs", words, a.MemoryUsed/1000, a.MemoryUsed%1000/100, a.CPUs/100, a.CPUs%100, a.VMs)
 }

@@ -85,6 +85,11 @@ func TestSearchAgainstTryingEverything(t *testing.T) {
 		if want == Yes {
 			checkPacking(t, p, seed)
 		}
+		for _, little := range []int{1, 10, 40} {
+			if got := newPacking(r, r.items(vms), &little).search(); got != want && got != Unknown {
+				t.Fatalf("seed %d, with little work: %v, in truth %v", seed, got, want)
+			}
+		}
 		if p.impossible() && want == Yes {
 			t.Fatalf("seed %d: proven impossible, yet it is not\n%s", seed, describe(c))
 		}
