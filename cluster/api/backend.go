@@ -57,6 +57,14 @@ type HostObservation struct {
 	Watchdog        string         `json:"watchdog,omitempty"`
 	Version         string         `json:"version,omitempty"`
 	Applied         uint64         `json:"applied"` // log index the host has applied
+	// Volumes are the heartbeat volumes as the host found them, in the report of its
+	// present life; nil: there is no such report yet.
+	Volumes []VolumeReport `json:"volumes,omitempty"`
+	// Stored is the age of its last heartbeat on each heartbeat volume in use, as the
+	// master reads them, by name; negative: none in this office.
+	Stored map[string]time.Duration `json:"stored,omitempty"`
+	// Suspected says that the master has stopped acknowledging it.
+	Suspected bool `json:"suspected,omitempty"`
 	// DeadIn is how long until a suspected host may be declared dead; 0 when it is not suspected.
 	DeadIn time.Duration `json:"dead_in,omitempty"`
 }

@@ -34,6 +34,11 @@ func (c *Client) Host(ctx context.Context, name string) (*HostAnswer, error) {
 	return ask[HostAnswer](ctx, c, "/v1/hosts/"+url.PathEscape(name))
 }
 
+// Storage shows the heartbeat volumes.
+func (c *Client) Storage(ctx context.Context) (*StorageAnswer, error) {
+	return ask[StorageAnswer](ctx, c, "/v1/storage")
+}
+
 // VMs lists the VMs.
 func (c *Client) VMs(ctx context.Context) (*VMList, error) { return ask[VMList](ctx, c, "/v1/vms") }
 

@@ -183,7 +183,7 @@ func (w World) ExplainHost(name string) (*Explanation, error) {
 	if h == nil {
 		return nil, noHost(w.State, name)
 	}
-	v := w.hostView(h)
+	v := w.hostView(h, w.volumes())
 	e := &Explanation{Schema: Schema, Source: w.source(), Subject: "host " + name}
 	e.fact(h.Since, "the cluster has committed: %s, incarnation %d", h.Status, h.Incarnation)
 	for _, ev := range v.Evidence {
@@ -196,6 +196,7 @@ func (w World) ExplainHost(name string) (*Explanation, error) {
 			e.fact(time.Time{}, "never heard over %s since the master took office", n.Name)
 		}
 	}
+	w.storageFacts(e, h, v)
 	w.explainStanding(e, h, v)
 	var owned []string
 	for _, vm := range v.VMs {
@@ -240,6 +241,9 @@ func (w World) explainStanding(e *Explanation, h *fsm.Host, v HostView) {
 			e.rule("N", "it is suspected after %v of silence: its heartbeats are not acknowledged any more, so its lease runs out", t.SuspectAfter())
 		}
 		e.rule("D", "until every lease it could hold has ended it may still run its VMs, so nothing is restarted%s", wait)
+	case v.Storage != nil && v.Storage.Alone:
+		e.Headline = fmt.Sprintf("%s is %s: no network brings its heartbeats, and it lives by the heartbeat volumes alone.", h.Name, v.State)
+		w.storageRules(e)
 	case w.masterUnknown():
 		e.Headline = fmt.Sprintf("%s was live when the cluster last had a master; now nobody watches it.", h.Name)
 		e.rule("N", "without a master no heartbeat is acknowledged: a host whose lease ends stops its protected VMs, and nobody restarts them before there is a master")
@@ -254,7 +258,43 @@ func (w World) explainStanding(e *Explanation, h *fsm.Host, v HostView) {
 		if t.Lease > 0 {
 			e.rule("N", "each acknowledged heartbeat lets it go on for %v from the moment it was sent", t.Lease)
 		}
+		w.storageRules(e)
 	}
+}
+
+// storageFacts are what is known of a host by the heartbeat volumes.
+func (w World) storageFacts(e *Explanation, h *fsm.Host, v HostView) {
+	if v.Storage == nil {
+		return
+	}
+	for _, on := range v.Storage.On {
+		if v.Storage.Alone || on.State == VolumeUnknown {
+			continue // the evidence says what is read of it, and it says nothing itself
+		}
+		text := fmt.Sprintf("heartbeat volume %s there, by its own word: %s", on.Name, on.State)
+		if on.Error != "" {
+			text += ", " + on.Error
+		}
+		e.fact(time.Time{}, "%s", text)
+	}
+	if h.Status == fsm.HostLive && h.Volumes != w.State.Volumes.Revision {
+		e.fact(time.Time{}, "it has not taken up revision %d of the heartbeat volumes yet: a claim against it has to stand on enough volumes of the revision before as well", w.State.Volumes.Revision)
+	}
+	if o := w.Observed[h.Name]; h.Status == fsm.HostLive && o.Suspected && o.DeadIn == 0 && len(w.State.Volumes.Volumes) > 0 {
+		takeover, _ := needs(w.State.Volumes)
+		e.fact(time.Time{}, "no claim against it stands on %d of %d heartbeat volumes yet: until then no wait for its death begins", takeover, len(w.State.Volumes.Volumes))
+	}
+}
+
+// storageRules are those by which a host lives on without the network.
+func (w World) storageRules(e *Explanation) {
+	takeover, proof := needs(w.State.Volumes)
+	if takeover == 0 {
+		return
+	}
+	n := len(w.State.Volumes.Volumes)
+	e.rule("S", "a heartbeat that the master reads on a heartbeat volume, and acknowledges there, renews the lease like one over the network")
+	e.rule("Q", "it may also go on while it reads %d of %d heartbeat volumes and no claim names it: nobody is declared dead before a claim stands on %d of %d, and one of those it would read", proof, n, takeover, n)
 }
 
 // chain are the newest events that match, with the causes of each, oldest first.

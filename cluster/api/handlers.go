@@ -21,7 +21,7 @@ func (s *Server) world() (World, error) {
 	if st == nil {
 		return World{}, notMember()
 	}
-	w := World{Self: s.backend.Self(), State: st, Now: s.opts.Now()}
+	w := World{Self: s.backend.Self(), State: st, Policy: s.policies.of(st), Now: s.opts.Now()}
 	// Both can be missing on a host that is not the master; the views then say less.
 	if obs, err := s.backend.Observations(); err == nil {
 		w.Observed = obs
@@ -70,6 +70,10 @@ func (s *Server) host(ctx context.Context, c *call) (any, error) {
 		}
 		return &HostAnswer{Schema: Schema, Source: w.source(), Host: h}, nil
 	})(ctx, c)
+}
+
+func (s *Server) storage(ctx context.Context, c *call) (any, error) {
+	return s.view(func(w World, _ *call) (any, error) { return w.Storage(), nil })(ctx, c)
 }
 
 func (s *Server) vms(ctx context.Context, c *call) (any, error) {

@@ -48,6 +48,7 @@ func (s *Server) routes(mux *http.ServeMux, who identify) {
 	read("/v1/cluster", s.cluster)
 	read("/v1/hosts", s.hosts)
 	read("/v1/hosts/{host}", s.host)
+	read("/v1/storage", s.storage)
 	read("/v1/vms", s.vms)
 	read("/v1/vms/{vm}", s.vm)
 	read("/v1/explain/host/{host}", s.explainHost)

@@ -60,6 +60,8 @@ type Server struct {
 	backend Backend
 	opts    Options
 	log     hclog.Logger
+	// policies has a lock of its own.
+	policies policies
 	// closing ends every follow.
 	closing context.Context
 	close   context.CancelFunc

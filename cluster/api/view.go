@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ha/holdfast/cluster/lease"
+	"github.com/holdfast-ha/holdfast/config"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/vmm"
 )
@@ -18,6 +19,8 @@ type World struct {
 	// Observed is what the master sees, by host; nil when this host is not the master.
 	Observed map[string]HostObservation
 	Members  []Member
+	// Policy is the one of State; nil: it is parsed where it is needed.
+	Policy *config.Policy
 	// Timing judges ages; the zero Timing judges nothing.
 	Timing lease.Timing
 	Now    time.Time // wall clock, to tell an expired token
@@ -80,19 +83,21 @@ type HostView struct {
 	DeadIn   Seconds       `json:"dead_in_seconds,omitempty"`
 	Networks []NetworkView `json:"networks"`
 	// Observed is false when nobody watches: what follows is then missing.
-	Observed        bool        `json:"observed"`
-	CPUs            int         `json:"cpus,omitempty"`
-	Memory          uint64      `json:"memory_bytes,omitempty"`
-	MemoryFree      uint64      `json:"memory_free_bytes,omitempty"`
-	Hypervisor      string      `json:"hypervisor,omitempty"`
-	HypervisorError string      `json:"hypervisor_error,omitempty"`
-	Guard           string      `json:"guard,omitempty"`
-	Watchdog        string      `json:"watchdog,omitempty"` // "none", or its state and timeout
-	Version         string      `json:"version,omitempty"`
-	Applied         uint64      `json:"applied,omitempty"`
-	VMs             []VMOnHost  `json:"vms"`                // that it owns
-	Others          []OtherView `json:"others,omitempty"`   // its VMs outside protection
-	Problems        []string    `json:"problems,omitempty"` // only of the host that answers
+	Observed        bool   `json:"observed"`
+	CPUs            int    `json:"cpus,omitempty"`
+	Memory          uint64 `json:"memory_bytes,omitempty"`
+	MemoryFree      uint64 `json:"memory_free_bytes,omitempty"`
+	Hypervisor      string `json:"hypervisor,omitempty"`
+	HypervisorError string `json:"hypervisor_error,omitempty"`
+	Guard           string `json:"guard,omitempty"`
+	Watchdog        string `json:"watchdog,omitempty"` // "none", or its state and timeout
+	Version         string `json:"version,omitempty"`
+	Applied         uint64 `json:"applied,omitempty"`
+	// Storage is how it does on the heartbeat volumes; nil where there are none.
+	Storage  *HostStorage `json:"storage,omitempty"`
+	VMs      []VMOnHost   `json:"vms"`                // that it owns
+	Others   []OtherView  `json:"others,omitempty"`   // its VMs outside protection
+	Problems []string     `json:"problems,omitempty"` // only of the host that answers
 }
 
 // VMOnHost is a protected VM in a list of a host's.
@@ -114,9 +119,9 @@ type OtherView struct {
 
 // Hosts shows every host, by name.
 func (w World) Hosts() []HostView {
-	out := []HostView{}
+	out, volumes := []HostView{}, w.volumes()
 	for _, h := range w.State.SortedHosts() {
-		out = append(out, w.hostView(h))
+		out = append(out, w.hostView(h, volumes))
 	}
 	return out
 }
@@ -127,7 +132,7 @@ func (w World) Host(name string) (HostView, error) {
 	if h == nil {
 		return HostView{}, noHost(w.State, name)
 	}
-	return w.hostView(h), nil
+	return w.hostView(h, w.volumes()), nil
 }
 
 // hostState is the word for how a host stands.
@@ -152,7 +157,7 @@ func (w World) master() string {
 	return w.Self.Master
 }
 
-func (w World) hostView(h *fsm.Host) HostView {
+func (w World) hostView(h *fsm.Host, volumes []VolumeView) HostView {
 	v := HostView{
 		Name: h.Name, ID: h.ID, State: w.hostState(h), Committed: string(h.Status), Since: h.Since, Incarnation: h.Incarnation,
 		Joined: h.Joined, Master: h.Name == w.master(), Evidence: evidenceViews(h.Evidence), Networks: []NetworkView{}, VMs: []VMOnHost{},
@@ -175,6 +180,9 @@ func (w World) hostView(h *fsm.Host) HostView {
 		return v
 	}
 	v.Observed = true
+	if v.Storage = w.hostStorage(h, o, volumes); v.Storage != nil {
+		v.Storage.Alone = w.alone(v)
+	}
 	if len(o.Evidence) > 0 {
 		v.Evidence = evidenceViews(o.Evidence)
 	}

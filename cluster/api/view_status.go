@@ -80,6 +80,8 @@ func (w World) Status() *Status {
 		s.VMs.add(vm)
 	}
 	s.Problems = append(s.Problems, w.clusterProblems(s)...)
+	s.Problems = append(s.Problems, w.networkProblems()...)
+	s.Problems = append(s.Problems, w.storageProblems(w.volumes())...)
 	for _, h := range s.Hosts {
 		s.Problems = append(s.Problems, w.hostProblems(h)...)
 	}
@@ -167,6 +169,12 @@ func (w World) hostProblems(h HostView) []Problem {
 		add(fsm.Warning, explain, "has joined, but has not begun to run VMs yet")
 	case h.DeadIn > 0:
 		add(fsm.Critical, explain, "is %s: may be declared dead in %v", h.State, h.DeadIn.Duration().Round(100*time.Millisecond))
+	case h.Storage != nil && h.Storage.Alone:
+		p, _ := aloneProblem(h)
+		out = append(out, p)
+	case w.Observed[h.Name].Suspected && len(w.State.Volumes.Volumes) > 0:
+		takeover, _ := needs(w.State.Volumes)
+		add(fsm.Critical, explain, "is %s, and no wait for its death can begin: no claim against it stands on %d of %d heartbeat volumes yet", h.State, takeover, len(w.State.Volumes.Volumes))
 	case h.State != string(fsm.HostLive) && !w.masterUnknown():
 		add(fsm.Warning, explain, "is %s", h.State)
 	}
@@ -179,8 +187,15 @@ func (w World) hostProblems(h HostView) []Problem {
 			silent = append(silent, n.Name)
 		}
 	}
-	if len(silent) > 0 {
-		add(fsm.Warning, "haadm hosts show "+h.Name, "is not heard over %s: one more network lost and its VMs move", strings.Join(silent, ", "))
+	if len(silent) > 0 && (h.Storage == nil || !h.Storage.Alone) {
+		more := ""
+		if len(silent) == len(h.Networks)-1 {
+			more = ": one more network lost and its VMs move"
+			if h.Storage != nil && h.Storage.Working > 0 {
+				more = ": one more network lost and it lives by the heartbeat volumes alone"
+			}
+		}
+		add(fsm.Warning, "haadm hosts show "+h.Name, "is not heard over %s%s", strings.Join(silent, ", "), more)
 	}
 	if h.HypervisorError != "" {
 		add(fsm.Critical, "haadm hosts show "+h.Name, "cannot ask its hypervisor: %s", h.HypervisorError)

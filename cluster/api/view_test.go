@@ -97,6 +97,67 @@ func TestProblems(t *testing.T) {
 		{"network never heard", func(b *apitest.Backend) {
 			observe(b, "kvm1", func(o *api.HostObservation) { o.Networks["mgmt"] = -1 })
 		}, []string{"warning host kvm1 is not heard over mgmt"}},
+		{"one network, without volumes", func(b *apitest.Backend) {
+			b.St.Policy.Files = map[string][]byte{"cluster.hcl": []byte("cluster \"basement\" {\n  schema = 1\n}\nwarnings {\n  few_heartbeat_volumes = false\n}\n")}
+			b.St.Volumes = fsm.VolumeSet{}
+			observe(b, "kvm1", func(o *api.HostObservation) { o.Networks["mgmt"] = time.Minute })
+		}, []string{"warning host kvm1 is not heard over mgmt: one more network lost and its VMs move"}},
+		{"no volumes", func(b *apitest.Backend) { b.St.Policy.Files, b.St.Volumes = nil, fsm.VolumeSet{} },
+			[]string{"warning the policy names no heartbeat volume"}},
+		{"one volume", func(b *apitest.Backend) {
+			b.St.Policy.Files = map[string][]byte{"cluster.hcl": []byte("cluster \"basement\" {\n  schema = 1\n}\nheartbeat_volume \"san\" {\n  path = \"/dev/disk/by-id/wwn-0x6001405f00d-part1\"\n}\n")}
+			b.St.Volumes.Volumes = b.St.Volumes.Volumes[:1]
+		}, []string{"warning the policy names one heartbeat volume"}},
+		{"not in use", func(b *apitest.Backend) {
+			b.AddVolume("spare", "/spare", "")
+			for _, host := range []string{"kvm1", "kvm2", "kvm3"} {
+				b.Volume(host, "spare", func(v *api.VolumeReport) { v.Error = "no such file" })
+			}
+		}, []string{"warning heartbeat volume spare is not in use: the master, kvm2, cannot use it: no such file"}},
+		{"a volume fails on one host", func(b *apitest.Backend) {
+			b.Volume("kvm1", "nfs", func(v *api.VolumeReport) { v.State, v.Error = "failing", "input/output error" })
+		}, []string{"warning heartbeat volume nfs fails on kvm1: input/output error", "warning fewer heartbeat volumes than the 2 of 2 that a proof needs work on kvm1"}},
+		{"a volume hangs everywhere", func(b *apitest.Backend) {
+			for _, host := range []string{"kvm1", "kvm2", "kvm3"} {
+				b.Volume(host, "nfs", func(v *api.VolumeReport) { v.State = "degraded" })
+			}
+		}, []string{"warning heartbeat volume nfs fails on kvm1, kvm2, kvm3: an I/O does not end", "warning fewer heartbeat volumes than the 2 of 2 that a proof needs work on kvm1, kvm2, kvm3"}},
+		{"one of three fails", func(b *apitest.Backend) {
+			b.AddVolume("third", "/third", spareID)
+			b.St.Volumes.Volumes = append(b.St.Volumes.Volumes, fsm.Volume{Name: "third", Path: "/third", ID: spareID})
+			for _, host := range []string{"kvm1", "kvm2", "kvm3"} {
+				b.Volume(host, "third", func(v *api.VolumeReport) { v.InUse, v.State, v.Error = true, "failing", "gone" })
+			}
+		}, []string{"warning heartbeat volume third fails on kvm1, kvm2, kvm3: gone"}},
+		{"the master sees fewer", func(b *apitest.Backend) {
+			b.Volume("kvm2", "nfs", func(v *api.VolumeReport) { v.State, v.Error = "failing", "input/output error" })
+		}, []string{"warning heartbeat volume nfs fails on kvm2", "warning the master, kvm2, reaches 1 of 2 heartbeat volumes, and kvm1 2", "warning fewer heartbeat volumes"}},
+		{"all volumes fail", func(b *apitest.Backend) {
+			for _, host := range []string{"kvm1", "kvm2", "kvm3"} {
+				for _, name := range []string{"san", "nfs"} {
+					b.Volume(host, name, func(v *api.VolumeReport) { v.State, v.Error = "failing", "gone" })
+				}
+			}
+		}, []string{"critical no host reaches the 1 of 2 heartbeat volumes that a takeover needs", "warning heartbeat volume san fails on", "warning heartbeat volume nfs fails on", "warning fewer"}},
+		{"opened just now", func(b *apitest.Backend) {
+			b.Volume("kvm1", "nfs", func(v *api.VolumeReport) { v.State = "opening" })
+		}, nil},
+		{"by storage alone", func(b *apitest.Backend) {
+			observe(b, "kvm1", func(o *api.HostObservation) {
+				o.Verdict, o.Networks = "isolated", map[string]time.Duration{"mgmt": time.Minute, "storage": time.Minute}
+			})
+		}, []string{"warning host kvm1 is isolated: no network brings its heartbeats, and it lives by the heartbeat volumes alone"}},
+		{"no claim stands", func(b *apitest.Backend) {
+			observe(b, "kvm1", func(o *api.HostObservation) {
+				o.Verdict, o.Suspected, o.Networks, o.Stored = "suspect", true, map[string]time.Duration{"mgmt": time.Minute}, nil
+			})
+		}, []string{"critical host kvm1 is suspect, and no wait for its death can begin"}},
+		{"single network", func(b *apitest.Backend) { b.St.Hosts["kvm3"].Addresses = b.St.Hosts["kvm3"].Addresses[:1] },
+			[]string{"warning kvm3 has a single HA network"}},
+		{"single network, muted", func(b *apitest.Backend) {
+			b.St.Policy.Files = map[string][]byte{"cluster.hcl": append([]byte("warnings {\n  single_network = false\n}\n"), b.St.Policy.Files["cluster.hcl"]...)}
+			b.St.Hosts["kvm3"].Addresses = b.St.Hosts["kvm3"].Addresses[:1]
+		}, nil},
 		{"late is no problem", func(b *apitest.Backend) {
 			observe(b, "kvm1", func(o *api.HostObservation) { o.Networks["mgmt"] = time.Second })
 		}, nil},

@@ -396,8 +396,15 @@ func (m *Master) Observations() (map[string]api.HostObservation, error) {
 	all := map[string]api.HostObservation{}
 	for name, h := range s.Hosts {
 		x := m.office.observe(h, now)
-		v, ev := verdict.Judge(x.signals(s, h, view, now, m.cfg.Timing, m.cfg.Name))
-		ob := api.HostObservation{Verdict: string(v), Evidence: ev, Applied: x.applied, Networks: map[string]time.Duration{}}
+		signals := x.signals(s, h, view, now, m.cfg.Timing, m.cfg.Name)
+		v, ev := verdict.Judge(signals)
+		ob := api.HostObservation{Verdict: string(v), Evidence: ev, Applied: x.applied, Networks: map[string]time.Duration{}, Stored: map[string]time.Duration{}, Suspected: signals.Suspected}
+		for name, sign := range signals.Volumes {
+			ob.Stored[name] = sign.Age
+		}
+		if r := x.present(); r != nil {
+			ob.Volumes = r.Volumes
+		}
 		for _, a := range h.Addresses {
 			ob.Networks[a.Network] = -1
 			if at, ok := x.networks[a.Network]; ok {

@@ -77,7 +77,7 @@ func TestFlagsAfterArguments(t *testing.T) {
 		"hosts show": "kvm1", "vms show": "db1", "protect": "build", "unprotect": "db1", "explain vm": "db1", "explain host": "kvm1",
 		"cluster leave": "kvm3", "fence confirm": "kvm3 --it-is-off", "fence test": "kvm1", "fence off": "kvm1 --even-if-heard", "fence on": "kvm1", "fence reboot": "kvm1 --even-if-heard", "fence describe": "fence_fake", "cluster transfer-master": "kvm3", "cluster token revoke": "t2", "wait": "quorum",
 		"config validate": policy, "config plan": policy, "config apply": policy, "agent config show": agentFile, "agent config validate": agentFile,
-		"storage heartbeat init": filepath.Join(folder(t), "new") + " --create --slots 2", "storage heartbeat verify": volume, "storage heartbeat dump": volume,
+		"storage heartbeat init": filepath.Join(folder(t), "new") + " --create --slots 2", "storage heartbeat verify": volume, "storage heartbeat dump": volume, "storage show": "nfs",
 	}
 	// They answer in words only, or are tried elsewhere.
 	words := map[string]string{"completion": "bash", "config fmt": policy, "cluster join": "x", "cluster bootstrap": ""}

@@ -99,6 +99,22 @@ func TestJSONHasWhatPeopleSee(t *testing.T) {
 	}
 }
 
+func TestStorageAsJSON(t *testing.T) {
+	socket := agent(t, apitest.StorageTrouble())
+	var all, one api.StorageAnswer
+	for line, a := range map[string]*api.StorageAnswer{"storage list": &all, "storage show spare": &one} {
+		if got := haadm(t, socket, nil, append(strings.Fields(line), "-o", "json")...); json.Unmarshal([]byte(got.out), a) != nil || got.code != exitOK {
+			t.Fatalf("%s: exit %d\n%s%s", line, got.code, got.out, got.errOut)
+		}
+	}
+	if len(all.Volumes) != 3 || all.Set.Takeover != 1 || all.Set.Proof != 2 || len(all.Problems) != 4 || len(all.Volumes[1].Hosts) != 3 || all.Volumes[1].Hosts[2].Error == "" {
+		t.Errorf("storage list as JSON: %+v", all)
+	}
+	if len(one.Volumes) != 1 || one.Volumes[0].Name != "spare" || one.Volumes[0].Why == "" {
+		t.Errorf("storage show spare as JSON: %+v", one)
+	}
+}
+
 // shared is a buffer that one goroutine writes while another reads.
 type shared struct {
 	mu sync.Mutex
@@ -215,6 +231,7 @@ func TestCompletion(t *testing.T) {
 		"vms":                   "list show",
 		"vms show":              "db1 db2 mail web-1",
 		"protect":               "build old-mail",
+		"storage show":          "san nfs",
 		"cluster leave":         "kvm1 kvm2 kvm3",
 		"wait":                  "settled quorum host vm",
 		"wait vm":               "db1 db2 mail web-1",

@@ -112,6 +112,13 @@ func (p *program) names(ctx context.Context, command string, given []string) []s
 			}
 		}
 	}
+	if command == "storage show" {
+		if a, err := client.Storage(ctx); err == nil {
+			for _, v := range a.Volumes {
+				out = append(out, v.Name)
+			}
+		}
+	}
 	if hosts {
 		if l, err := client.Hosts(ctx); err == nil {
 			for _, h := range l.Hosts {

@@ -18,6 +18,7 @@ func TestWhatPeopleRead(t *testing.T) {
 	}{
 		{"healthy.txt", apitest.Healthy, []string{
 			"status", "hosts list", "hosts list -o wide", "hosts show kvm1", "hosts show kvm3", "vms list", "vms list --protected -o wide", "vms show db1", "vms show build",
+			"storage list", "storage show nfs", "storage show cloud",
 			"cluster members", "cluster token list", "explain vm db1", "explain vm build", "explain host kvm1", "events", "config show",
 			"protect build --yes", "protect build mail --yes", "protect mail --yes", "unprotect db1 --yes", "cluster token create --host kvm4 --ttl 30m", "cluster token revoke t2", "cluster transfer-master kvm3 --yes",
 			"cluster leave kvm1 --yes", "cluster bootstrap --yes", "wait settled", "wait host kvm1 live", "wait vm db1 paused --timeout 1ms",
@@ -26,11 +27,14 @@ func TestWhatPeopleRead(t *testing.T) {
 			"status", "hosts list", "hosts show kvm1", "vms list", "vms show mail", "vms show db1", "explain vm mail", "explain vm db1", "explain host kvm1", "events", "events -o wide", "events --vm db1", "events --type vm_started",
 			"events --since 39s", "cluster members",
 		}},
+		{"storage.txt", apitest.StorageTrouble, []string{
+			"status", "hosts list", "hosts list -o wide", "hosts show kvm1", "hosts show kvm3", "storage list", "storage list -o wide", "storage show nfs", "storage show spare", "explain host kvm1", "explain host kvm3",
+		}},
 		{"nomaster.txt", apitest.NoMaster, []string{
-			"status", "hosts list", "vms list", "explain vm db1", "explain host kvm1", "cluster members", "protect build --yes", "unprotect db1 --yes", "cluster token create", "wait quorum --timeout 1ms",
+			"status", "hosts list", "vms list", "explain vm db1", "explain host kvm1", "storage list", "cluster members", "protect build --yes", "unprotect db1 --yes", "cluster token create", "wait quorum --timeout 1ms",
 		}},
 		{"single.txt", apitest.Single, []string{
-			"status", "hosts list", "protect a --yes", "cluster bootstrap --name basement --timing-profile fast --yes", "cluster bootstrap", "cluster bootstrap --timing-profile quick --yes", "cluster join xyz --yes",
+			"status", "hosts list", "storage list", "protect a --yes", "cluster bootstrap --name basement --timing-profile fast --yes", "cluster bootstrap", "cluster bootstrap --timing-profile quick --yes", "cluster join xyz --yes",
 		}},
 	} {
 		t.Run(world.file, func(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 )
 
 func (p *program) hostsCommand() *cli.Command {
-	list := p.leaf("list", "every host: state, VMs, memory, networks", "", 0, 0, nil, func(ctx context.Context, _ *cli.Context) error {
+	list := p.leaf("list", "every host: state, VMs, memory, networks, heartbeat volumes", "", 0, 0, nil, func(ctx context.Context, _ *cli.Context) error {
 		c := p.client()
 		defer c.Close()
 		l, err := c.Hosts(ctx)
@@ -27,7 +27,7 @@ func (p *program) hostsCommand() *cli.Command {
 			p.note(l.Source)
 		})
 	})
-	show := p.leaf("show", "one host: evidence for its state, networks, capacity, VMs", "HOST", 1, 1, nil, func(ctx context.Context, c *cli.Context) error {
+	show := p.leaf("show", "one host: evidence for its state, networks, heartbeat volumes, capacity, VMs", "HOST", 1, 1, nil, func(ctx context.Context, c *cli.Context) error {
 		client := p.client()
 		defer client.Close()
 		a, err := client.Host(ctx, c.Args().First())
@@ -53,9 +53,9 @@ func (p *program) wideHosts(hosts []api.HostView) {
 		for _, n := range h.Networks {
 			addrs = append(addrs, n.Name+"="+n.Address)
 		}
-		rows = append(rows, []any{h.Name, h.State, p.ago(h.Since), h.Incarnation, voter, yesNo(h.Master), len(h.VMs), size(h.Memory), size(h.MemoryFree), dash(h.Version), strings.Join(addrs, " ")})
+		rows = append(rows, []any{h.Name, h.State, p.ago(h.Since), h.Incarnation, voter, yesNo(h.Master), len(h.VMs), size(h.Memory), size(h.MemoryFree), p.storageWords(h), dash(h.Version), strings.Join(addrs, " ")})
 	}
-	p.grid([]any{"HOST", "STATE", "SINCE", "INCARNATION", "VOTER", "MASTER", "VMS", "MEM", "FREE", "VERSION", "ADDRESSES"}, rows)
+	p.grid([]any{"HOST", "STATE", "SINCE", "INCARNATION", "VOTER", "MASTER", "VMS", "MEM", "FREE", "STORAGE", "VERSION", "ADDRESSES"}, rows)
 }
 
 func yesNo(b bool) string {
@@ -112,6 +112,7 @@ func (p *program) host(h api.HostView) {
 	if h.Version != "" {
 		p.field("version", "%s", h.Version)
 	}
+	p.hostStorage(h)
 	for _, e := range h.Evidence {
 		p.field("evidence", "%s: %s (age %s, by %s)", e.Signal, e.Value, span(e.Age.Duration()), dash(e.By))
 	}

@@ -37,9 +37,14 @@ func (p *program) status(st *api.Status) {
 		p.say("No problems.")
 		return
 	}
+	p.problems(st.Problems)
+}
+
+// problems lists them, each with the command that tells more.
+func (p *program) problems(all []api.Problem) {
 	p.say("")
-	p.say("%s", plural(len(st.Problems), "problem", "problems"))
-	for _, pr := range st.Problems {
+	p.say("%s", plural(len(all), "problem", "problems"))
+	for _, pr := range all {
 		p.paragraph("  "+p.tint(fmt.Sprintf("%-8s", pr.Severity), pr.Severity)+"  ", pr.Text)
 		if pr.Next != "" {
 			p.say("            %s", pr.Next)
@@ -74,9 +79,10 @@ func (p *program) firstLine(st *api.Status) string {
 // hostTable shows hosts. A column is left out where nobody knows what belongs in it.
 func (p *program) hostTable(hosts []api.HostView) {
 	var nets []string
-	observed, guarded, dogs, master := false, false, false, false
+	observed, stored, guarded, dogs, master := false, false, false, false, false
 	for _, h := range hosts {
 		observed = observed || h.Observed
+		stored = stored || h.Storage != nil && h.Storage.Volumes > 0
 		guarded = guarded || h.Guard != ""
 		dogs = dogs || h.Watchdog != "" && h.Watchdog != "none"
 		master = master || h.Master
@@ -92,6 +98,9 @@ func (p *program) hostTable(hosts []api.HostView) {
 		if len(nets) > 0 {
 			header = append(header, "NET "+strings.Join(nets, "/"))
 		}
+	}
+	if stored {
+		header = append(header, "STORAGE")
 	}
 	if guarded {
 		header = append(header, "GUARD")
@@ -111,6 +120,9 @@ func (p *program) hostTable(hosts []api.HostView) {
 			if len(nets) > 0 {
 				row = append(row, networkWords(h, nets))
 			}
+		}
+		if stored {
+			row = append(row, p.storageWords(h))
 		}
 		if guarded {
 			guard := h.Guard

@@ -14,7 +14,7 @@ import (
 )
 
 func (p *program) storageCommand() *cli.Command {
-	return group("storage", "what the hosts share", group("heartbeat", "heartbeat volumes, made and looked at from this host",
+	return group("storage", "what the hosts share", p.storageListCommand(), p.storageShowCommand(), group("heartbeat", "heartbeat volumes, made and looked at from this host",
 		p.volumeInitCommand(), p.volumeVerifyCommand(), p.volumeDumpCommand()))
 }
 

@@ -322,7 +322,9 @@ func TestVolumeWithoutAgent(t *testing.T) {
 // Without arguments the volumes of the policy are verified, and a name of it is
 // as good as a path.
 func TestVerifyByPolicy(t *testing.T) {
+	const policy = "cluster \"basement\" {\n  schema = 1\n}\n\ntiming {\n  profile = \"fast\"\n}\n"
 	b := apitest.Healthy()
+	b.St.Policy.Files = map[string][]byte{"cluster.hcl": []byte(policy)}
 	none := agent(t, b)
 	if got := haadm(t, none, nil, "storage", "heartbeat", "verify"); got.code != exitFailed || !strings.Contains(got.errOut, "names no heartbeat volume") {
 		t.Errorf("a policy without volumes: exit %d\n%s%s", got.code, got.out, got.errOut)
@@ -331,7 +333,7 @@ func TestVerifyByPolicy(t *testing.T) {
 	b = apitest.Healthy()
 	b.Change(func() {
 		st := *b.St
-		st.Policy.Files = map[string][]byte{"cluster.hcl": fmt.Appendf(nil, "%s\nheartbeat_volume \"san\" {\n  path = %q\n}\nheartbeat_volume \"nfs\" {\n  path = %q\n}\n", st.Policy.Files["cluster.hcl"], good, missing)}
+		st.Policy.Files = map[string][]byte{"cluster.hcl": fmt.Appendf(nil, "%s\nheartbeat_volume \"san\" {\n  path = %q\n}\nheartbeat_volume \"nfs\" {\n  path = %q\n}\n", policy, good, missing)}
 		b.St = &st
 	})
 	socket := agent(t, b)

@@ -45,8 +45,10 @@ func Healthy() *Backend {
 		Cluster: fsm.Cluster{ID: ClusterID, Name: "basement", Created: Now.Add(-30 * 24 * time.Hour)},
 		Office:  fsm.Office{Epoch: 4, Master: "kvm2", Since: Now.Add(-6 * 24 * time.Hour)},
 		Policy: fsm.Policy{Revision: 12, By: "root@kvm1", At: Now.Add(-24 * time.Hour), Files: map[string][]byte{
-			"cluster.hcl": []byte("cluster \"basement\" {\n  schema = 1\n}\n\ntiming {\n  profile = \"fast\"\n}\n\nvm \"db1\" {}\nvm \"db2\" {}\nvm \"web-1\" {}\nvm \"mail\" {}\n"),
+			"cluster.hcl": []byte("cluster \"basement\" {\n  schema = 1\n}\n\ntiming {\n  profile = \"fast\"\n}\n\nheartbeat_volume \"san\" {\n  path = \"/dev/disk/by-id/wwn-0x6001405f00d-part1\"\n}\n\nheartbeat_volume \"nfs\" {\n  path = \"/srv/vm/.holdfast-heartbeat\"\n}\n\nvm \"db1\" {}\nvm \"db2\" {}\nvm \"web-1\" {}\nvm \"mail\" {}\n"),
 		}},
+		Volumes: fsm.VolumeSet{Revision: 3, Since: Now.Add(-9 * 24 * time.Hour), Volumes: []fsm.Volume{
+			{Name: "san", Path: "/dev/disk/by-id/wwn-0x6001405f00d-part1", ID: uuid(201)}, {Name: "nfs", Path: "/srv/vm/.holdfast-heartbeat", ID: uuid(202)}}},
 		Hosts: map[string]*fsm.Host{}, VMs: map[string]*fsm.VM{}, Tokens: map[string]*fsm.Token{
 			"t1": {ID: "t1", Host: "kvm3", Created: Now.Add(-48 * time.Hour), Expires: Now.Add(-47 * time.Hour), By: "root@kvm1", UsedBy: "kvm3"},
 			"t2": {ID: "t2", Created: Now.Add(-time.Minute), Expires: Now.Add(59 * time.Minute), By: "root@kvm2"},
@@ -58,10 +60,13 @@ func Healthy() *Backend {
 	}
 	free := []uint64{38, 45, 91}
 	for i, name := range []string{"kvm1", "kvm2", "kvm3"} {
-		st.Hosts[name] = &fsm.Host{Name: name, ID: uuid(100 + i), Addresses: address(i + 1), Joined: Now.Add(-30 * 24 * time.Hour), Status: fsm.HostLive, Incarnation: 1, Since: Now.Add(-30 * 24 * time.Hour), Verdict: "live"}
+		st.Hosts[name] = &fsm.Host{Name: name, ID: uuid(100 + i), Addresses: address(i + 1), Joined: Now.Add(-30 * 24 * time.Hour), Status: fsm.HostLive, Incarnation: 1, Since: Now.Add(-30 * 24 * time.Hour), Verdict: "live", Slot: uint16(i + 1), Volumes: 3}
 		o := api.HostObservation{
 			Verdict: "live", Capacity: vmm.Capacity{CPUs: 16, Memory: 100 * gib, MemoryFree: free[i] * gib, Hypervisor: "QEMU 7.2.17, libvirt 9.0.0"},
-			Guard: "none", Version: "0.1.0", Applied: 2210,
+			Guard: "none", Version: "0.1.0", Applied: 2210, Stored: map[string]time.Duration{"san": 210 * time.Millisecond, "nfs": 230 * time.Millisecond},
+		}
+		for _, v := range st.Volumes.Volumes {
+			o.Volumes = append(o.Volumes, api.VolumeReport{Name: v.Name, Path: v.Path, ID: v.ID, InUse: true, State: "working"})
 		}
 		if name != "kvm2" {
 			o.Networks = map[string]time.Duration{"mgmt": 120 * time.Millisecond, "storage": 130 * time.Millisecond}
@@ -137,4 +142,51 @@ func NoMaster() *Backend {
 // Single is an agent that belongs to no cluster.
 func Single() *Backend {
 	return &Backend{Me: api.Self{Name: "kvm9", Version: "0.1.0"}}
+}
+
+// Volume changes how the heartbeat volume of that name is on a host of the examples.
+func (b *Backend) Volume(host, name string, change func(v *api.VolumeReport)) {
+	o := b.Observed[host]
+	o.Volumes = append([]api.VolumeReport{}, o.Volumes...)
+	for i := range o.Volumes {
+		if o.Volumes[i].Name == name {
+			change(&o.Volumes[i])
+		}
+	}
+	b.Observed[host] = o
+}
+
+// AddVolume has the policy name one more heartbeat volume, which every host finds
+// and nobody uses yet.
+func (b *Backend) AddVolume(name, path, id string) {
+	text := string(b.St.Policy.Files["cluster.hcl"]) + fmt.Sprintf("\nheartbeat_volume %q {\n  path = %q\n}\n", name, path)
+	b.St.Policy.Files = map[string][]byte{"cluster.hcl": []byte(text)}
+	for host, o := range b.Observed {
+		o.Volumes = append(append([]api.VolumeReport{}, o.Volumes...), api.VolumeReport{Name: name, Path: path, ID: id})
+		b.Observed[host] = o
+	}
+}
+
+// StorageTrouble is Healthy with one heartbeat volume that fails on kvm3 and hangs on the master, one
+// that is not in use because the hosts disagree about it, and kvm1 cut off from the
+// network.
+func StorageTrouble() *Backend {
+	b := Healthy()
+	b.Volume("kvm3", "nfs", func(v *api.VolumeReport) { v.State, v.Error = "failing", "read the table: input/output error" })
+	b.Volume("kvm2", "nfs", func(v *api.VolumeReport) { v.State = "degraded" })
+	b.AddVolume("spare", "/dev/mapper/spare", uuid(203))
+	b.Volume("kvm3", "spare", func(v *api.VolumeReport) { v.ID = uuid(204) })
+	for name, o := range b.Observed {
+		o.Stored = map[string]time.Duration{"san": 210 * time.Millisecond, "nfs": 40 * time.Second}
+		b.Observed[name] = o
+	}
+	o := b.Observed["kvm1"]
+	o.Verdict, o.Networks = "partitioned", map[string]time.Duration{"mgmt": 3 * time.Minute, "storage": 3 * time.Minute}
+	o.Evidence = []fsm.Evidence{
+		{Signal: "heartbeat over mgmt", Value: "last one 180s ago", Age: 3 * time.Minute, By: "kvm2"},
+		{Signal: "storage heartbeat on san", Value: "changes, 0.2s ago", Age: 200 * time.Millisecond, By: "kvm2"},
+	}
+	b.Observed["kvm1"] = o
+	b.Servers[0].Healthy, b.Servers[0].Contact = false, 3*time.Minute
+	return b
 }

@@ -1,0 +1,149 @@
+package api
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/holdfast-ha/holdfast/fsm"
+	"github.com/holdfast-ha/holdfast/storagehb"
+)
+
+const (
+	seeStorage = "haadm storage list"
+	makeVolume = "haadm storage heartbeat init PATH"
+)
+
+// storageProblems are those of the heartbeat volumes. Of what only the master sees
+// nothing is said elsewhere.
+func (w World) storageProblems(volumes []VolumeView) []Problem {
+	var out []Problem
+	add := func(s fsm.Severity, next, format string, args ...any) {
+		out = append(out, Problem{Severity: s, Text: fmt.Sprintf(format, args...), Next: next})
+	}
+	if text := w.policy().FewVolumes(); text != "" {
+		add(fsm.Warning, makeVolume, "%s", text)
+	}
+	if !w.Self.IsMaster {
+		return out
+	}
+	for _, v := range volumes {
+		see := "haadm storage show " + v.Name
+		if v.InPolicy && !v.InUse {
+			add(fsm.Warning, see, "heartbeat volume %s is not in use: %s", v.Name, v.Why)
+			continue
+		}
+		if bad := failing(v); bad != "" {
+			add(fsm.Warning, see, "heartbeat volume %s fails on %s", v.Name, bad)
+		}
+	}
+	return append(out, w.reachProblems(volumes)...)
+}
+
+// failing lists the hosts on which a volume in use does not work, hosts of one reason together.
+func failing(v VolumeView) string {
+	byReason := map[string][]string{}
+	var reasons []string
+	for _, h := range v.Hosts {
+		if !notWorking(h.State) {
+			continue
+		}
+		why := h.Error
+		if why == "" {
+			why = "an I/O does not end"
+		}
+		if byReason[why] == nil {
+			reasons = append(reasons, why)
+		}
+		byReason[why] = append(byReason[why], h.Host)
+	}
+	for i, why := range reasons {
+		reasons[i] = strings.Join(byReason[why], ", ") + ": " + why
+	}
+	return strings.Join(reasons, "; on ")
+}
+
+func notWorking(state string) bool {
+	return state == storagehb.Degraded.String() || state == storagehb.Failing.String()
+}
+
+// reachProblems are those of having too few volumes of the set: to prove a lease, to
+// declare a host dead, or fewer on the master than elsewhere.
+func (w World) reachProblems(volumes []VolumeView) []Problem {
+	set := w.State.Volumes
+	takeover, proof := needs(set)
+	if takeover == 0 {
+		return nil
+	}
+	works, unsaid := map[string]int{}, map[string]bool{} // how many, by host; hosts of which not all is known
+	for _, v := range volumes {
+		if !slices.ContainsFunc(set.Volumes, func(u fsm.Volume) bool { return u.ID == v.ID }) || !v.InUse {
+			continue
+		}
+		for _, h := range v.Hosts {
+			switch {
+			case h.State == VolumeUnknown:
+				unsaid[h.Host] = true
+			case !notWorking(h.State): // one that is being opened is given the time for it
+				works[h.Host]++
+			}
+		}
+	}
+	var out []Problem
+	total, most, best := len(set.Volumes), 0, ""
+	var few []string
+	for _, h := range w.State.SortedHosts() {
+		n := works[h.Name]
+		if h.Status == fsm.HostLive && !unsaid[h.Name] && n < proof {
+			few = append(few, h.Name)
+		}
+		if n > most {
+			most, best = n, h.Name
+		}
+	}
+	mine, said := works[w.Self.Name], !unsaid[w.Self.Name]
+	switch {
+	case said && mine < takeover && most < takeover:
+		out = append(out, Problem{Severity: fsm.Critical, Next: seeStorage,
+			Text: fmt.Sprintf("no host reaches the %d of %d heartbeat volumes that a takeover needs: a silent host cannot be declared dead before one works again, a fence device switches it off, a person confirms that it is off, or the lost ones are taken out of the policy", takeover, total)})
+	case said && mine < most:
+		out = append(out, Problem{Severity: fsm.Warning, Next: seeStorage, Host: w.Self.Name,
+			Text: fmt.Sprintf("the master, %s, reaches %d of %d heartbeat volumes, and %s %d: when that lasts, %s gets the office", w.Self.Name, mine, total, best, most, best)})
+	}
+	if len(few) > 0 {
+		out = append(out, Problem{Severity: fsm.Warning, Next: seeStorage,
+			Text: fmt.Sprintf("fewer heartbeat volumes than the %d of %d that a proof needs work on %s: when no master is heard there, neither over the network nor by a volume, VMs there are stopped", proof, total, strings.Join(few, ", "))})
+	}
+	return out
+}
+
+// aloneProblem is that of a host that lives by storage alone.
+func aloneProblem(h HostView) (Problem, bool) {
+	if h.Storage == nil || !h.Storage.Alone || h.Committed != string(fsm.HostLive) || h.DeadIn > 0 {
+		return Problem{}, false
+	}
+	return Problem{Severity: fsm.Warning, Host: h.Name, Next: "haadm explain host " + h.Name,
+		Text: fmt.Sprintf("host %s is %s: no network brings its heartbeats, and it lives by the heartbeat volumes alone; its VMs go on, and nothing can be ordered there", h.Name, h.State)}, true
+}
+
+// networkProblems tell of hosts with a single HA network.
+func (w World) networkProblems() []Problem {
+	if w.policy().Muted.Networks || len(w.State.Hosts) < 2 {
+		return nil
+	}
+	var single []string
+	for _, h := range w.State.SortedHosts() {
+		if len(h.Addresses) == 1 {
+			single = append(single, h.Name)
+		}
+	}
+	if len(single) == 0 {
+		return nil
+	}
+	verb := "have"
+	if len(single) == 1 {
+		verb = "has"
+	}
+	return []Problem{{Severity: fsm.Warning, Next: "haadm hosts list -o wide",
+		Text: fmt.Sprintf("%s %s a single HA network: one switch that fails silences them; a second network over another one mends that", strings.Join(single, ", "), verb)}}
+}
