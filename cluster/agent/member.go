@@ -82,7 +82,7 @@ func (a *Agent) enter(ms *Membership) (_ *member, err error) {
 	if open == nil {
 		open = func(string) (storagehb.File, error) { return nil, errors.New("this host has no shared storage") }
 	}
-	m.volumes = volumes.New(volumes.Config{Host: env.Name, Timing: ms.Timing, Open: open, State: m.machine.View, Policy: a.parsed,
+	m.volumes = volumes.New(volumes.Config{Host: env.Name, Timing: ms.Timing, Open: open, State: m.stateOr(record), Policy: a.parsed,
 		Now: env.Now, Wall: env.Wall, Logger: m.log.Named("volumes")})
 	m.runner = device.NewRunner(device.Config{BootClock: env.Now})
 	m.monitor = device.NewMonitor(m.told)
@@ -97,6 +97,21 @@ func (a *Agent) enter(ms *Membership) (_ *member, err error) {
 		Version: env.Version, Hypervisor: env.Hypervisor, Guard: env.Guard, Volumes: m.volumes, Look: look, Policy: a.parsed, Master: toMaster{m}, View: m.machine.View,
 		Record: record, Save: env.Store.SaveRecord, Now: env.Now, Gate: env.Gate, Log: m.log.Named("host")})
 	return m, nil
+}
+
+// stateOr is this host's copy of the state, or what its record remembers of the
+// heartbeat volumes while the copy is empty: raft shows nothing to an agent that was
+// restarted before it hears from a master.
+func (m *member) stateOr(r host.Record) func() (*fsm.State, uint64, <-chan struct{}) {
+	id := m.ms.Identity
+	remembered := r.Remembered(m.agent.env.Name, id.MachineID, id.ClusterID)
+	return func() (*fsm.State, uint64, <-chan struct{}) {
+		s, index, changed := m.machine.View()
+		if s.Cluster.ID == "" && r.Slot != 0 {
+			return remembered, index, changed
+		}
+		return s, index, changed
+	}
 }
 
 func (m *member) close() {

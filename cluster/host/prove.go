@@ -24,7 +24,7 @@ type Volumes interface {
 // It begins none: a life begins over the network.
 func (h *Host) byStorage() {
 	v, _ := h.cfg.Volumes.View()
-	s, _, _ := h.cfg.View()
+	s := h.volumeState()
 	if len(v.Readings) == 0 || s == nil || s.Hosts[h.cfg.Name] == nil || h.record.Over || h.lease.Incarnation != h.record.Incarnation {
 		return
 	}
@@ -49,6 +49,17 @@ func (h *Host) byStorage() {
 	}
 }
 
+// volumeState is this host's copy of the state, or what it remembers while it has none.
+func (h *Host) volumeState() *fsm.State {
+	if s, _, _ := h.cfg.View(); s != nil && s.Hosts[h.cfg.Name] != nil {
+		return s
+	}
+	if h.record.Slot == 0 {
+		return nil
+	}
+	return h.record.Remembered(h.cfg.Name, "", "")
+}
+
 // acknowledgedBy takes the acknowledgements that a host has written.
 func (h *Host) acknowledgedBy(slot int, acks format.Acks) {
 	a, ok := acks.Of(slot)
@@ -64,9 +75,9 @@ func (h *Host) proofSet(s *fsm.State) (storagehb.Set, bool) {
 	switch {
 	case s.Volumes.Revision < h.record.Volumes:
 		return storagehb.Set{}, false // this copy of the state is of long ago
-	case s.Volumes.Revision > h.record.Volumes:
+	case s.Volumes.Revision > h.record.Volumes || s.Volumes.Revision != h.record.Set.Revision:
 		r := h.record.clone()
-		r.Volumes = s.Volumes.Revision
+		r.Volumes, r.Set, r.Slot = s.Volumes.Revision, s.Volumes, s.Hosts[h.cfg.Name].Slot
 		if err := h.save(r); err != nil {
 			h.cfg.Log.Error("cannot take up the new heartbeat volumes", "revision", r.Volumes, "error", err)
 			return storagehb.Set{}, false

@@ -3,6 +3,8 @@ package host
 import (
 	"maps"
 	"slices"
+
+	"github.com/holdfast-ha/holdfast/fsm"
 )
 
 // Record is what a host must not forget: which life it is in and what it has
@@ -19,6 +21,10 @@ type Record struct {
 	Volumes uint64 `json:"volumes,omitempty"`
 	// Executed is the highest generation executed or given back, by VM UUID.
 	Executed map[string]uint64 `json:"executed,omitempty"`
+	// Set is that set of volumes, and Slot this host's number in the state: a restarted agent
+	// that hears nobody has no other copy to prove by.
+	Set  fsm.VolumeSet `json:"set,omitzero"`
+	Slot uint16        `json:"slot,omitempty"`
 	// Isolated are the generations that this life stopped, or meant to, because the host
 	// was isolated, by VM UUID: nobody's wish, so they are given back.
 	Isolated map[string]uint64 `json:"isolated,omitempty"`
@@ -37,6 +43,13 @@ func (r Record) clone() Record {
 	}
 	r.Known = slices.Clone(r.Known)
 	return r
+}
+
+// Remembered is what of the state this host needs to prove its lease by storage, as it
+// knew it last: for an agent whose copy is empty until it hears from a master.
+func (r Record) Remembered(name, machineID, cluster string) *fsm.State {
+	return &fsm.State{Cluster: fsm.Cluster{ID: cluster}, Volumes: r.Set, OldVolumes: r.Set,
+		Hosts: map[string]*fsm.Host{name: {Name: name, ID: machineID, Slot: r.Slot, Volumes: r.Set.Revision}}}
 }
 
 // knows reports whether the VM is one the host stops at the end of its lease.

@@ -262,7 +262,7 @@ func (w *World) RunRandom() Result {
 	}
 	w.finish()
 	w.Close()
-	return Result{Violations: slices.Clone(w.watch.broken), Outcome: w.outcome, Timeline: w.story(), Logs: w.Logs()}
+	return Result{Violations: slices.Clone(w.watch.broken), Outcome: w.outcome, Lasted: w.now(), Timeline: w.story(), Logs: w.Logs()}
 }
 
 // unsettled says what is not yet as it shall be; empty: all is well.

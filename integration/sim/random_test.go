@@ -28,8 +28,14 @@ type outcomeOf struct {
 	Pass       bool     `json:"pass"`
 	Violations []string `json:"violations,omitempty"`
 	Hosts      int      `json:"hosts"`
+	Volumes    int      `json:"volumes"`
 	Actions    int      `json:"actions"`
 	Recoveries int      `json:"recoveries"`
+	// Seconds are virtual, Faults how often each kind of action was carried out.
+	Seconds float64        `json:"seconds"`
+	Faults  map[string]int `json:"faults"`
+	// Shrunk is the scenario with the fewest actions found that still breaks the rule.
+	Shrunk *scenario.Scenario `json:"shrunk,omitempty"`
 }
 
 func playRandom(t *testing.T, s *scenario.Scenario, seed uint64) Result {
@@ -50,15 +56,24 @@ func TestRandomFaults(t *testing.T) {
 			t.Parallel()
 			s := Random(seed)
 			r := playRandom(t, s, seed)
-			mu.Lock()
-			all = append(all, outcomeOf{Seed: seed, Pass: len(r.Violations) == 0, Violations: r.Violations, Hosts: len(s.Hosts), Actions: len(s.Actions),
-				Recoveries: len(scenario.Recoveries(s, &r.Outcome))})
-			mu.Unlock()
-			if len(r.Violations) == 0 {
+			o := outcomeOf{Seed: seed, Pass: len(r.Violations) == 0, Violations: r.Violations, Hosts: len(s.Hosts), Volumes: len(s.Volumes), Actions: len(s.Actions),
+				Recoveries: len(scenario.Recoveries(s, &r.Outcome)), Seconds: r.Lasted.Seconds(), Faults: map[string]int{}}
+			for _, a := range s.Actions {
+				o.Faults[a.Do]++
+			}
+			keep := func() {
+				mu.Lock()
+				defer mu.Unlock()
+				all = append(all, o)
+			}
+			if o.Pass {
+				keep()
 				return
 			}
 			explain(t, r)
 			small, rs := shrink(t, s, seed, r)
+			o.Shrunk = small
+			keep()
 			t.Logf("with fewer faults:\n%s", strings.Join(rs.Timeline, "\n"))
 			b, err := json.MarshalIndent(small, "", " ")
 			if err != nil {
@@ -72,8 +87,10 @@ func TestRandomFaults(t *testing.T) {
 func writeRandom(t *testing.T, all []outcomeOf) {
 	slices.SortFunc(all, func(a, b outcomeOf) int { return int(a.Seed) - int(b.Seed) })
 	doubled, failed, recoveries := 0, 0, 0
+	seconds := 0.0
 	for _, o := range all {
 		recoveries += o.Recoveries
+		seconds += o.Seconds
 		if !o.Pass {
 			failed++
 		}
@@ -81,7 +98,7 @@ func writeRandom(t *testing.T, all []outcomeOf) {
 			doubled++
 		}
 	}
-	t.Logf("%d random runs: %d failed, %d with a double run, %d recoveries", len(all), failed, doubled, recoveries)
+	t.Logf("%d random runs: %d failed, %d with a double run, %d recoveries, in %.0f virtual hours", len(all), failed, doubled, recoveries, seconds/3600)
 	if *randReport == "" {
 		return
 	}

@@ -14,6 +14,7 @@ type Result struct {
 	// Violations are invariants that did not hold and expectations that were not met; none: it passed.
 	Violations []string
 	Outcome    scenario.Outcome
+	Lasted     time.Duration // virtual
 	Timeline   []string
 	Logs       string
 }
@@ -24,7 +25,7 @@ func (w *World) Run() Result {
 	w.finish()
 	w.Close()
 	return Result{Violations: append(slices.Clone(w.watch.broken), scenario.Judge(w.s, &w.outcome)...),
-		Outcome: w.outcome, Timeline: w.story(), Logs: w.Logs()}
+		Outcome: w.outcome, Lasted: w.now(), Timeline: w.story(), Logs: w.Logs()}
 }
 
 // steerBefore is how long before an action the office is handed to the host that
