@@ -85,10 +85,9 @@ type request struct {
 	Restart bool `json:",omitempty"`
 	Signal  int  `json:",omitempty"` // signal
 
-	// Mount is the directory of a volume. Image is what is mounted there: a file for
-	// the keeper, a loop device for a host.
-	Mount string `json:",omitempty"`
-	Image string `json:",omitempty"`
+	// Mount is the directory of a volume, Device what a host mounts there.
+	Mount  string `json:",omitempty"`
+	Device string `json:",omitempty"`
 }
 
 // reply is the answer. Running lists the programs that were started and have not

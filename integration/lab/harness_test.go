@@ -228,8 +228,8 @@ func nothingLeft(t *testing.T, dir string, parts []int) {
 	}
 }
 
-// waitStuck waits until a process of the host that executes the program is where
-// no signal reaches it, and stays there; any healthy I/O is for a moment.
+// waitStuck waits until a thread of the host that executes the program is where no
+// signal reaches it, and stays there; any healthy I/O is for a moment.
 func (h *Host) waitStuck(ctx context.Context, program string, ended func() bool) error {
 	stuck := 0
 	return poll(ctx, func() error {
@@ -237,8 +237,11 @@ func (h *Host) waitStuck(ctx context.Context, program string, ended func() bool)
 			return permanent{fmt.Errorf("%s on %s ended, it should hang", program, h.name)}
 		}
 		found := slices.ContainsFunc(h.processesOf(program), func(pid int) bool {
-			stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-			return err == nil && strings.Contains(string(stat), ") D ")
+			tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+			return slices.ContainsFunc(tasks, func(task string) bool {
+				stat, err := os.ReadFile(task)
+				return err == nil && strings.Contains(string(stat), ") D ")
+			})
 		})
 		if stuck++; !found {
 			stuck = 0

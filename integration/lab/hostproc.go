@@ -90,7 +90,7 @@ func (h *firstProcess) do(r request) error {
 	case "list":
 		return nil
 	case "mount":
-		return mountVolume(r.Image, r.Mount)
+		return mountVolume(r.Device, r.Mount)
 	case "unmount":
 		return unmountVolume(r.Mount)
 	}

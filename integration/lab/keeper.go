@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strconv"
@@ -32,7 +33,7 @@ func runKeeper(conn *control) error {
 	if err := mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE); err != nil {
 		return err
 	}
-	k := volumeKeeper{mounts: map[string]bool{}}
+	k := volumeKeeper{images: map[string]*os.File{}}
 	lost := k.serve(conn)
 	err := errors.Join(throttlesOf(dir).release(), k.release())
 	if !errors.Is(lost, io.EOF) && !errors.Is(lost, syscall.ECONNRESET) {
@@ -46,7 +47,9 @@ func runKeeper(conn *control) error {
 
 // volumeKeeper is the keeper's part in the volumes: as long as it has them
 // mounted they are there, and can be thawed, whatever becomes of the hosts.
-type volumeKeeper struct{ mounts map[string]bool }
+type volumeKeeper struct {
+	images map[string]*os.File // by the directory of the volume
+}
 
 // serve does what the lab asks for until the connection ends, and says how it ended.
 func (k *volumeKeeper) serve(conn *control) error {
@@ -69,35 +72,52 @@ func (k *volumeKeeper) serve(conn *control) error {
 func (k *volumeKeeper) do(r request) (device loopDevice, err error) {
 	switch r.Op {
 	case "attach":
-		device, open, err := attachLoop(r.Image)
+		return k.attach(r.Mount)
+	case "unmount":
+		return device, unmountVolume(r.Mount)
+	case "freeze":
+		return device, fileSystemCall(r.Mount, r.Mount, ioctlFreeze, 0)
+	case "thaw":
+		return device, thaw(r.Mount, r.Mount)
+	case "fail":
+		return device, fileSystemCall(r.Mount, r.Mount, ioctlShutdown, shutdownNow)
+	}
+	return device, fmt.Errorf("unknown request %q", r.Op)
+}
+
+// attach mounts a volume, which is made when there is none.
+func (k *volumeKeeper) attach(dir string) (loopDevice, error) {
+	image, made := k.images[dir]
+	if !made {
+		var err error
+		if image, err = newImage(dir); err != nil {
+			return loopDevice{}, err
+		}
+		k.images[dir] = image
+	}
+	device, open, err := attachLoop(image)
+	if err != nil {
+		return device, err
+	}
+	defer open.Close()
+	if !made {
+		mkfs, err := findProgram("mkfs.ext4")
 		if err != nil {
 			return device, err
 		}
-		defer open.Close()
-		if err := mountVolume(device.Path, r.Mount); err != nil {
-			return device, err
+		if out, err := exec.Command(mkfs, "-q", device.Path).CombinedOutput(); err != nil {
+			return device, fmt.Errorf("mkfs.ext4 %s: %w: %s", device.Path, err, out)
 		}
-		k.mounts[r.Mount] = true
-		return device, nil
-	case "unmount":
-		delete(k.mounts, r.Mount)
-		return device, unmountVolume(r.Mount)
-	case "freeze":
-		return device, fileSystemCall(r.Mount, ioctlFreeze, 0)
-	case "thaw":
-		return device, thaw(r.Mount)
-	case "fail":
-		return device, fileSystemCall(r.Mount, ioctlShutdown, shutdownNow)
 	}
-	return device, fmt.Errorf("unknown request %q", r.Op)
+	return device, mountVolume(device.Path, dir)
 }
 
 // release lets the volumes go: no host waits for one any more, and what is frozen
 // would outlive its last mount.
 func (k *volumeKeeper) release() error {
 	var all []error
-	for dir := range k.mounts {
-		if err := thaw(dir); err != nil && !errors.Is(err, syscall.EIO) { // EIO: it has failed
+	for dir := range k.images {
+		if err := thaw(dir, dir); err != nil && !errors.Is(err, syscall.EIO) { // EIO: it has failed
 			all = append(all, err)
 		}
 		all = append(all, unmountVolume(dir))

@@ -27,22 +27,30 @@ type loopDevice struct {
 	Number string // "7:7", as control groups name it
 }
 
+// newImage makes the image of a volume, in memory. It is named after the directory
+// of the volume, which says whose it is to whoever looks at the loop device.
+func newImage(name string) (*os.File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("make the image of %s: %w", name, err)
+	}
+	image := os.NewFile(uintptr(fd), name)
+	if err := image.Truncate(volumeSize); err != nil {
+		return nil, errors.Join(err, image.Close())
+	}
+	return image, nil
+}
+
 // attachLoop puts an image on a free loop device. The device lets go of the image
 // when the returned file and every mount of it are closed.
-func attachLoop(image string) (loopDevice, *os.File, error) {
-	file, err := os.OpenFile(image, os.O_RDWR, 0)
-	if err != nil {
-		return loopDevice{}, nil, err
-	}
-	defer file.Close()
+func attachLoop(image *os.File) (loopDevice, *os.File, error) {
 	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
 	if err != nil {
 		return loopDevice{}, nil, err
 	}
 	defer control.Close()
-	cfg := unix.LoopConfig{Fd: uint32(file.Fd())}
+	cfg := unix.LoopConfig{Fd: uint32(image.Fd())}
 	cfg.Info.Flags = unix.LO_FLAGS_AUTOCLEAR
-	copy(cfg.Info.File_name[:len(cfg.Info.File_name)-1], image)
 	for range 10 { // somebody else may take the free one first
 		n, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
 		if err != nil {
@@ -63,27 +71,32 @@ func attachLoop(image string) (loopDevice, *os.File, error) {
 		}
 		_ = dev.Close()
 		if !errors.Is(err, unix.EBUSY) {
-			return loopDevice{}, nil, fmt.Errorf("put %s on %s: %w", image, path, err)
+			return loopDevice{}, nil, fmt.Errorf("put %s on %s: %w", image.Name(), path, err)
 		}
 	}
 	return loopDevice{}, nil, errors.New("every loop device that was free was taken by somebody else")
 }
 
-// carries reports whether the device has this image.
+// carries reports whether the device has the image of this name.
 func (d loopDevice) carries(image string) bool {
 	return backing(filepath.Base(d.Path)) == image
 }
 
-// backing is the image that a loop device (loop0, ...) has; empty when it has none.
+// backing is the name of the image in memory that a loop device (loop0, ...) has;
+// empty when it has none.
 func backing(device string) string {
 	text, err := os.ReadFile(filepath.Join("/sys/block", device, "loop/backing_file"))
 	if err != nil {
 		return ""
 	}
-	return strings.TrimSuffix(strings.TrimSpace(string(text)), " (deleted)")
+	name, ok := strings.CutPrefix(strings.TrimSuffix(strings.TrimSpace(string(text)), " (deleted)"), "/memfd:")
+	if !ok {
+		return ""
+	}
+	return name
 }
 
-// loopsBelow lists the loop devices whose image lies, or lay, in a directory.
+// loopsBelow lists the loop devices with the image of a volume below a directory.
 func loopsBelow(dir string) []string {
 	all, _ := filepath.Glob("/sys/block/loop*")
 	var found []string
@@ -95,13 +108,23 @@ func loopsBelow(dir string) []string {
 	return found
 }
 
-// fileSystemCall does one ioctl on the file system that is mounted on dir.
-func fileSystemCall(dir string, request uint, value int) error {
+// fileSystemCall does one ioctl on the file system that is mounted on dir. It does
+// nothing unless that is the volume with this image: on any other the same call
+// could stop the whole machine.
+func fileSystemCall(dir, image string, request uint, value int) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(d.Fd()), &st); err != nil {
+		return fmt.Errorf("stat %s: %w", dir, err)
+	}
+	device, err := filepath.EvalSymlinks(fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(st.Dev), unix.Minor(st.Dev)))
+	if err != nil || backing(filepath.Base(device)) != image {
+		return fmt.Errorf("%s: %w", dir, errNotMounted)
+	}
 	if request == ioctlShutdown {
 		err = unix.IoctlSetPointerInt(int(d.Fd()), request, value)
 	} else {
@@ -110,9 +133,12 @@ func fileSystemCall(dir string, request uint, value int) error {
 	return err
 }
 
-// thaw lets a file system go on; one that is not frozen is no error.
-func thaw(dir string) error {
-	if err := fileSystemCall(dir, ioctlThaw, 0); err != nil && !errors.Is(err, syscall.EINVAL) {
+var errNotMounted = errors.New("its volume is not mounted there")
+
+// thaw lets a volume go on; one that is not frozen, or not mounted, is no error.
+func thaw(dir, image string) error {
+	err := fileSystemCall(dir, image, ioctlThaw, 0)
+	if err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, errNotMounted) {
 		return fmt.Errorf("thaw %s: %w", dir, err)
 	}
 	return nil
@@ -120,7 +146,7 @@ func thaw(dir string) error {
 
 // thawOrphans thaws what a lab in dir left frozen whose keeper is gone: a frozen
 // file system outlives its last mount, with whoever waits for it. Only file
-// systems on images in dir are touched.
+// systems of volumes in dir are touched.
 func thawOrphans(dir string) error {
 	loops := loopsBelow(dir)
 	if len(loops) == 0 {
@@ -141,7 +167,7 @@ func thawOrphans(dir string) error {
 			for _, device := range loops {
 				err := mountVolume(device, dir)
 				if err == nil {
-					err = errors.Join(thaw(dir), unmountVolume(dir))
+					err = errors.Join(thaw(dir, backing(filepath.Base(device))), unmountVolume(dir))
 				}
 				all = append(all, err)
 			}

@@ -2,10 +2,10 @@ package lab
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"syscall"
@@ -24,7 +24,8 @@ const (
 // Volume is shared storage that fails apart from everything else: an ext4 file
 // system in an image of its own, which every host has mounted at the same path.
 // All hosts see one file system, so what one writes others read at once, and
-// what is done to it is done to all.
+// what is done to it is done to all. The image is in memory: a machine whose disk
+// is busy would slow all volumes down at once, and the hosts' own disks with them.
 //
 // It is mounted in the hosts and in the keeper alone, in their own mount
 // namespaces, and its loop device goes with its last mount.
@@ -33,7 +34,6 @@ type Volume struct {
 	Name, Path string
 
 	lab    *Lab
-	image  string
 	mount  string // directory that it is mounted on
 	device loopDevice
 	down   bool // between Fail and Mend
@@ -43,9 +43,13 @@ type Volume struct {
 func (l *Lab) createVolumes(ctx context.Context) error {
 	for i := range l.cfg.Volumes {
 		name := "v" + strconv.Itoa(i+1)
-		v := &Volume{Name: name, lab: l, image: filepath.Join(l.dir, "volumes", name+".img"), mount: filepath.Join(l.dir, "volumes", name)}
+		v := &Volume{Name: name, lab: l, mount: filepath.Join(l.dir, "volumes", name)}
 		v.Path = filepath.Join(v.mount, "heartbeat")
-		if err := v.create(ctx); err != nil {
+		err := os.MkdirAll(v.mount, 0o755)
+		if err == nil {
+			err = v.attach(ctx)
+		}
+		if err != nil {
 			return fmt.Errorf("volume %s: %w", name, err)
 		}
 		l.volumes = append(l.volumes, v)
@@ -53,30 +57,10 @@ func (l *Lab) createVolumes(ctx context.Context) error {
 	return nil
 }
 
-func (v *Volume) create(ctx context.Context) error {
-	if err := os.MkdirAll(v.mount, 0o755); err != nil {
-		return err
-	}
-	image, err := os.Create(v.image)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(image.Truncate(volumeSize), image.Close()); err != nil {
-		return err
-	}
-	mkfs, err := findProgram("mkfs.ext4")
-	if err != nil {
-		return err
-	}
-	if out, err := exec.CommandContext(ctx, mkfs, "-q", "-F", v.image).CombinedOutput(); err != nil {
-		return fmt.Errorf("mkfs.ext4: %w: %s", err, out)
-	}
-	return v.attach(ctx)
-}
-
-// attach has the keeper put the image on a loop device and mount it.
+// attach has the keeper put the image on a loop device and mount it. The first
+// time it makes the image as well.
 func (v *Volume) attach(ctx context.Context) error {
-	answer, err := v.lab.keeper.ask(ctx, request{Op: "attach", Image: v.image, Mount: v.mount})
+	answer, err := v.lab.keeper.ask(ctx, request{Op: "attach", Mount: v.mount})
 	if err == nil {
 		v.device = answer.Device
 	}
@@ -137,7 +121,7 @@ func (v *Volume) Mend(ctx context.Context) error {
 	waiting, cancel := context.WithTimeout(ctx, goneTimeout)
 	defer cancel()
 	if err := poll(waiting, func() error {
-		if v.device.carries(v.image) {
+		if v.device.carries(v.mount) {
 			return fmt.Errorf("%s still carries it: somebody has a file of it open", v.device.Path)
 		}
 		return nil
@@ -163,7 +147,7 @@ func (v *Volume) everywhere(ctx context.Context, op string) error {
 			continue
 		}
 		if err == nil {
-			_, err = p.ask(ctx, request{Op: op, Mount: v.mount, Image: v.device.Path})
+			_, err = p.ask(ctx, request{Op: op, Mount: v.mount, Device: v.device.Path})
 		}
 		if err != nil {
 			return fmt.Errorf("%s volume %s on %s: %w", op, v.Name, h.name, err)
@@ -224,4 +208,70 @@ func (h *Host) hangs() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.hanging
+}
+
+// UseVolumes makes a heartbeat volume on each of the lab's volumes and names them
+// all in the policy, the way a person does: with haadm, on the first host. It
+// returns when every host that is on proves by them.
+func (l *Lab) UseVolumes(ctx context.Context) error {
+	first := l.hosts[0]
+	policy, err := first.Adm(ctx, "config", "show", "--secrets")
+	if err != nil {
+		return err
+	}
+	for _, v := range l.volumes {
+		if _, err := first.Adm(ctx, "storage", "heartbeat", "init", "--create", "--yes", v.Path); err != nil {
+			return err
+		}
+		policy += fmt.Sprintf("\nheartbeat_volume %q {\n  path = %q\n}\n", v.Name, v.Path)
+	}
+	file := filepath.Join(l.sharedDir(), "cluster.hcl")
+	if err := os.WriteFile(file, []byte(policy), 0o600); err != nil {
+		return err
+	}
+	if _, err := first.Adm(ctx, "config", "apply", file, "--yes"); err != nil {
+		return err
+	}
+	// Volumes may come into use one after the other. Which revision each host proves
+	// with stands in its own heartbeats on every volume.
+	return poll(ctx, func() error {
+		for _, v := range l.volumes {
+			proves, err := v.revisions(ctx, first)
+			if err != nil {
+				return err
+			}
+			for _, h := range l.hosts {
+				if h.On() && proves[h.name] == 0 {
+					return fmt.Errorf("%s does not prove by volume %s yet", h.name, v.Name)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// revisions are the volume sets that hosts prove with, by name, as it stands on the volume.
+func (v *Volume) revisions(ctx context.Context, seenBy *Host) (map[string]uint64, error) {
+	out, err := seenBy.Adm(ctx, "storage", "heartbeat", "dump", "-o", "json", v.Path)
+	if err != nil {
+		return nil, err
+	}
+	var answer struct {
+		Slots []struct {
+			Host      string `json:"host"`
+			Heartbeat *struct {
+				SetRevision uint64 `json:"set_revision"`
+			} `json:"heartbeat"`
+		} `json:"slots"`
+	}
+	if err := json.Unmarshal([]byte(out), &answer); err != nil {
+		return nil, permanent{fmt.Errorf("haadm storage heartbeat dump -o json: %w: %s", err, out)}
+	}
+	found := map[string]uint64{}
+	for _, s := range answer.Slots {
+		if s.Heartbeat != nil {
+			found[s.Host] = s.Heartbeat.SetRevision
+		}
+	}
+	return found, nil
 }

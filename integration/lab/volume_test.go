@@ -24,11 +24,16 @@ func TestVolumes(t *testing.T) {
 	read := func(ctx context.Context, h *Host, v *Volume) error {
 		return dd(ctx, h, "if="+v.Path, "of=/dev/null", "iflag=direct")
 	}
+	type io struct {
+		name string
+		do   func(context.Context, *Host, *Volume) error
+	}
+	both := []io{{"write", write}, {"read", read}}
 	works := func(what string, h *Host, v *Volume) {
 		t.Helper()
-		for name, do := range map[string]func(context.Context, *Host, *Volume) error{"write": write, "read": read} {
-			if err := do(within(t, 5*time.Second), h, v); err != nil {
-				t.Errorf("%s: %s on %s of %s: %v", what, name, v.Name, h.Name(), err)
+		for _, x := range both {
+			if err := x.do(within(t, 5*time.Second), h, v); err != nil {
+				t.Errorf("%s: %s on %s of %s: %v", what, x.name, v.Name, h.Name(), err)
 			}
 		}
 	}
@@ -78,8 +83,8 @@ func TestVolumes(t *testing.T) {
 
 	must(t, h1.SetHang(t.Context(), true))
 	for _, v := range l.Volumes() {
-		for _, do := range []func(context.Context, *Host, *Volume) error{write, read} {
-			endIt := hangs("storage of h1 hangs", h1, v, do)
+		for _, x := range both {
+			endIt := hangs("storage of h1 hangs: "+x.name, h1, v, x.do)
 			works("storage of h1 hangs", h2, v)
 			must(t, h1.SetHang(t.Context(), false))
 			endIt()
@@ -96,9 +101,9 @@ func TestVolumes(t *testing.T) {
 
 	must(t, v2.Fail(t.Context()))
 	for _, h := range l.Hosts() {
-		for name, do := range map[string]func(context.Context, *Host, *Volume) error{"write": write, "read": read} {
-			if err := do(within(t, 5*time.Second), h, v2); err == nil || !strings.Contains(err.Error(), "Input/output error") {
-				t.Errorf("%s on a volume that has failed: %v", name, err)
+		for _, x := range both {
+			if err := x.do(within(t, 5*time.Second), h, v2); err == nil || !strings.Contains(err.Error(), "Input/output error") {
+				t.Errorf("%s on a volume that has failed: %v", x.name, err)
 			}
 		}
 		works("another has failed", h, v1)
