@@ -49,9 +49,12 @@ func (h *Host) byStorage() {
 	}
 }
 
-// volumeState is this host's copy of the state, or what it remembers while it has none.
+// volumeState is this host's copy of the state, or what it remembers while it has none
+// of this life: in a copy of another one, perhaps from before this host left and joined
+// again, the host may have another slot, and nobody claims it by that. Incarnations are
+// not used again.
 func (h *Host) volumeState() *fsm.State {
-	if s, _, _ := h.cfg.View(); s != nil && s.Hosts[h.cfg.Name] != nil {
+	if s, _, _ := h.cfg.View(); s != nil && s.Hosts[h.cfg.Name] != nil && s.Hosts[h.cfg.Name].Incarnation == h.record.Incarnation {
 		return s
 	}
 	if h.record.Slot == 0 {
