@@ -15,46 +15,111 @@ func (r *room) assign(vms []int32, work *int) (to map[int32]int32, exact bool) {
 	if a == Yes {
 		return to, true
 	}
-	exact = true
-	var kept []int32
-	to = map[int32]int32{}
+	whole := len(able)
+	k := &keeper{base: r, work: work, to: map[int32]int32{}, now: r.clone()}
 	for len(able) > 0 {
 		// All of one class and priority at once, which is what mostly succeeds.
 		n := 1
 		for n < len(able) && r.m.vms[able[n]].Class == r.m.vms[able[0]].Class && r.m.vms[able[n]].Priority == r.m.vms[able[0]].Priority {
 			n++
 		}
-		more, unsure := r.keep(kept, able[:n], work)
-		kept, able = append(kept, more...), able[n:]
-		exact = exact && !unsure
+		if n == whole || !k.keepAll(able[:n]) {
+			for _, v := range able[:n] {
+				k.keep(v)
+			}
+		}
+		able = able[n:]
 	}
-	if found, a := r.fit(kept, work); a == Yes {
-		return r.fillUp(vms, found), exact
+	if k.unsure {
+		k.fillUp(vms)
 	}
-	// Only a bound on the work leads here: what was proven one by one could not be
-	// found once more as a whole.
-	return r.fillUp(vms, to), false
+	return k.to, !k.unsure
 }
 
-// keep returns those of one level that can be kept beside the ones kept before,
-// and whether a proof is missing for one that was left out.
-func (r *room) keep(kept, level []int32, work *int) (more []int32, unsure bool) {
-	if len(level) == 0 {
-		return nil, false
+// keeper takes VMs one after the other and keeps those that fit beside all it has kept.
+type keeper struct {
+	base *room // without the VMs
+	now  *room // with those that were kept, at to
+	work *int
+	kept []int32
+	to   map[int32]int32
+	// refused are VMs, bound by no rule, that were left out. What needs as much and can go
+	// nowhere else is left out with them, for what is kept only grows.
+	refused []int32
+	unsure  bool // a VM was left out without a proof
+}
+
+// keepAll keeps all of the VMs or none.
+func (k *keeper) keepAll(vms []int32) bool {
+	if *k.work < 0 {
+		return false
 	}
-	try := append(slices.Clone(kept), level...)
-	_, a := r.fit(try, work)
-	switch {
-	case a == Yes:
-		return level, false
-	case len(level) == 1:
-		return nil, a == Unknown
+	to, a := k.base.fit(append(slices.Clone(k.kept), vms...), k.work)
+	if a != Yes {
+		return false
 	}
-	// The first half may still fit as a whole; what it leaves decides about the second.
-	half := len(level) / 2
-	first, unsure := r.keep(kept, level[:half], work)
-	second, unsure2 := r.keep(append(slices.Clone(kept), first...), level[half:], work)
-	return append(slices.Clone(first), second...), unsure || unsure2
+	k.kept = append(k.kept, vms...)
+	k.settle(to)
+	return true
+}
+
+// keep keeps a VM if it can.
+func (k *keeper) keep(v int32) {
+	it := k.now.item([]int32{v})
+	if h := k.now.best(&it); h >= 0 {
+		k.kept = append(k.kept, v)
+		k.to[v] = h
+		k.now.enter(v, h, make([]int64, len(it.need)))
+		return
+	}
+	if slices.ContainsFunc(k.refused, func(x int32) bool { return k.base.asks(v, x) }) {
+		return
+	}
+	a := Unknown
+	if *k.work >= 0 {
+		var to map[int32]int32
+		all := append(slices.Clone(k.kept), v)
+		p := newPacking(k.base, k.base.items(all), k.work)
+		if a = p.solve(); a == Yes {
+			to = p.placement()
+			k.kept = all
+			k.settle(to)
+			return
+		}
+	}
+	k.unsure = k.unsure || a == Unknown
+	if m := k.base.m; m.apart[v] == nil && m.mates[v] == nil {
+		k.refused = append(k.refused, v)
+	}
+}
+
+// asks reports whether v asks for no less than x does, which is bound by no rule.
+func (r *room) asks(v, x int32) bool {
+	a, b := &r.m.masks[r.m.maskOf(v)], &r.m.masks[r.m.maskOf(x)]
+	return atLeast(a.need, b.need) && a.hosts.within(b.hosts)
+}
+
+// settle takes the VMs that are kept to new places.
+func (k *keeper) settle(to map[int32]int32) {
+	k.to, k.now = to, k.base.clone()
+	need := make([]int64, len(k.base.m.dims))
+	for v, h := range to {
+		k.now.enter(v, h, need)
+	}
+}
+
+// fillUp gives hosts to VMs that were left out and find room beside the others.
+func (k *keeper) fillUp(vms []int32) {
+	for _, v := range vms {
+		if _, ok := k.to[v]; ok {
+			continue
+		}
+		it := k.now.item([]int32{v})
+		if h := k.now.best(&it); h >= 0 {
+			k.now.enter(v, h, make([]int64, len(it.need)))
+			k.to[v] = h
+		}
+	}
 }
 
 // fit finds hosts for all of the VMs.
@@ -62,6 +127,7 @@ func (r *room) fit(vms []int32, work *int) (map[int32]int32, Answer) {
 	if len(vms) == 0 {
 		return map[int32]int32{}, Yes
 	}
+	*work -= 4 * len(vms) * len(r.m.hosts)
 	items := r.items(vms)
 	if to := r.rankedFirst(items); to != nil {
 		return to, Yes
@@ -88,26 +154,6 @@ func (r *room) rankedFirst(items []item) map[int32]int32 {
 			return nil
 		}
 		for _, v := range items[i].vms {
-			try.enter(v, h, need)
-			to[v] = h
-		}
-	}
-	return to
-}
-
-// fillUp gives hosts to VMs that were left out and find room beside the others.
-func (r *room) fillUp(vms []int32, to map[int32]int32) map[int32]int32 {
-	try := r.clone()
-	need := make([]int64, len(r.m.dims))
-	for v, h := range to {
-		try.enter(v, h, need)
-	}
-	for _, v := range vms {
-		if _, ok := to[v]; ok {
-			continue
-		}
-		it := try.item([]int32{v})
-		if h := try.best(&it); h >= 0 {
 			try.enter(v, h, need)
 			to[v] = h
 		}

@@ -7,10 +7,10 @@ import "slices"
 // them are larger than some size than gaps of that size exist; or an apart rule
 // has more VMs than places. Not finding a proof says nothing.
 func (p *packing) impossible() bool {
-	seen := map[int32]bool{}
+	seen := map[string]bool{}
 	for i := range p.items {
-		if id := p.items[i].mask; !seen[id] {
-			seen[id] = true
+		if key := string(p.items[i].hosts.appendKey(nil)); !seen[key] {
+			seen[key] = true
 			if p.overfull(p.items[i].hosts) {
 				return true
 			}

@@ -169,7 +169,7 @@ type Policy struct {
 	Work int
 }
 
-// defaultWork is some hundred milliseconds of search on an ordinary processor.
+// defaultWork is about half a second of search on an ordinary processor.
 const defaultWork = 60_000_000
 
 func (p *Policy) work() int {
@@ -178,3 +178,6 @@ func (p *Policy) work() int {
 	}
 	return defaultWork
 }
+
+// planWork is what one plan may take of it: somebody waits for it.
+func (p *Policy) planWork() int { return p.work() / 4 }

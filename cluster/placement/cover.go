@@ -92,12 +92,7 @@ func (s *survey) exactly(spans []span) (Answer, []int32) {
 		return Yes, nil
 	}
 	r.lose(lost)
-	// One set must not use up what there is for all of them: another may have the answer.
-	part := *s.work/8 + 1
-	left := part
-	a := newPacking(r, r.items(vms), &left).solve()
-	*s.work -= part - left
-	return a, lost
+	return newPacking(r, r.items(vms), s.work).solve(), lost
 }
 
 // survives tries to place the VMs of all units of the spans on the other hosts,

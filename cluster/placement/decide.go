@@ -66,7 +66,8 @@ func (p *Plan) Down() []string {
 // Decide plans where VMs go. The cluster is taken as valid (Cluster.Validate).
 func Decide(c *Cluster, q Question) *Plan {
 	m := newModel(c)
-	return m.decide(newRoom(m), q, true)
+	work := c.Policy.planWork()
+	return m.decide(newRoom(m), q, true, &work)
 }
 
 // Failover is what would be done if one host was lost.
@@ -81,19 +82,25 @@ type Failover struct {
 func EveryHost(c *Cluster) []Failover {
 	m := newModel(c)
 	base := newRoom(m)
-	m.decide(base, Question{}, false)
+	work := c.Policy.work()
+	m.decide(base, Question{}, false, &work)
 	var all []Failover
 	for h, host := range m.hosts {
-		if !base.dead.has(int32(h)) {
-			all = append(all, Failover{Host: host.Name, Plan: m.decide(base.clone(), Question{Lost: []string{host.Name}}, false)})
+		if base.dead.has(int32(h)) {
+			continue
 		}
+		// What the easy plans leave of the work is for the hard ones.
+		part := min(c.Policy.planWork(), max(0, work)/(len(m.hosts)-h))
+		left := part
+		all = append(all, Failover{Host: host.Name, Plan: m.decide(base.clone(), Question{Lost: []string{host.Name}}, false, &left)})
+		work -= part - left
 	}
 	return all
 }
 
 // decide plans in room r, which it leaves as it will be after the plan. Without
 // explain it says why only of VMs that find no host.
-func (m *model) decide(r *room, q Question, explain bool) *Plan {
+func (m *model) decide(r *room, q Question, explain bool, work *int) *Plan {
 	from := slices.Clone(r.at)
 	for v, h := range m.at { // what ran on a host that is down was lost before
 		if from[v] < 0 && h >= 0 {
@@ -127,9 +134,8 @@ func (m *model) decide(r *room, q Question, explain bool) *Plan {
 			r.leaving.set(h)
 		}
 	}
-	work := m.c.Policy.work()
-	m.restart(r, p, wanted, &work, explain)
-	m.evacuate(r, p, from, &work, explain)
+	m.restart(r, p, wanted, work, explain)
+	m.evacuate(r, p, from, work, explain)
 	if q.Moves {
 		m.mend(r, p, explain)
 	}
@@ -163,6 +169,9 @@ func (m *model) restart(r *room, p *Plan, wanted []int32, work *int, explain boo
 		d := Decision{VM: vm.Name, Action: Start, From: vm.Host}
 		if ok {
 			d.Why = "its host is lost"
+			if vm.Status == Waiting {
+				d.Why = "it shall run, and nobody runs it"
+			}
 			if explain {
 				d.Hosts, d.Why = r.explain(v, h, to)
 			}

@@ -262,7 +262,8 @@ func measureGrowth(hosts, vms int) growth {
 	// What there is in memory while the planner works: the cluster and all that it makes of it.
 	m := newModel(c)
 	r := newRoom(m)
-	p := m.decide(r, Question{Lost: []string{c.Hosts[1].Name}}, true)
+	work := defaultWork
+	p := m.decide(r, Question{Lost: []string{c.Hosts[1].Name}}, true, &work)
 	runtime.GC()
 	runtime.ReadMemStats(&now)
 	g.BytesPer = int(now.HeapAlloc-before.HeapAlloc) / vms

@@ -75,7 +75,15 @@ func (p *packing) solve() Answer {
 	if p.impossible() {
 		return No
 	}
-	return p.search()
+	// One search must not use up what there is for all: the next may be an easy one.
+	all := p.work
+	part := *all / 4
+	*all -= part
+	p.work = &part
+	a := p.search()
+	p.work = all
+	*all += part
+	return a
 }
 
 // placement is where every VM went, after a Yes.

@@ -96,7 +96,7 @@ func (s *search) place(i, from int) Answer {
 	}
 	it := &s.items[i]
 	s.nodes++
-	*s.work -= len(s.hosts)
+	*s.work -= len(s.hosts) * (1 + len(s.m.dims))
 	if *s.work < 0 {
 		return Unknown
 	}
@@ -191,6 +191,7 @@ func (s *search) state(i int) []byte {
 	slices.SortFunc(s.order, func(a, b int) int {
 		return cmp.Or(cmp.Compare(s.kind[a], s.kind[b]), slices.Compare(s.free[a*d:(a+1)*d], s.free[b*d:(b+1)*d]))
 	})
+	*s.work -= 16 * len(s.hosts)
 	s.key = binary.AppendVarint(s.key[:0], int64(i))
 	for _, k := range s.order {
 		for _, f := range s.free[k*d : (k+1)*d] {

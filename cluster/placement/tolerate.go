@@ -146,7 +146,7 @@ func (r *room) units(domains bool) [][]int32 {
 func (m *model) tolerate(f Failures, work *int) Tolerance {
 	t := Tolerance{Failures: f}
 	r := newRoom(m)
-	for _, d := range m.decide(r, Question{}, false).Decisions {
+	for _, d := range m.decide(r, Question{}, false, work).Decisions {
 		if d.Action == StayDown && m.vms[m.vmByID[d.VM]].Class == Protected {
 			if m.uncoveredNow(r, m.vmByID[d.VM]) {
 				t.Uncovered = append(t.Uncovered, Uncovered{d.VM, d.Why})
@@ -192,8 +192,9 @@ func (m *model) tell(t *Tolerance) {
 	}
 	if !t.Succession {
 		r := newRoom(m)
-		m.decide(r, Question{}, false)
-		t.Down = slices.DeleteFunc(m.decide(r, Question{Lost: t.Lost}, false).Down(), func(name string) bool {
+		work := m.c.Policy.planWork()
+		m.decide(r, Question{}, false, &work)
+		t.Down = slices.DeleteFunc(m.decide(r, Question{Lost: t.Lost}, false, &work).Down(), func(name string) bool {
 			return m.vms[m.vmByID[name]].Class != Protected || slices.ContainsFunc(t.Uncovered, func(u Uncovered) bool { return u.VM == name })
 		})
 	}

@@ -212,3 +212,37 @@ func TestSpreadOut(t *testing.T) {
 		t.Errorf("on two hosts: %v, want %v", m.named(to), want)
 	}
 }
+
+// A cluster that is far too full is where plans are hard. They end all the same,
+// a little after the bound on the work, and still place what is easy to place.
+func TestPlansEndWhenWorkRunsOut(t *testing.T) {
+	c := largeCluster(3, 64, 4096, 0.98)
+	m := newModel(c)
+	const bound = 1_000_000
+	work := bound
+	p := m.decide(newRoom(m), Question{Lost: []string{"kvm003", "kvm017"}}, true, &work)
+	if work < -2*bound {
+		t.Errorf("%d steps were taken, %d were allowed", bound-work, bound)
+	}
+	if p.Exact {
+		t.Error("the plan claims to be the best possible")
+	}
+	starts := 0
+	for _, d := range p.Decisions {
+		if d.Action == Start {
+			starts++
+			continue
+		}
+		if !strings.Contains(d.Why, "cut short") {
+			t.Errorf("%s: %s does not say that the search was cut short", d.VM, d.Why)
+		}
+		for _, h := range d.Hosts {
+			if h.Excluded == "" {
+				t.Errorf("%s stays down, though %s", d.VM, h)
+			}
+		}
+	}
+	if starts < len(p.Decisions)/3 {
+		t.Errorf("only %d of %d VMs were placed", starts, len(p.Decisions))
+	}
+}

@@ -41,7 +41,8 @@ func Violations(c *Cluster) []Violation {
 			}
 		}
 	}
-	moves := m.decide(r, Question{Moves: true}, true)
+	work := c.Policy.planWork()
+	moves := m.decide(r, Question{Moves: true}, true, &work)
 	for i := range all {
 		for _, d := range moves.Decisions {
 			if all[i].Must && d.Action == Move && slices.Contains(all[i].VMs, d.VM) {
