@@ -123,6 +123,9 @@ func TestStorageOfAHost(t *testing.T) {
 				o.Stored = map[string]time.Duration{"san": 200 * time.Millisecond, "nfs": time.Minute}
 			})
 		}, "1/2 san=working nfs=unknown alone"},
+		{"by a new master", func(b *apitest.Backend) {
+			observe(b, "kvm1", func(o *api.HostObservation) { o.Networks = map[string]time.Duration{"mgmt": -1, "storage": -1} })
+		}, "2/2 san=working nfs=working"},
 		{"by one network", func(b *apitest.Backend) {
 			observe(b, "kvm1", func(o *api.HostObservation) { o.Networks["mgmt"] = time.Minute })
 		}, "2/2 san=working nfs=working"},

@@ -187,7 +187,7 @@ func (w World) hostProblems(h HostView) []Problem {
 			silent = append(silent, n.Name)
 		}
 	}
-	if len(silent) > 0 && (h.Storage == nil || !h.Storage.Alone) {
+	if len(silent) > 0 {
 		more := ""
 		if len(silent) == len(h.Networks)-1 {
 			more = ": one more network lost and its VMs move"

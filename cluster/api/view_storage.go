@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/holdfast-ha/holdfast/cluster/verdict"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/storagehb"
 	"github.com/holdfast-ha/holdfast/storagehb/format"
@@ -305,10 +306,15 @@ func (w World) hostStorage(h *fsm.Host, o HostObservation, volumes []VolumeView)
 	return s
 }
 
-// alone reports whether a host is heard on the volumes, and over no network.
+// alone reports whether a host is heard on the volumes, and lost to the network by the
+// master's verdict. A master that has just taken office has heard nobody yet.
 func (w World) alone(v HostView) bool {
-	if v.Storage == nil || v.Storage.Heard == nil || v.Master || len(v.Networks) == 0 || v.Storage.Heard.Duration() > w.Timing.Lease {
+	if v.Storage == nil || v.Storage.Heard == nil || v.Storage.Heard.Duration() > w.Timing.Lease {
 		return false
 	}
-	return !slices.ContainsFunc(v.Networks, func(n NetworkView) bool { return n.State == NetworkOK })
+	switch verdict.Verdict(v.State) {
+	case verdict.Partitioned, verdict.Isolated, verdict.AgentDown:
+		return true
+	}
+	return false
 }
