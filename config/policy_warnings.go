@@ -24,7 +24,7 @@ func (p *Policy) FewVolumes() string {
 	case p.Muted.Volumes || n >= enoughVolumes:
 		return ""
 	case n == 1:
-		return "the policy names one heartbeat volume: when its storage fails, no silent host can be declared dead before the volume is taken out of the policy; a second one on other storage mends that"
+		return "the policy names one heartbeat volume: when its storage fails, no silent host can be declared dead by the clock; a second one on other storage mends that"
 	}
 	return "the policy names no heartbeat volume: when the network between the hosts fails, their VMs are stopped; two on different storage keep them running"
 }

@@ -282,7 +282,8 @@ func (w World) storageFacts(e *Explanation, h *fsm.Host, v HostView) {
 	}
 	if o := w.Observed[h.Name]; h.Status == fsm.HostLive && o.Suspected && o.DeadIn == 0 && len(w.State.Volumes.Volumes) > 0 {
 		takeover, _ := needs(w.State.Volumes)
-		e.fact(time.Time{}, "no claim against it stands on %d of %d heartbeat volumes yet: until then no wait for its death begins", takeover, len(w.State.Volumes.Volumes))
+		e.fact(time.Time{}, "no claim against it stands on %d of %d heartbeat volumes yet", takeover, len(w.State.Volumes.Volumes))
+		e.rule("C7", "the wait for its death begins when one does: until then it could still prove its lease, and storage that nobody can read is no evidence of a death; a fence device or haadm fence confirm ends it without a claim")
 	}
 }
 

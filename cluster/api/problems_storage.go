@@ -104,8 +104,11 @@ func (w World) reachProblems(volumes []VolumeView) []Problem {
 	mine, said := works[w.Self.Name], !unsaid[w.Self.Name]
 	switch {
 	case said && mine < takeover && most < takeover:
-		out = append(out, Problem{Severity: fsm.Critical, Next: seeStorage,
-			Text: fmt.Sprintf("no host reaches the %d of %d heartbeat volumes that a takeover needs: a silent host cannot be declared dead before one works again, a fence device switches it off, a person confirms that it is off, or the lost ones are taken out of the policy", takeover, total)})
+		text := fmt.Sprintf("no host reaches the %d of %d heartbeat volumes that a takeover needs: a silent host cannot be declared dead by the clock, but only by a fence device or haadm fence confirm", takeover, total)
+		if w.suspected() == "" { // later the set cannot be changed any more
+			text += "; take the lost ones out of the policy, if they do not come back soon, while all hosts are heard"
+		}
+		out = append(out, Problem{Severity: fsm.Critical, Next: seeStorage, Text: text})
 	case said && mine < most:
 		out = append(out, Problem{Severity: fsm.Warning, Next: seeStorage, Host: w.Self.Name,
 			Text: fmt.Sprintf("the master, %s, reaches %d of %d heartbeat volumes, and %s %d: when that lasts, %s gets the office", w.Self.Name, mine, total, best, most, best)})

@@ -196,3 +196,49 @@ func TestStorageIsAskedOfTheMaster(t *testing.T) {
 		t.Errorf("by itself kvm3 says %+v", a)
 	}
 }
+
+func TestExplanationOfAHostByStorage(t *testing.T) {
+	suspect := func(b *apitest.Backend) {
+		observe(b, "kvm1", func(o *api.HostObservation) {
+			o.Verdict, o.Suspected, o.Networks, o.Stored = "suspect", true, map[string]time.Duration{"mgmt": time.Minute}, nil
+		})
+	}
+	for _, tc := range []struct {
+		name   string
+		change func(b *apitest.Backend)
+		rules  string
+		fact   string
+	}{
+		{"live", func(*apitest.Backend) {}, "N S Q", "heartbeat volume nfs there, by its own word: working"},
+		{"live, without volumes", func(b *apitest.Backend) { b.St.Policy.Files, b.St.Volumes = nil, fsm.VolumeSet{} }, "N", ""},
+		{"by storage alone", func(b *apitest.Backend) {
+			observe(b, "kvm1", func(o *api.HostObservation) { o.Verdict = "partitioned" })
+		}, "S Q", ""},
+		{"no claim stands", suspect, "C7 D", "no claim against it stands on 1 of 2"},
+		{"a claim stands", func(b *apitest.Backend) {
+			suspect(b)
+			observe(b, "kvm1", func(o *api.HostObservation) { o.DeadIn = time.Second })
+		}, "N D", ""},
+		{"behind", func(b *apitest.Backend) { b.St.Hosts["kvm1"].Volumes = 2 }, "N S Q", "it has not taken up revision 3"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := apitest.Healthy()
+			tc.change(b)
+			e, err := world(b).ExplainHost("kvm1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var rules, facts []string
+			for _, s := range e.Steps {
+				if s.Kind == api.StepRule {
+					rules = append(rules, s.Rule)
+				} else {
+					facts = append(facts, s.Text)
+				}
+			}
+			if got := strings.Join(rules, " "); got != tc.rules || !strings.Contains(strings.Join(facts, "\n"), tc.fact) {
+				t.Errorf("rules %q, want %q; facts, one of which should begin with %q:\n%s", got, tc.rules, tc.fact, strings.Join(facts, "\n"))
+			}
+		})
+	}
+}

@@ -164,16 +164,21 @@ func (w World) blocked() string {
 	if behind := w.State.Behind(); len(behind) > 0 {
 		return fmt.Sprintf("%s may still prove with the volumes before revision %d, and there is one change at a time", strings.Join(behind, ", "), w.State.Volumes.Revision)
 	}
-	var suspected []string
-	for _, h := range w.State.SortedHosts() {
-		if w.Observed[h.Name].Suspected && h.Status == fsm.HostLive {
-			suspected = append(suspected, h.Name)
-		}
-	}
-	if len(suspected) > 0 {
-		return "nothing is changed while " + strings.Join(suspected, ", ") + " is suspected"
+	if names := w.suspected(); names != "" {
+		return "nothing is changed while " + names + " is suspected"
 	}
 	return ""
+}
+
+// suspected are the live hosts that the master has stopped acknowledging.
+func (w World) suspected() string {
+	var names []string
+	for _, h := range w.State.SortedHosts() {
+		if w.Observed[h.Name].Suspected && h.Status == fsm.HostLive {
+			names = append(names, h.Name)
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // agreed is the volume that the hosts find at a path, or why there is none. It goes by
