@@ -75,6 +75,8 @@ type Volumes struct {
 type running struct {
 	volume *storagehb.Volume
 	cancel context.CancelFunc
+	path   string
+	slot   int
 }
 
 // The limits of one I/O: past the deadline a volume is degraded, and when the agent
@@ -175,7 +177,8 @@ func (v *Volumes) match(ctx context.Context, wg *sync.WaitGroup, s *fsm.State, m
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for id, r := range v.running {
-		if _, in := wanted[id]; !in {
+		// A copy of the state from before this host left and joined again has a slot that is not its own any more.
+		if vol, in := wanted[id]; !in || r.path != vol.Path || r.slot != Slot(me) {
 			r.cancel()
 			delete(v.running, id)
 			v.update(func(w *View) {
@@ -227,7 +230,7 @@ func (v *Volumes) begin(ctx context.Context, wg *sync.WaitGroup, s *fsm.State, m
 			v.cfg.Logger.Warn("a heartbeat volume still hangs", "volume", vol.Name)
 		}
 	})
-	return &running{volume, cancel}, nil
+	return &running{volume, cancel, vol.Path, Slot(me)}, nil
 }
 
 // Slot is the number of a host's slot on every volume. The state counts from 1.
