@@ -387,7 +387,13 @@ func TestAnotherSlotOrPath(t *testing.T) {
 		r.Submit(beat(3))
 		synctest.Wait()
 		if is := r.reading().Readings[volumeID(1)].Table[2].Heartbeat; is.Value.Seq != 3 {
-			t.Errorf("the slot has heartbeat %d, want 3 by the new path", is.Value.Seq)
+			t.Errorf("the slot has heartbeat %d, want 3", is.Value.Seq)
+		}
+		r.mu.Lock()
+		opened := r.opened["/dev/elsewhere"]
+		r.mu.Unlock()
+		if opened != 1 {
+			t.Errorf("the volume was opened %d times at its new path", opened)
 		}
 	})
 }
