@@ -3,6 +3,7 @@ package placement
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Change is what admission control is asked about.
@@ -175,7 +176,14 @@ func (v *Verdict) reckon(after *Cluster, ch Change, work *int) {
 
 // refuseUncovered keeps a VM from being protected that no failure plan could restart.
 func (v *Verdict) refuseUncovered(m *model, ch Change, work *int) {
-	if ch.VM == nil || ch.VM.Class != Protected || ch.VM.Status == Stopped {
+	if ch.VM == nil || ch.VM.Class != Protected {
+		return
+	}
+	if ch.VM.Status != Running { // where it would run is not known, but whether it could move is
+		if bound := ch.VM.Bound; len(bound) > 0 && m.c.Policy.Admission.Failures > 0 {
+			v.Answer, v.Culprit, v.uncovered = No, ch.VM.Name, true
+			v.Why = fmt.Sprintf("%s cannot be protected: it cannot leave %s: %s", ch.VM.Name, ch.VM.Host, strings.Join(bound, "; "))
+		}
 		return
 	}
 	uncovered := newSurvey(newRoom(m), Failures{N: 1, Domains: m.c.Policy.Admission.Domains}, nil, work).uncovered

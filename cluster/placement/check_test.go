@@ -72,6 +72,10 @@ func TestCheck(t *testing.T) {
 			"protected though it cannot move", tight, Change{VM: bound, Host: "kvm1"}, true, No,
 			[]string{"cannot be protected", "its disk vda"}, []string{"best effort"},
 		},
+		{
+			"protected while it is stopped, the same", tight, Change{VM: &VM{Name: "new", Status: Stopped, Host: "kvm1", Bound: []string{"a disk", "a CD"}}}, true, No,
+			[]string{"cannot leave kvm1: a disk; a CD"}, []string{"best effort"},
+		},
 		{"on a host that is kept for failover", kept, Change{VM: vm(1), Host: "spare"}, true, No, []string{"only restarts"}, []string{"start new on kvm1"}},
 		{"beside hosts that are kept for failover", kept, Change{VM: vm(1)}, false, Yes, []string{"1 of 1"}, nil},
 		{"maintenance that leaves enough", light, Change{Maintenance: "kvm1"}, false, Yes, nil, nil},

@@ -116,9 +116,13 @@ func (h *Host) size() int64 { return max(0, h.Memory-h.Reserve) }
 type RuleKind string
 
 const (
-	Together   RuleKind = "together"
-	Apart      RuleKind = "apart"
-	OnHosts    RuleKind = "on_hosts"
+	// Together: all of the VMs on one host.
+	Together RuleKind = "together"
+	// Apart: no two of the VMs on one host, or in one failure domain.
+	Apart RuleKind = "apart"
+	// OnHosts: on the listed hosts.
+	OnHosts RuleKind = "on_hosts"
+	// NotOnHosts: on any but the listed hosts.
 	NotOnHosts RuleKind = "not_on_hosts"
 )
 

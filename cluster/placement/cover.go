@@ -155,8 +155,8 @@ func (s *survey) placeKind(k int, order []int32) bool {
 					take = 0
 					break
 				}
-				if take*need > free[i] {
-					take = free[i] / need
+				if take > 1 {
+					take = min(take, free[i]/need)
 				}
 			}
 		}

@@ -2,6 +2,7 @@ package placement
 
 import (
 	"errors"
+	"math"
 	"strings"
 	"testing"
 )
@@ -290,7 +291,7 @@ func TestReasons(t *testing.T) {
 	}
 	a.Class = Protected
 	c.VMs[0].Bound = []string{"its disk vda is a file of kvma", "its CD is"}
-	if got := Decide(&c, Question{Lost: []string{"kvma"}}).Decisions[0].Hosts[7].String(); got != "kvmh: a can run on kvma only: its disk vda is a file of kvma" {
+	if got := Decide(&c, Question{Lost: []string{"kvma"}}).Decisions[0].Hosts[7].String(); got != "kvmh: a can run on kvma only: its disk vda is a file of kvma; its CD is" {
 		t.Error(got)
 	}
 }
@@ -332,7 +333,10 @@ func TestValidate(t *testing.T) {
 		{"a VM on no host", func(c *Cluster) { c.VMs[0].Host = "h9" }, ErrBadCluster, `"h9", which is no host`},
 		{"a size below zero", func(c *Cluster) { c.VMs[0].Memory = -1 }, ErrBadCluster, "below zero"},
 		{"a size that would overflow", func(c *Cluster) { c.VMs[0].Memory = 1 << 62 }, ErrBadCluster, "more memory than any host"},
-		{"overcommit below zero", func(c *Cluster) { c.Policy.CPUOvercommit = -1 }, ErrBadCluster, "overcommit"},
+		{"overcommit below zero", func(c *Cluster) { c.Policy.CPUOvercommit = -1 }, ErrBadCluster, "overcommit of CPU is -1"},
+		{"overcommit that is no number", func(c *Cluster) { c.Policy.MemoryOvercommit = math.NaN() }, ErrBadCluster, "overcommit of memory is NaN"},
+		{"an amount below zero", func(c *Cluster) { c.VMs[0].Extra = map[string]int64{"vgpu": -1} }, ErrBadCluster, "-1 is no amount of vgpu"},
+		{"on the way to no host", func(c *Cluster) { c.VMs[0].Moving = "h9" }, ErrBadCluster, `moves to "h9"`},
 		{"an unknown kind of rule", func(c *Cluster) { c.Rules = []Rule{{Name: "r", Kind: "near"}} }, ErrBadCluster, `unknown kind "near"`},
 		{"a rule about nobody", func(c *Cluster) { c.Rules = []Rule{{Name: "r", Kind: Apart, VMs: []string{"x"}}} }, ErrBadCluster, "no VM x"},
 		{"a host rule without a host", func(c *Cluster) { c.Rules = []Rule{{Name: "r", Kind: OnHosts, VMs: []string{"a"}}} }, ErrBadCluster, "names no host"},

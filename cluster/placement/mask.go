@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // mask is the set of hosts that could take a VM were they empty, and what it needs there.
@@ -96,7 +97,7 @@ func (m *model) able(v, h int32, need []int64) Considered {
 		return c.no(CannotRun, why)
 	}
 	if len(vm.Bound) > 0 && vm.Host != host.Name {
-		return c.no(NotAgile, fmt.Sprintf("%s can run on %s only: %s", vm.Name, vm.Host, vm.Bound[0]))
+		return c.no(NotAgile, fmt.Sprintf("%s can run on %s only: %s", vm.Name, vm.Host, strings.Join(vm.Bound, "; ")))
 	}
 	for _, x := range []struct {
 		needs, has []string

@@ -167,10 +167,10 @@ func (m *model) readCapacity() {
 			case NoMemory:
 				n = h.size()
 				if p.MemoryOvercommit > 0 {
-					n = int64(float64(n) * p.MemoryOvercommit)
+					n = int64(min(boundless, float64(n)*p.MemoryOvercommit))
 				}
 			case NoCPU:
-				n = int64(float64(h.CPUs) * p.CPUOvercommit)
+				n = int64(min(boundless, float64(h.CPUs)*p.CPUOvercommit))
 			case TooManyVMs:
 				if n = int64(h.MaxVMs); n == 0 {
 					n = boundless

@@ -2,6 +2,7 @@ package placement
 
 import (
 	"encoding/json"
+	"math"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -316,5 +317,51 @@ func TestEvacuationsAreLawful(t *testing.T) {
 				t.Fatalf("%s does not fit on %s\n%s", d.VM, d.To, describe(moved))
 			}
 		}
+	})
+}
+
+// Whatever a cluster says, valid or not, nothing panics and everything ends.
+func TestBadInputNeverPanics(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		name := rapid.SampledFrom([]string{"", "a", "b", "c", "d", "e"})
+		names := rapid.SliceOfN(name, 0, 4)
+		size := rapid.SampledFrom([]int64{-1 << 62, -1, 0, 1, 2, 3, 7, 1 << 49, 1<<63 - 1})
+		c := &Cluster{}
+		for range rapid.IntRange(0, 4).Draw(t, "hosts") {
+			c.Hosts = append(c.Hosts, Host{
+				Name: name.Draw(t, "host"), State: HostState(rapid.IntRange(-1, 5).Draw(t, "state")), Memory: size.Draw(t, "memory"), Reserve: size.Draw(t, "reserve"),
+				CPUs: int(size.Draw(t, "CPUs")), MHz: int(size.Draw(t, "MHz")), MaxVMs: int(size.Draw(t, "MaxVMs")), Domain: name.Draw(t, "domain"),
+				Datastores: names.Draw(t, "datastores"), Extra: map[string]int64{"x": size.Draw(t, "x")}, Failover: rapid.Bool().Draw(t, "failover"),
+			})
+		}
+		for range rapid.IntRange(0, 5).Draw(t, "VMs") {
+			c.VMs = append(c.VMs, VM{
+				Name: name.Draw(t, "VM"), Status: Status(rapid.IntRange(-1, 4).Draw(t, "status")), Class: Class(rapid.IntRange(-1, 4).Draw(t, "class")),
+				Host: name.Draw(t, "at"), Moving: name.Draw(t, "moving"), Memory: size.Draw(t, "memory"), VCPUs: int(size.Draw(t, "VCPUs")),
+				ReservedMHz: int(size.Draw(t, "MHz")), Datastores: names.Draw(t, "datastores"), Extra: map[string]int64{"x": size.Draw(t, "x")},
+				Bound: names.Draw(t, "bound"), Barred: map[string]string{name.Draw(t, "barred"): "why"}, Failback: true,
+			})
+		}
+		for range rapid.IntRange(0, 3).Draw(t, "rules") {
+			c.Rules = append(c.Rules, Rule{
+				Name: name.Draw(t, "rule"), Kind: rapid.SampledFrom([]RuleKind{"", Together, Apart, OnHosts, NotOnHosts}).Draw(t, "kind"), Must: rapid.Bool().Draw(t, "must"),
+				VMs: names.Draw(t, "VMs"), Hosts: map[string]int{name.Draw(t, "on"): int(size.Draw(t, "weight"))}, Domains: rapid.Bool().Draw(t, "domains"),
+			})
+			c.Groups = append(c.Groups, Group{Name: name.Draw(t, "group"), VMs: names.Draw(t, "VMs"), StartAfter: names.Draw(t, "after"), Spread: true, Strict: true})
+		}
+		over := rapid.SampledFrom([]float64{-1, 0, 1, math.NaN(), math.Inf(1), 1e300})
+		c.Policy = Policy{CPUOvercommit: over.Draw(t, "CPU"), MemoryOvercommit: over.Draw(t, "memory"), Work: 100_000}
+		c.Policy.Admission = Admission{
+			Kind: rapid.SampledFrom([]AdmissionKind{"", ByPlacement, BySlots, ByPercentage, ByFailoverHosts}).Draw(t, "kind"), Failures: rapid.IntRange(-1, 3).Draw(t, "N"),
+			Auto: rapid.Bool().Draw(t, "auto"), MemoryPercent: int(size.Draw(t, "percent")),
+		}
+		_ = c.Validate()
+		lost := names.Draw(t, "lost")
+		Decide(c, Question{Lost: lost, Leave: names.Draw(t, "leave"), Moves: true})
+		EveryHost(c)
+		Violations(c)
+		Tolerate(c, Failures{N: rapid.IntRange(-1, 3).Draw(t, "N"), Domains: rapid.Bool().Draw(t, "domains"), Succession: rapid.Bool().Draw(t, "succession")})
+		vm := VM{Name: name.Draw(t, "VM"), Memory: size.Draw(t, "memory"), Host: name.Draw(t, "at")}
+		Check(c, Change{VM: &vm, Host: name.Draw(t, "to"), Maintenance: name.Draw(t, "maintenance")})
 	})
 }

@@ -78,7 +78,7 @@ func (m *model) slots() Slots {
 		}
 	}
 	slices.SortFunc(sizes, func(a, b int) int { return cmp.Compare(b, a) })
-	for _, n := range sizes[:min(a.Failures, len(sizes))] {
+	for _, n := range sizes[:max(0, min(a.Failures, len(sizes)))] {
 		s.Failover += n
 	}
 	s.Available = max(0, s.Total-s.Failover-s.Used)
@@ -170,7 +170,7 @@ func largest(all []int64, n int) int64 {
 	all = slices.Clone(all)
 	slices.SortFunc(all, func(a, b int64) int { return cmp.Compare(b, a) })
 	var sum int64
-	for _, x := range all[:min(n, len(all))] {
+	for _, x := range all[:max(0, min(n, len(all)))] {
 		sum += x
 	}
 	return sum

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // survey decides about many sets of failing hosts at once. VMs that are the same
@@ -235,7 +236,7 @@ func (r *room) whyNowhere(v int32, owner []int32) string {
 	m := r.m
 	vm := m.vms[v]
 	if len(vm.Bound) > 0 {
-		return "it cannot leave " + vm.Host + ": " + vm.Bound[0]
+		return "it cannot leave " + vm.Host + ": " + strings.Join(vm.Bound, "; ")
 	}
 	need := m.demand(v, make([]int64, len(m.dims)))
 	var words []string
@@ -248,12 +249,5 @@ func (r *room) whyNowhere(v int32, owner []int32) string {
 	if len(words) == 0 {
 		return "there is no other host"
 	}
-	text := "no other host could take it even if it was empty: "
-	for i, w := range few(words) {
-		if i > 0 {
-			text += "; "
-		}
-		text += w
-	}
-	return text
+	return "no other host could take it even if it was empty: " + strings.Join(few(words), "; ")
 }

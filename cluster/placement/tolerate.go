@@ -144,6 +144,7 @@ func (r *room) units(domains bool) [][]int32 {
 }
 
 func (m *model) tolerate(f Failures, work *int) Tolerance {
+	f.N = max(0, f.N)
 	t := Tolerance{Failures: f}
 	r := newRoom(m)
 	for _, d := range m.decide(r, Question{}, false, work).Decisions {

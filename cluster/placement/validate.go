@@ -35,7 +35,10 @@ func (c *Cluster) Validate() error {
 			report(ErrBadCluster, "host %s is there twice", h.Name)
 		case h.Memory < 0 || h.Reserve < 0 || h.CPUs < 0 || h.MHz < 0 || h.MaxVMs < 0:
 			report(ErrBadCluster, "host %s has a size below zero", h.Name)
+		case h.Memory >= boundless || h.Reserve >= boundless:
+			report(ErrBadCluster, "host %s has more memory than there can be", h.Name)
 		}
+		checkExtra("host "+h.Name, h.Extra, report)
 		hosts[h.Name] = true
 	}
 	for i := range c.VMs {
@@ -51,15 +54,32 @@ func (c *Cluster) Validate() error {
 			report(ErrBadCluster, "VM %s has more memory than any host can have", v.Name)
 		case v.Status == Running && !hosts[v.Host]:
 			report(ErrBadCluster, "VM %s runs on %q, which is no host", v.Name, v.Host)
+		case v.Moving != "" && !hosts[v.Moving]:
+			report(ErrBadCluster, "VM %s moves to %q, which is no host", v.Name, v.Moving)
 		}
+		checkExtra("VM "+v.Name, v.Extra, report)
 		vms[v.Name] = v
 	}
-	if p := c.Policy; p.CPUOvercommit < 0 || p.MemoryOvercommit < 0 {
-		report(ErrBadCluster, "overcommit is below zero: CPU %g, memory %g", p.CPUOvercommit, p.MemoryOvercommit)
+	for what, x := range map[string]float64{"CPU": c.Policy.CPUOvercommit, "memory": c.Policy.MemoryOvercommit} {
+		if !(x >= 0 && x <= mostOvercommit) { // not a number is neither
+			report(ErrBadCluster, "overcommit of %s is %g, and must be from 0 to %d", what, x, mostOvercommit)
+		}
 	}
 	c.checkRules(vms, report)
 	c.checkGroups(vms, report)
 	return errors.Join(all...)
+}
+
+// mostOvercommit bounds the factors of the policy: more is a mistake, and would
+// leave the range of the figures.
+const mostOvercommit = 1000
+
+func checkExtra(of string, extra map[string]int64, report func(error, string, ...any)) {
+	for name, n := range extra {
+		if n < 0 || n >= boundless {
+			report(ErrBadCluster, "%s: %d is no amount of %s", of, n, name)
+		}
+	}
 }
 
 func (c *Cluster) checkRules(vms map[string]*VM, report func(error, string, ...any)) {
