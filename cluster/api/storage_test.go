@@ -123,6 +123,12 @@ func TestStorageOfAHost(t *testing.T) {
 				o.Stored = map[string]time.Duration{"san": 200 * time.Millisecond, "nfs": time.Minute}
 			})
 		}, "1/2 san=working nfs=unknown alone"},
+		{"agent down, storage silent too", func(b *apitest.Backend) {
+			observe(b, "kvm1", func(o *api.HostObservation) {
+				o.Verdict, o.Networks = "agent_down", map[string]time.Duration{"mgmt": time.Minute, "storage": -1}
+				o.Stored = map[string]time.Duration{"san": time.Minute, "nfs": time.Minute}
+			})
+		}, "0/2 san=unknown nfs=unknown"},
 		{"by a new master", func(b *apitest.Backend) {
 			observe(b, "kvm1", func(o *api.HostObservation) { o.Networks = map[string]time.Duration{"mgmt": -1, "storage": -1} })
 		}, "2/2 san=working nfs=working"},
@@ -155,6 +161,23 @@ func TestStorageOfAHost(t *testing.T) {
 				t.Errorf("kvm1 shows %q, want %q", got.String(), tc.want)
 			}
 		})
+	}
+}
+
+// While a host is suspected the set cannot be changed: to do so is no advice then.
+func TestAdviceWhenNoVolumeIsLeft(t *testing.T) {
+	for _, silent := range []bool{false, true} {
+		b := apitest.Healthy()
+		for _, host := range []string{"kvm1", "kvm2", "kvm3"} {
+			for _, name := range []string{"san", "nfs"} {
+				b.Volume(host, name, func(v *api.VolumeReport) { v.State, v.Error = "failing", "gone" })
+			}
+		}
+		observe(b, "kvm1", func(o *api.HostObservation) { o.Suspected = silent })
+		first := world(b).Storage().Problems[0]
+		if first.Severity != fsm.Critical || strings.Contains(first.Text, "take the lost ones out of the policy") == silent {
+			t.Errorf("a host is suspected: %v, and people read %q", silent, first.Text)
+		}
 	}
 }
 

@@ -139,17 +139,6 @@ func TestProblems(t *testing.T) {
 				}
 			}
 		}, []string{"critical no host reaches the 1 of 2 heartbeat volumes that a takeover needs: a silent host cannot be declared dead by the clock, but only by a fence device or haadm fence confirm; take", "warning heartbeat volume san fails on", "warning heartbeat volume nfs fails on", "warning fewer"}},
-		{"all volumes fail and one host is silent", func(b *apitest.Backend) {
-			for _, host := range []string{"kvm1", "kvm2", "kvm3"} {
-				for _, name := range []string{"san", "nfs"} {
-					b.Volume(host, name, func(v *api.VolumeReport) { v.State, v.Error = "failing", "gone" })
-				}
-			}
-			observe(b, "kvm1", func(o *api.HostObservation) {
-				o.Verdict, o.Suspected, o.Networks, o.Stored = "unknown", true, map[string]time.Duration{"mgmt": time.Minute}, nil
-			})
-		}, []string{"critical no host reaches the 1 of 2 heartbeat volumes that a takeover needs: a silent host cannot be declared dead by the clock, but only by a fence device or haadm fence confirm",
-			"critical host kvm1 is unknown, and no wait for its death can begin", "warning heartbeat volume san fails on", "warning heartbeat volume nfs fails on", "warning fewer"}},
 		{"opened just now", func(b *apitest.Backend) {
 			b.Volume("kvm1", "nfs", func(v *api.VolumeReport) { v.State = "opening" })
 		}, nil},
