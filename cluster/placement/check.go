@@ -57,15 +57,18 @@ const (
 // It is never asked about what HA itself does: restarts are not refused.
 func Check(c *Cluster, ch Change) Verdict {
 	work := c.Policy.work()
-	v := check(c, ch, &work)
+	v := check(c, ch, max(1, len(c.Hosts)), &work)
 	if v.Refused || v.Answer != Yes && c.Policy.Admission.Mode == Warn {
-		v.WaysOut = waysOut(c, ch, &work)
+		v.WaysOut = waysOut(c, ch)
 	}
 	return v
 }
 
-// check is Check without ways out.
-func check(c *Cluster, ch Change, work *int) Verdict {
+// modelWork is what it takes to read one VM, in steps of the search.
+const modelWork = 64
+
+// check is Check without ways out. It tries so many hosts for a VM at most.
+func check(c *Cluster, ch Change, tries int, work *int) Verdict {
 	a := &c.Policy.Admission
 	v := Verdict{Rule: a.Kind, Answer: Yes, Host: ch.Host}
 	hosts := []string{ch.Host}
@@ -88,7 +91,7 @@ func check(c *Cluster, ch Change, work *int) Verdict {
 		return v
 	}
 	var first *Verdict
-	for _, host := range hosts {
+	for _, host := range hosts[:min(tries, len(hosts))] {
 		after := ch.apply(c, host)
 		one := Verdict{Rule: a.Kind, Host: host}
 		one.reckon(after, ch, work)
@@ -117,6 +120,7 @@ func (v *Verdict) noWorse(c *Cluster, ch Change, work *int) bool {
 		return false
 	}
 	before, after := newModel(c), newModel(ch.apply(c, v.Host))
+	*work -= 2 * modelWork * len(c.VMs)
 	f := Failures{N: a.Failures, Domains: a.Domains, Succession: a.Succession}
 	for ; f.N > 0; f.N-- {
 		switch before.tolerate(f, work).Answer {
@@ -138,6 +142,7 @@ func (v *Verdict) noWorse(c *Cluster, ch Change, work *int) bool {
 func (v *Verdict) reckon(after *Cluster, ch Change, work *int) {
 	a := &after.Policy.Admission
 	m := newModel(after)
+	*work -= modelWork * len(after.VMs)
 	v.Answer = Yes
 	switch a.Kind {
 	case BySlots:

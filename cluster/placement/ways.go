@@ -6,68 +6,95 @@ import (
 	"strings"
 )
 
+// way is one kind of way out. It returns a sentence, or nothing.
+type way func(c *Cluster, ch Change, admitted func(*Cluster, Change) bool) string
+
 // waysOut looks for changes near the one that was refused which would be admitted.
-func waysOut(c *Cluster, ch Change, work *int) []string {
-	var ways []string
-	admitted := func(c *Cluster, ch Change) bool {
-		strict := *c
-		strict.Policy.Admission.Mode = Enforce
-		return *work > 0 && !check(&strict, ch, work).Refused
-	}
-	if ch.VM != nil && ch.Host != "" {
-		anywhere := ch
-		anywhere.Host = ""
-		if v := check(c, anywhere, work); v.Answer == Yes && v.Host != "" {
-			ways = append(ways, fmt.Sprintf("start %s on %s", ch.VM.Name, v.Host))
+// Each kind gets an equal part of the work; what runs out of it is left out.
+func waysOut(c *Cluster, ch Change) []string {
+	var found []string
+	ways := []way{elsewhere, asBestEffort, capSlots, stopOne, anotherHost, fewerFailures, lessMemory}
+	work := c.Policy.planWork()
+	for i, w := range ways {
+		part := max(0, work) / (len(ways) - i)
+		left := part
+		text := w(c, ch, func(c *Cluster, ch Change) bool { return admits(c, ch, &left) })
+		work -= part - left
+		if text != "" {
+			found = append(found, text)
 		}
 	}
-	if ch.VM != nil && ch.VM.Memory > 0 {
-		if most := largestMemory(c, ch, admitted); most > 0 {
-			ways = append(ways, fmt.Sprintf("give %s at most %s of memory", ch.VM.Name, mib(most)))
+	return found
+}
+
+// admits reports whether a change would be let through, on one of the hosts that
+// rank first for it.
+func admits(c *Cluster, ch Change, work *int) bool {
+	const tries = 3
+	strict := *c
+	strict.Policy.Admission.Mode = Enforce
+	return *work > 0 && !check(&strict, ch, tries, work).Refused
+}
+
+func elsewhere(c *Cluster, ch Change, admitted func(*Cluster, Change) bool) string {
+	if ch.VM == nil || ch.Host == "" {
+		return ""
+	}
+	hosts, _ := startHosts(c, ch.VM)
+	for _, h := range hosts[:min(3, len(hosts))] {
+		if admitted(c, Change{VM: ch.VM, Host: h}) {
+			return fmt.Sprintf("start %s on %s", ch.VM.Name, h)
 		}
 	}
-	if ch.VM != nil && ch.VM.Class == Protected {
-		vm := *ch.VM
-		vm.Class = BestEffort
-		less := ch
-		less.VM = &vm
-		if admitted(c, less) {
-			ways = append(ways, fmt.Sprintf("run %s as best effort: it is restarted only where room is left", vm.Name))
-		}
+	return ""
+}
+
+func asBestEffort(c *Cluster, ch Change, admitted func(*Cluster, Change) bool) string {
+	if ch.VM == nil || ch.VM.Class != Protected {
+		return ""
 	}
-	if w := capSlots(c, ch, admitted); w != "" {
-		ways = append(ways, w)
+	vm := *ch.VM
+	vm.Class = BestEffort
+	ch.VM = &vm
+	if !admitted(c, ch) {
+		return ""
 	}
-	if w := stopOne(c, ch, admitted); w != "" {
-		ways = append(ways, w)
-	}
-	if w := anotherHost(c, ch, admitted); w != "" {
-		ways = append(ways, w)
-	}
+	return fmt.Sprintf("run %s as best effort: it is restarted only where room is left", vm.Name)
+}
+
+func fewerFailures(c *Cluster, ch Change, admitted func(*Cluster, Change) bool) string {
 	for n := c.Policy.Admission.Failures - 1; n >= 0; n-- {
 		less := *c
 		less.Policy.Admission.Failures = n
 		if admitted(&less, ch) {
-			ways = append(ways, fmt.Sprintf("tolerate %d failures instead of %d", n, c.Policy.Admission.Failures))
-			break
+			return fmt.Sprintf("tolerate %d failures instead of %d", n, c.Policy.Admission.Failures)
 		}
 	}
-	return ways
+	return ""
+}
+
+func lessMemory(c *Cluster, ch Change, admitted func(*Cluster, Change) bool) string {
+	if ch.VM == nil || ch.VM.Memory == 0 {
+		return ""
+	}
+	memory := largestMemory(c, ch, admitted)
+	if memory == 0 {
+		return ""
+	}
+	return fmt.Sprintf("give %s %s of memory, or less", ch.VM.Name, mib(memory))
 }
 
 // LargestVM is the most memory, in bytes and whole MiB, with which Check admits a
-// VM that is otherwise like the one given; 0 when it admits none. It is at most the
-// memory of the largest host.
+// VM that is otherwise like the one given; 0 when it admits none. In a large cluster
+// the work may run out on the way; the answer is then admitted, and a little less than the most.
 func LargestVM(c *Cluster, like VM) int64 {
-	work := c.Policy.work()
+	work := c.Policy.planWork()
 	like.Status = Running
 	for i := range c.Hosts {
 		like.Memory = max(like.Memory, c.Hosts[i].size())
 	}
 	like.Memory += 1 << 20 // which no host can take
-	return largestMemory(c, Change{VM: &like}, func(c *Cluster, ch Change) bool {
-		return work > 0 && check(c, ch, &work).Answer == Yes
-	})
+	return largestMemory(c, Change{VM: &like}, func(c *Cluster, ch Change) bool { return admits(c, ch, &work) })
 }
 
 // largestMemory is how much memory, in whole MiB, the VM of a change that was
