@@ -29,7 +29,7 @@ import (
 	"github.com/holdfast-ha/holdfast/cluster/reach"
 	"github.com/holdfast-ha/holdfast/config"
 	"github.com/holdfast-ha/holdfast/fencing"
-	"github.com/holdfast-ha/holdfast/storagehb"
+	"github.com/holdfast-ha/holdfast/storagehb/apart"
 	"github.com/holdfast-ha/holdfast/vmm"
 	"github.com/holdfast-ha/holdfast/vmm/embedded"
 	"github.com/holdfast-ha/holdfast/vmm/libvirt"
@@ -140,9 +140,6 @@ func newLogger(cfg *config.Agent) hclog.Logger {
 	return hclog.New(o)
 }
 
-// openVolume opens a heartbeat volume.
-func openVolume(path string) (storagehb.File, error) { return storagehb.Open(path) }
-
 // environment is the real world of this host. done lets go of it.
 func environment(ctx context.Context, cfg *config.Agent, log hclog.Logger) (_ *agent.Env, done func(), err error) {
 	store, err := agent.OpenDirectory(cfg.DataDir)
@@ -153,7 +150,9 @@ func environment(ctx context.Context, cfg *config.Agent, log hclog.Logger) (_ *a
 	if err != nil {
 		return nil, nil, err
 	}
-	env := &agent.Env{Name: cfg.NodeName, Reserve: cfg.Host.ReserveMemory, Version: version, BootID: boot, Run: uint64(fencing.BootClock()), OpenVolume: openVolume,
+	// Storage that hangs must not keep this process from ending.
+	opener := apart.NewOpener("haagent", "volume-io")
+	env := &agent.Env{Name: cfg.NodeName, Reserve: cfg.Host.ReserveMemory, Version: version, BootID: boot, Run: uint64(fencing.BootClock()), OpenVolume: opener.Open,
 		Store: store, Now: fencing.BootClock, Wall: time.Now, Logger: log}
 	local := map[string]netip.Addr{}
 	for _, n := range cfg.Networks {
@@ -183,6 +182,7 @@ func environment(ctx context.Context, cfg *config.Agent, log hclog.Logger) (_ *a
 	return env, func() {
 		cancel()
 		wg.Wait()
+		opener.Close()
 		if err := hv.Close(); err != nil {
 			log.Warn("cannot close the hypervisor's connection", "error", err)
 		}

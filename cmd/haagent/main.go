@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/holdfast-ha/holdfast/config"
+	"github.com/holdfast-ha/holdfast/storagehb/apart"
 )
 
 // version is set by the linker.
@@ -45,6 +46,12 @@ func main() {
 			Usage:  "end the protected VMs when the lease in the shared memory ends",
 			Flags:  guardFlags(),
 			Action: runGuard,
+		}, {
+			Name:      "volume-io",
+			Usage:     "read and write a heartbeat volume for the agent, which starts this",
+			ArgsUsage: "PATH",
+			Hidden:    true,
+			Action:    func(c *cli.Context) error { return apart.Serve(c.Args().First()) },
 		}, {
 			Name:   "guard-notes",
 			Usage:  "keep on the disk why the watchdog is about to reset this host; started by the guard",

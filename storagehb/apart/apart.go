@@ -1,0 +1,221 @@
+// Package apart does the I/O of heartbeat volumes in processes of their own, one for
+// each volume that is open.
+//
+// A thread that waits for storage which hangs cannot be killed, and a process does
+// not end before its last thread has: an agent with such a thread could neither stop
+// nor be started again, with the cluster's port and its files still taken, and its
+// host would lose the lease that the network could have kept. So the thread belongs
+// to another process. When the agent is gone that one begins nothing any more, and
+// ends as soon as the kernel lets it.
+//
+// The bytes travel through memory that both share; a pair of sockets carries what is
+// to be done and what came of it. The package knows nothing of what is written.
+package apart
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"slices"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-ha/holdfast/storagehb"
+	"github.com/holdfast-ha/holdfast/storagehb/format"
+)
+
+// What a process finds open when it starts.
+const (
+	socketFD = 3
+	memoryFD = 4
+)
+
+// memorySize is how much one I/O may move: more than any of the largest volume.
+// Memory that is never touched costs nothing.
+var memorySize = int(format.Layout{Slots: format.MaxSlots}.Size())
+
+// ErrGone says that the process which did the I/O has ended.
+var ErrGone = errors.New("the process that did the I/O is gone")
+
+// Opener opens volumes in processes of their own. A process stays when its volume is
+// closed, for the next time the same path is opened. The zero value is not usable.
+type Opener struct {
+	argv []string
+
+	mu   sync.Mutex // guards idle; never held over I/O
+	idle map[string]*process
+}
+
+// NewOpener returns an Opener whose processes are this very program, executed again
+// as argv with the path added. It has to call Serve then.
+func NewOpener(argv ...string) *Opener {
+	return &Opener{argv: argv, idle: map[string]*process{}}
+}
+
+// Open is storagehb.Open in another process. Like that it may hang, though no thread
+// of this process does.
+func (o *Opener) Open(path string) (storagehb.File, error) {
+	o.mu.Lock()
+	p := o.idle[path]
+	delete(o.idle, path)
+	o.mu.Unlock()
+	if p != nil {
+		f, err := o.openIn(p, path)
+		if !errors.Is(err, ErrGone) {
+			return f, err
+		}
+	}
+	p, err := o.start(path)
+	if err != nil {
+		return nil, err
+	}
+	return o.openIn(p, path)
+}
+
+// openIn opens a path in a process that has it not open.
+func (o *Opener) openIn(p *process, path string) (storagehb.File, error) {
+	if _, err := p.ask(request{Op: opOpen}); err != nil {
+		o.keep(p, path)
+		return nil, err
+	}
+	return &file{opener: o, process: p, path: path}, nil
+}
+
+// keep has a process wait for the next time, unless another one does or it is gone.
+func (o *Opener) keep(p *process, path string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.idle[path] != nil || p.lost {
+		p.end()
+		return
+	}
+	o.idle[path] = p
+}
+
+// Close ends the processes that have nothing open. Those that have end with this
+// process at the latest.
+func (o *Opener) Close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for path, p := range o.idle {
+		p.end()
+		delete(o.idle, path)
+	}
+}
+
+// process is one that does I/O, seen from the one that started it. One I/O at a time.
+type process struct {
+	conn   net.Conn
+	enc    *json.Encoder
+	dec    *json.Decoder
+	memory []byte
+	lost   bool // it has answered for the last time
+}
+
+func (o *Opener) start(path string) (_ *process, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("a connection to a process for I/O: %w", err)
+	}
+	ours, theirs := os.NewFile(uintptr(fds[0]), "volume"), os.NewFile(uintptr(fds[1]), "volume")
+	defer func() { err = errors.Join(err, ours.Close(), theirs.Close()) }()
+	fd, err := unix.MemfdCreate("heartbeat-volume", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("memory to share with a process for I/O: %w", err)
+	}
+	shared := os.NewFile(uintptr(fd), "heartbeat-volume")
+	defer func() { err = errors.Join(err, shared.Close()) }()
+	if err := shared.Truncate(int64(memorySize)); err != nil {
+		return nil, fmt.Errorf("memory to share with a process for I/O: %w", err)
+	}
+	p := &process{}
+	if p.memory, err = mapShared(fd); err != nil {
+		return nil, err
+	}
+	if p.conn, err = net.FileConn(ours); err != nil {
+		return nil, errors.Join(err, unix.Munmap(p.memory))
+	}
+	p.enc, p.dec = json.NewEncoder(p.conn), json.NewDecoder(p.conn)
+	cmd := &exec.Cmd{
+		Path: "/proc/self/exe", Args: append(slices.Clone(o.argv), path), Dir: "/",
+		Env:    append(os.Environ(), "GOMAXPROCS=1"), // a handful of goroutines, one of them at work
+		Stderr: os.Stderr, ExtraFiles: []*os.File{theirs, shared},
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true}, // a terminal's interrupt is the agent's to act on
+	}
+	if err := cmd.Start(); err != nil {
+		p.end()
+		return nil, fmt.Errorf("start a process for the I/O of %s: %w", path, err)
+	}
+	go func() { _ = cmd.Wait() }() // so that it does not stay as a zombie; it ends with the connection
+	return p, nil
+}
+
+func mapShared(fd int) ([]byte, error) {
+	b, err := unix.Mmap(fd, 0, memorySize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("map the memory shared for I/O: %w", err)
+	}
+	return b, nil
+}
+
+// end lets the process go. It ends when nothing of its I/O is under way.
+func (p *process) end() {
+	p.lost = true
+	_ = p.conn.Close()        // it is not used any more
+	_ = unix.Munmap(p.memory) // what is still under way is in the other process's mapping
+	p.memory = nil
+}
+
+// ask has the process do one thing, and waits for as long as that takes.
+func (p *process) ask(r request) (n int, err error) {
+	if p.lost {
+		return 0, ErrGone
+	}
+	var a answer
+	if err = p.enc.Encode(r); err == nil {
+		err = p.dec.Decode(&a)
+	}
+	if err != nil {
+		p.lost = true
+		return 0, fmt.Errorf("%w: %w", ErrGone, err)
+	}
+	return a.N, a.err()
+}
+
+// file is a volume that a process has open.
+type file struct {
+	opener  *Opener
+	process *process
+	path    string
+}
+
+func (f *file) ReadAt(b []byte, off int64) (int, error) {
+	if len(b) > memorySize {
+		return 0, fmt.Errorf("read %d bytes of %s: more than %d at once", len(b), f.path, memorySize)
+	}
+	n, err := f.process.ask(request{Op: opRead, Length: len(b), Offset: off})
+	if n < 0 || n > len(b) {
+		return 0, fmt.Errorf("read %d bytes of %s: %w: it says it has read %d", len(b), f.path, ErrGone, n)
+	}
+	copy(b, f.process.memory[:n])
+	return n, err
+}
+
+func (f *file) WriteAt(b []byte, off int64) (int, error) {
+	if len(b) > memorySize {
+		return 0, fmt.Errorf("write %d bytes of %s: more than %d at once", len(b), f.path, memorySize)
+	}
+	copy(f.process.memory, b)
+	return f.process.ask(request{Op: opWrite, Length: len(b), Offset: off})
+}
+
+func (f *file) Close() error {
+	_, err := f.process.ask(request{Op: opClose})
+	f.opener.keep(f.process, f.path)
+	return err
+}
