@@ -24,9 +24,9 @@ func (p *Policy) FewVolumes() string {
 	case p.Muted.Volumes || n >= enoughVolumes:
 		return ""
 	case n == 1:
-		return "the policy names one heartbeat volume: when its storage fails, no silent host can be declared dead by the clock; a second one on other storage mends that"
+		return "the policy names one heartbeat volume: when its array or file server fails, no silent host can be declared dead by the clock; a second one elsewhere mends that"
 	}
-	return "the policy names no heartbeat volume: when the network between the hosts fails, their VMs are stopped; two on different storage keep them running"
+	return "the policy names no heartbeat volume: when the network between the hosts fails, their VMs are stopped; two on arrays or file servers that do not fail together keep them running"
 }
 
 // muted prints what is not at its default.
