@@ -92,6 +92,10 @@ func check(c *Cluster, ch Change, tries int, work *int) Verdict {
 	}
 	var first *Verdict
 	for _, host := range hosts[:min(tries, len(hosts))] {
+		if first != nil && *work < 0 {
+			first.Answer, first.Why = Unknown, "not every host could be tried within the bound on the work; on "+first.Host+": "+first.Why
+			break
+		}
 		after := ch.apply(c, host)
 		one := Verdict{Rule: a.Kind, Host: host}
 		one.reckon(after, ch, work)

@@ -145,7 +145,7 @@ func TestSearchTellsOccupiedHostsApart(t *testing.T) {
 // restarted are not moved again. That they differ is rare, so the clusters are drawn
 // where it is most likely: two hosts with VMs, three others with hardly enough room.
 func TestSuccessionAgainstTryingEverything(t *testing.T) {
-	clusters := 8_000
+	clusters := 5_000
 	if testing.Short() {
 		clusters = 2_500
 	}
