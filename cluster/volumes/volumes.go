@@ -79,9 +79,10 @@ type running struct {
 	slot   int
 }
 
-// The limits of one I/O: past the deadline a volume is degraded, and when the agent
-// ends one under way is left behind after the grace.
-const grace = 2 * time.Second
+// grace is how long an I/O under way is waited for when the agent ends, before it is
+// left behind. Nobody renews the lease in that time: an agent that is restarted while
+// storage hangs has to be back, and heard, well before the lease has ended.
+func (v *Volumes) grace() time.Duration { return v.cfg.Timing.Lease / 8 }
 
 // probeEvery is how often a volume that the policy names and that is not in use is looked at.
 const probeEvery = 5 * time.Second
@@ -147,7 +148,7 @@ func (v *Volumes) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	probe := newProber(v)
-	defer probe.wait(grace)
+	defer probe.wait(v.grace())
 	tick := time.NewTicker(probeEvery)
 	defer tick.Stop()
 	for {
@@ -213,7 +214,7 @@ func (v *Volumes) begin(ctx context.Context, wg *sync.WaitGroup, s *fsm.State, m
 	ctx, cancel := context.WithCancel(ctx)
 	volume, err := storagehb.New(storagehb.Config{
 		Open: func() (storagehb.File, error) { return v.cfg.Open(vol.Path) }, Cluster: cluster, Volume: id, Host: host, Slot: Slot(me), Timing: v.cfg.Timing,
-		Deadline: v.cfg.Timing.Heartbeat, Grace: grace, Now: v.cfg.Now, Wall: v.cfg.Wall,
+		Deadline: v.cfg.Timing.Heartbeat, Grace: v.grace(), Now: v.cfg.Now, Wall: v.cfg.Wall,
 		Report: func(e storagehb.Event) { v.report(ctx, id, e) }, Log: v.cfg.Logger.With("name", vol.Name)})
 	if err != nil {
 		cancel()

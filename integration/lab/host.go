@@ -258,13 +258,25 @@ func (h *Host) killProgram(ctx context.Context, name string) error {
 
 // programRuns reports whether the program of that name has not ended.
 func (h *Host) programRuns(ctx context.Context, name string) (bool, error) {
+	running, err := h.programs(ctx)
+	_, ok := running[name]
+	return ok, err
+}
+
+// programPID is a program's number in the host; 0 while it does not run.
+func (h *Host) programPID(ctx context.Context, name string) (int, error) {
+	running, err := h.programs(ctx)
+	return running[name], err
+}
+
+// programs are those that were started and have not ended, as in reply.
+func (h *Host) programs(ctx context.Context) (map[string]int, error) {
 	p, err := h.first()
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	answer, err := p.ask(ctx, request{Op: "list"})
-	_, ok := answer.Running[name]
-	return ok, err
+	return answer.Running, err
 }
 
 // Exec runs a command inside the host and returns its standard output. The error

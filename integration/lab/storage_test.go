@@ -202,7 +202,8 @@ func TestLabStorage(t *testing.T) {
 		{"storage fails for every host", storageFails},
 		{"network cut and storage hang of a member", networkAndStorage},
 		{"power loss", storagePowerLoss},
-		{"agent killed and restarted while storage hangs", restartWhileFrozen},
+		{"agent killed and restarted while storage hangs", func(t *testing.T, w *storageWorld) { restartWhileFrozen(t, w, syscall.SIGKILL) }},
+		{"agent ended and restarted while storage hangs", func(t *testing.T, w *storageWorld) { restartWhileFrozen(t, w, syscall.SIGTERM) }},
 	} {
 		t.Run(s.name, func(t *testing.T) {
 			w.mended(t)
@@ -250,30 +251,36 @@ func storageFails(t *testing.T, w *storageWorld) {
 	t.Logf("the volumes are used again %.2f s after they were mended", time.Since(at).Seconds())
 }
 
-// restartWhileFrozen: an agent that is killed while its writes hang in the kernel is
-// back before its lease, which the network keeps, has ended.
-func restartWhileFrozen(t *testing.T, w *storageWorld) {
+// restartWhileFrozen: an agent that ends while writes to its volumes hang in the
+// kernel is back before its lease, which the network keeps, has ended.
+func restartWhileFrozen(t *testing.T, w *storageWorld, end syscall.Signal) {
 	victim := w.member(t)
 	w.nothingHappens(t, func() {
 		w.everyVolume(t, (*Volume).Freeze)
 		must(t, victim.waitStuck(within(t, settle), agentProgram, func() bool { return false }))
 		run, err := victim.Self(within(t, settle))
 		must(t, err)
+		agentPID := func() int {
+			pid, err := victim.programPID(within(t, settle), agentProgram)
+			must(t, err)
+			return pid
+		}
+		before := agentPID()
 		at := time.Now()
-		must(t, victim.CrashAgent(t.Context()))
+		must(t, victim.signalProgram(t.Context(), agentProgram, end))
 		if err := poll(within(t, quiet), func() error {
 			now, err := victim.Self(within(t, settle))
-			if err == nil && now.Incarnation != run.Incarnation {
-				err = permanent{fmt.Errorf("it came back with incarnation %d, had %d", now.Incarnation, run.Incarnation)}
+			if pid := agentPID(); err == nil && (pid == 0 || pid == before) {
+				err = errors.New("it has not ended yet")
 			}
-			if err == nil && now.LeaseLeft == 0 {
-				err = errors.New("it has no lease")
+			if err == nil && (now.Incarnation != run.Incarnation || now.LeaseLeft == 0) {
+				err = fmt.Errorf("it is incarnation %d, was %d, and %v of its lease are left", now.Incarnation, run.Incarnation, now.LeaseLeft)
 			}
 			return err
 		}); err != nil {
 			t.Errorf("the agent of %s did not come back: %v", victim.Name(), err)
 		} else {
-			t.Logf("the agent of %s answers again, with a lease, %.2f s after it was killed", victim.Name(), time.Since(at).Seconds())
+			t.Logf("the agent of %s answers again, with a lease, %.2f s after it got signal %v", victim.Name(), time.Since(at).Seconds(), end)
 		}
 		lasts(t, quiet)
 	})
