@@ -80,6 +80,7 @@ func (s *survey) cover(spans []span) (Answer, []int32) {
 
 // exactly decides about the one set that takes all units of the spans.
 func (s *survey) exactly(spans []span) (Answer, []int32) {
+	*s.work -= len(s.m.vms)
 	r := s.r.clone()
 	var vms, lost []int32
 	for _, p := range spans {

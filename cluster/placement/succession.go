@@ -97,7 +97,7 @@ func (s *survey) every(p *packing, try func(map[int32]int32) bool) bool {
 			return try(p.placement())
 		}
 		for k := from; k < len(p.hosts); k++ {
-			if *s.work--; *s.work < 0 {
+			if *s.work -= 4; *s.work < 0 {
 				return false
 			}
 			if !p.fits(&p.items[i], k) {

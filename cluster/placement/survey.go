@@ -57,6 +57,7 @@ type kind struct {
 // skip it finds out itself which have nowhere to go.
 func newSurvey(r *room, f Failures, skip map[int32]string, work *int) *survey {
 	m := r.m
+	*work -= 16 * (len(m.vms) + len(m.hosts))
 	s := &survey{r: r, m: m, work: work, dead: m.none(), free: make([]int64, len(r.free)), settled: true}
 	owner := make([]int32, len(m.hosts))
 	for i := range owner {

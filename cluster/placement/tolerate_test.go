@@ -165,7 +165,7 @@ func TestMaxFailures(t *testing.T) {
 		t.Errorf("without VMs and voters: %+v", got)
 	}
 	large := largeCluster(70, 64, 4096, 0.88)
-	large.Policy.Work = 100_000
+	large.Policy.Work = 600_000
 	if got := MaxFailures(large, Failures{}); got.Exact || got.Failures == 0 || got.Beyond.Answer != Unknown {
 		t.Errorf("with little work: %+v", got)
 	}
