@@ -136,6 +136,15 @@ func (w *world) member(t *testing.T) *Host {
 // guest starts a new protected VM on h and takes it away when the test ends.
 func (w *world) guest(t *testing.T, h *Host) *Guest {
 	t.Helper()
+	g, begin := w.start(t, h)
+	_, err := w.Judge().WaitBeat(within(t, bootTime), g.Name, begin)
+	must(t, err)
+	return g
+}
+
+// start is guest without its wait for the guest's first beat.
+func (w *world) start(t *testing.T, h *Host) (*Guest, time.Time) {
+	t.Helper()
 	w.guests++
 	g, err := w.CreateGuest(fmt.Sprintf("vm%d", w.guests), Witness)
 	must(t, err)
@@ -145,10 +154,8 @@ func (w *world) guest(t *testing.T, h *Host) *Guest {
 	_, err = w.Judge().WaitRunning(within(t, takeover), g.Name, begin, h.Name())
 	must(t, err)
 	must(t, w.Protect(within(t, settle), g.Name))
-	_, err = w.Judge().WaitBeat(within(t, bootTime), g.Name, begin)
-	must(t, err)
 	t.Cleanup(func() { w.remove(t, g) })
-	return g
+	return g, begin
 }
 
 // remove ends a guest and checks the one thing that holds in every scenario.

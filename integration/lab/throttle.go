@@ -18,6 +18,11 @@ const blkioRoot = "/sys/fs/cgroup/blkio"
 // errNoThrottle says that storage cannot hang for one host alone on this machine.
 var errNoThrottle = errors.New("this machine has no block I/O controller at " + blkioRoot)
 
+func canThrottle() bool {
+	_, err := os.Stat(filepath.Join(blkioRoot, "blkio.throttle.read_bps_device"))
+	return err == nil
+}
+
 // throttles are the control groups of a lab's hosts.
 type throttles struct{ prefix string }
 
@@ -33,8 +38,8 @@ func (t throttles) of(host string) throttle { return throttle{t.prefix + host} }
 
 // enter puts a host's first process in, before it has children.
 func (t throttle) enter(pid int) error {
-	if _, err := os.Stat(filepath.Join(blkioRoot, "blkio.throttle.read_bps_device")); err != nil {
-		return nil // set will say so to whoever needs it
+	if !canThrottle() {
+		return nil // SetHang says so to whoever needs it
 	}
 	if err := os.Mkdir(t.dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
@@ -59,9 +64,6 @@ func (t throttle) set(devices []loopDevice, hang bool) error {
 	for _, d := range devices {
 		for _, what := range []string{"read", "write"} {
 			err := os.WriteFile(filepath.Join(t.dir, "blkio.throttle."+what+"_bps_device"), []byte(d.Number+" "+limit), 0o644)
-			if errors.Is(err, os.ErrNotExist) {
-				return errNoThrottle
-			}
 			if err != nil {
 				return fmt.Errorf("limit of %s for %s: %w", what, d.Path, err)
 			}

@@ -190,6 +190,9 @@ func (h *Host) SetHang(ctx context.Context, hang bool) error {
 	if len(h.lab.volumes) == 0 {
 		return errors.New("the lab has no volumes")
 	}
+	if !canThrottle() {
+		return errNoThrottle
+	}
 	h.mu.Lock()
 	h.hanging = hang
 	h.mu.Unlock()

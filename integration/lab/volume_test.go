@@ -81,18 +81,28 @@ func TestVolumes(t *testing.T) {
 	end()
 	works("thawed", h2, v1)
 
-	must(t, h1.SetHang(t.Context(), true))
+	canHang := canThrottle()
+	if !canHang {
+		t.Logf("not tested: storage that hangs for one host: %v", errNoThrottle)
+	}
 	for _, v := range l.Volumes() {
 		for _, x := range both {
+			if !canHang {
+				continue
+			}
+			must(t, h1.SetHang(t.Context(), true))
 			endIt := hangs("storage of h1 hangs: "+x.name, h1, v, x.do)
 			works("storage of h1 hangs", h2, v)
 			must(t, h1.SetHang(t.Context(), false))
 			endIt()
-			must(t, h1.SetHang(t.Context(), true))
 		}
 	}
-	if err := v1.Freeze(t.Context()); err == nil {
-		t.Error("a volume was frozen while a host may have a write on it that hangs")
+	if canHang {
+		must(t, h1.SetHang(t.Context(), true))
+		hangs("storage of h1 hangs as it loses power", h1, v1, write)
+		if err := v1.Freeze(t.Context()); err == nil {
+			t.Error("a volume was frozen while a host has a write on it that hangs")
+		}
 	}
 	_, err := h1.PowerOff(within(t, settle))
 	must(t, err)
@@ -118,8 +128,10 @@ func TestVolumes(t *testing.T) {
 	dir, parts := l.Dir(), partsOf(l.Dir())
 	must(t, v1.Freeze(t.Context())) // nobody thaws it but Close
 	hangs("frozen for ever", h1, v1, write)
-	must(t, h2.SetHang(t.Context(), true))
-	hangs("hangs for ever", h2, v2, read)
+	if canHang {
+		must(t, h2.SetHang(t.Context(), true))
+		hangs("hangs for ever", h2, v2, read)
+	}
 	must(t, l.Close())
 	nothingLeft(t, dir, parts)
 }
