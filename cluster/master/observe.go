@@ -46,7 +46,6 @@ type observed struct {
 
 // stored is what the heartbeat volumes say of a host.
 type stored struct {
-	known bool // read at all, in this office: the first reading is no news
 	beat  format.Heartbeat
 	on    format.UUID          // the volume that it was read on
 	at    time.Duration        // when the last news was read
@@ -63,11 +62,12 @@ type fencing struct {
 	again    time.Duration // not to be tried before, after a failure
 }
 
-// mark is the newest heartbeat on one volume, and when it was first seen there;
-// at is 0 for one that was there already when this office began to read.
+// mark is the newest heartbeat on one volume, and when it was seen to come; at is 0 for
+// one that was there already when this office began to read, or began again.
 type mark struct {
 	stamp format.Stamp
 	at    time.Duration
+	read  time.Duration // when the last reading was begun
 }
 
 func newObserved(now, elected time.Duration, incarnation uint64) *observed {
@@ -103,32 +103,35 @@ func (o *observed) note(hb api.Heartbeat, now time.Duration) (news bool) {
 }
 
 // hear takes what the volumes say of the host: its newest heartbeat on any of them.
-// That counts as heard if it is newer than what was read before, and if the host
-// does not say itself that this life is over. One that the network has not brought
+// That counts as heard if it is newer than what was read before, no longer than a lease
+// ago (what is found after a longer break may be of any time in it), and if the
+// host does not say itself that this life is over. One that the network has not brought
 // lately, or whose acknowledgements do not get through, is acknowledged by storage.
 func (o *observed) hear(slot int, v *volumes.View, now time.Duration, t lease.Timing) (news bool) {
-	newest := o.stored.beat
+	newest, fresh := o.stored.beat, false
 	for id, r := range v.Readings {
-		if slot >= len(r.Table) || !r.Table[slot].Heartbeat.OK {
+		was, known := o.stored.marks[id]
+		if known && was.read == r.Started || slot >= len(r.Table) {
 			continue
 		}
-		hb := r.Table[slot].Heartbeat.Value
-		if was, known := o.stored.marks[id]; !known {
-			o.stored.marks[id] = mark{stamp: hb.Stamp()}
-		} else if hb.Stamp().Compare(was.stamp) > 0 {
-			o.stored.marks[id] = mark{hb.Stamp(), now}
+		is := mark{stamp: was.stamp, at: was.at, read: r.Started}
+		if found := r.Table[slot].Heartbeat; found.OK && found.Value.Stamp().Compare(was.stamp) > 0 {
+			is.stamp, is.at = found.Value.Stamp(), 0
+			lately := known && r.Started-was.read <= t.Lease
+			if lately {
+				is.at = now
+			}
+			if is.stamp.Compare(newest.Stamp()) > 0 {
+				newest, o.stored.on, fresh = found.Value, id, lately
+			}
 		}
-		if hb.Stamp().Compare(newest.Stamp()) > 0 {
-			newest, o.stored.on = hb, id
-		}
+		o.stored.marks[id] = is
 	}
-	first := !o.stored.known && len(v.Readings) > 0
-	o.stored.known = o.stored.known || first
 	if newest.Stamp() == o.stored.beat.Stamp() {
 		return false
 	}
 	o.stored.beat = newest
-	if first || newest.Incarnation != o.incarnation || newest.Flags&format.FlagSelfFencing != 0 {
+	if !fresh || newest.Incarnation != o.incarnation || newest.Flags&format.FlagSelfFencing != 0 {
 		return false
 	}
 	o.watch.Heard, o.spoke, o.stored.at = now, now, now

@@ -17,6 +17,8 @@ type volume struct {
 	name   string
 	disk   *hbtest.Disk
 	failed bool // for everybody
+	// damaged counts what was corrupted on it.
+	damaged int64
 }
 
 func (v *volume) path() string { return "/heartbeat/" + v.name }
@@ -215,11 +217,13 @@ func onVolume(change func(*volume)) act {
 	}
 }
 
-// corruptSlot damages both copies of a host's heartbeat on one volume.
+// corruptSlot damages both copies of a host's heartbeat on one volume: each time other
+// bytes, for the same ones twice would be none.
 func corruptSlot(w *World, a scenario.Action) error {
 	return onVolume(func(v *volume) {
+		v.damaged++
 		for copy := range 2 {
-			v.disk.Corrupt(v.disk.Layout().Offset(format.KindHeartbeat, w.machines[a.Host].slot(), copy)+100, 8)
+			v.disk.Corrupt(v.disk.Layout().Offset(format.KindHeartbeat, w.machines[a.Host].slot(), copy)+100+8*(v.damaged%40), 8)
 		}
 	})(w, a)
 }
