@@ -97,6 +97,7 @@ func (w *storageWorld) mended(t *testing.T) {
 		must(t, v.Mend(within(t, settle)))
 	}
 	w.whole(t)
+	w.forgotten(t)
 	for _, g := range w.vms {
 		_, err := w.WaitVM(within(t, settle), g.Name, "it runs", func(v api.VMView) bool { return v.Protected && v.State == api.VMRunning })
 		must(t, err)
@@ -202,7 +203,9 @@ func TestLabStorage(t *testing.T) {
 		{"storage hangs for every host", func(t *testing.T, w *storageWorld) {
 			w.nothingHappens(t, func() {
 				w.everyVolume(t, (*Volume).Freeze)
-				lasts(t, stall)
+				at := time.Now()
+				w.told(t, "an I/O does not end")
+				lasts(t, time.Until(at.Add(stall)))
 			})
 		}},
 		{"storage fails for every host", storageFails},
@@ -221,40 +224,45 @@ func TestLabStorage(t *testing.T) {
 
 // storageFails: every I/O ends with an error, and people are told.
 func storageFails(t *testing.T, w *storageWorld) {
-	told := func(s *api.Status) bool {
-		for _, v := range w.Volumes() {
-			if !slices.ContainsFunc(s.Problems, func(p api.Problem) bool { return strings.Contains(p.Text, v.Name) }) {
-				return false
-			}
-		}
-		return true
-	}
 	w.nothingHappens(t, func() {
 		w.everyVolume(t, (*Volume).Fail)
 		at := time.Now()
-		_, err := w.WaitStatus(within(t, failure), "the loss of the volumes is a problem on the screen", func(s *api.Status) error {
-			if !told(s) {
-				return fmt.Errorf("problems: %+v", s.Problems)
-			}
-			return nil
-		})
-		if err != nil {
-			t.Error(err)
-		}
-		t.Logf("people are told %.2f s after the volumes failed", time.Since(at).Seconds())
+		w.told(t, "input/output error")
 		lasts(t, time.Until(at.Add(failure)))
 	})
+}
+
+// told waits until the status says of every volume that it fails on every host, and why.
+func (w *storageWorld) told(t *testing.T, why string) {
+	t.Helper()
 	at := time.Now()
-	_, err := w.WaitStatus(within(t, settle), "the volumes are used again", func(s *api.Status) error {
-		if told(s) {
-			return fmt.Errorf("problems: %+v", s.Problems)
+	_, err := w.WaitStatus(within(t, failure), "the volumes are a problem on the screen", func(s *api.Status) error {
+		for _, v := range w.Volumes() {
+			if !slices.ContainsFunc(s.Problems, func(p api.Problem) bool {
+				return strings.Contains(p.Text, "volume "+v.Name+" fails on h1, h2, h3: ") && strings.Contains(p.Text, why)
+			}) {
+				return fmt.Errorf("problems: %+v", s.Problems)
+			}
 		}
 		return nil
 	})
 	if err != nil {
 		t.Error(err)
+		return
 	}
-	t.Logf("the volumes are used again %.2f s after they were mended", time.Since(at).Seconds())
+	t.Logf("the status says so after %.2f s (%s)", time.Since(at).Seconds(), why)
+}
+
+// forgotten waits until the status says nothing of volumes any more.
+func (w *storageWorld) forgotten(t *testing.T) {
+	t.Helper()
+	_, err := w.WaitStatus(within(t, settle), "the volumes are no problem any more", func(s *api.Status) error {
+		if slices.ContainsFunc(s.Problems, func(p api.Problem) bool { return strings.Contains(p.Text, "heartbeat volume") }) {
+			return fmt.Errorf("problems: %+v", s.Problems)
+		}
+		return nil
+	})
+	must(t, err)
 }
 
 // restartWhileFrozen: an agent that ends while writes to its volumes hang in the
