@@ -63,7 +63,7 @@ race: ## the race detector over everything that needs no root, sim included
 bench: ## measurements, on a quiet machine: recovery times in virtual time; as root also with real guests, and the agents' footprint
 	go test ./cluster/placement -count=1 -v -run TestMeasures -measure
 	go test ./integration/sim -count=1 -v -run TestRecoveryTimes -measure-runs 50
-	@if [ "$$(id -u)" = 0 ]; then .ci/install lab && HOLDFAST_LAB=1 HOLDFAST_BENCH=1 go test ./integration/lab -count=1 -v -timeout 20m -run 'TestLabRecoveryTime|TestLabFootprint'; \
+	@if [ "$$(id -u)" = 0 ]; then .ci/install lab && HOLDFAST_LAB=1 HOLDFAST_BENCH=1 go test ./integration/lab -count=1 -v -timeout 20m -run 'TestLabRecoveryTime|TestLabFootprint|TestLabStorage/power_loss'; \
 	else echo "not measured: recovery of real guests and the agents' footprint need root"; fi
 
 .PHONY: fuzz
