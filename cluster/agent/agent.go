@@ -111,6 +111,9 @@ func (a *Agent) current() (*member, error) {
 // parsed returns the policy that the state holds. A policy that this version
 // cannot read (a newer member wrote it) leaves the last one in force.
 func (a *Agent) parsed(s *fsm.State) *config.Policy {
+	if s.Office.Epoch == 0 && len(s.Policy.Files) == 0 {
+		return config.DefaultPolicy(s.Cluster.Name) // no copy of the state yet: nothing to remember
+	}
 	a.policyMu.Lock()
 	defer a.policyMu.Unlock()
 	if a.policy != nil && a.policyRev == s.Policy.Revision && a.policyID == s.Cluster.ID {

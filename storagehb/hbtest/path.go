@@ -30,7 +30,6 @@ type Path struct {
 	slot int
 
 	// Guarded by the disk's lock.
-	busy   int
 	opens  int
 	reads  int
 	writes int
@@ -47,11 +46,12 @@ func (d *Disk) Path(slot int) *Path { return &Path{disk: d, slot: slot} }
 
 // Open opens the disk. It hangs and fails as an I/O does.
 func (p *Path) Open() (storagehb.File, error) {
-	if err := p.pass(&p.opens); err != nil {
+	f := &file{Path: p}
+	if err := f.pass(&p.opens); err != nil {
 		return nil, fmt.Errorf("open: %w", err)
 	}
-	p.leave()
-	return file{p}, nil
+	f.leave()
+	return f, nil
 }
 
 // SetDelay makes every I/O that begins from now on take that long.
@@ -116,7 +116,7 @@ func (p *Path) set(f func()) {
 }
 
 // pass counts an I/O and makes it wait and fail as it has to.
-func (p *Path) pass(count *int) error {
+func (p *file) pass(count *int) error {
 	var delay time.Duration
 	var hang chan struct{}
 	var err error
@@ -141,12 +141,16 @@ func (p *Path) pass(count *int) error {
 	return err
 }
 
-func (p *Path) leave() { p.set(func() { p.busy-- }) }
+func (p *file) leave() { p.set(func() { p.busy-- }) }
 
-// file is a path while it is open.
-type file struct{ *Path }
+// file is a path while it is open. It may be opened twice, by whoever looks what is there
+// and by whoever uses it; each of them does one I/O at a time.
+type file struct {
+	*Path
+	busy int // guarded by the disk's lock
+}
 
-func (f file) ReadAt(b []byte, off int64) (int, error) {
+func (f *file) ReadAt(b []byte, off int64) (int, error) {
 	f.aligned(b, off)
 	if err := f.pass(&f.reads); err != nil {
 		return 0, fmt.Errorf("read at %d: %w", off, err)
@@ -166,7 +170,7 @@ func (f file) ReadAt(b []byte, off int64) (int, error) {
 	return n, nil
 }
 
-func (f file) WriteAt(b []byte, off int64) (int, error) {
+func (f *file) WriteAt(b []byte, off int64) (int, error) {
 	f.aligned(b, off)
 	before := bytes.Clone(b)
 	if err := f.pass(&f.writes); err != nil {
@@ -200,10 +204,10 @@ func (f file) WriteAt(b []byte, off int64) (int, error) {
 	return len(b), nil
 }
 
-func (f file) Close() error { return nil }
+func (f *file) Close() error { return nil }
 
 // aligned holds the caller to what direct I/O asks for.
-func (f file) aligned(b []byte, off int64) {
+func (f *file) aligned(b []byte, off int64) {
 	if len(b) == 0 || len(b)%format.BlockSize != 0 || off%format.BlockSize != 0 || uintptr(unsafe.Pointer(unsafe.SliceData(b)))%format.BlockSize != 0 {
 		f.set(func() {
 			f.disk.violate("the host of slot %d moves %d bytes at %d, not aligned to %d", f.slot, len(b), off, format.BlockSize)
