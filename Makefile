@@ -36,7 +36,7 @@ unit: ## tests of every package, with the race detector; no root, no libvirt
 
 .PHONY: sim
 sim: ## whole clusters in virtual time: the scenarios and random runs
-	.ci/gotest sim -timeout 4m30s ./integration/sim/...
+	.ci/gotest sim -timeout 6m30s ./integration/sim/...
 
 LAB_LIMIT ?= 15m
 
