@@ -116,32 +116,32 @@ func (p *Path) set(f func()) {
 }
 
 // pass counts an I/O and makes it wait and fail as it has to.
-func (p *file) pass(count *int) error {
+func (f *file) pass(count *int) error {
 	var delay time.Duration
 	var hang chan struct{}
 	var err error
-	p.set(func() {
+	f.set(func() {
 		*count++
-		p.busy++
-		if p.busy > 1 {
-			p.disk.violate("the host of slot %d has %d I/Os under way at once", p.slot, p.busy)
+		f.busy++
+		if f.busy > 1 {
+			f.disk.violate("the host of slot %d has %d I/Os under way at once", f.slot, f.busy)
 		}
-		delay, hang, err = p.delay, p.hang, p.err
+		delay, hang, err = f.delay, f.hang, f.err
 	})
 	if delay > 0 {
 		time.Sleep(delay)
 	}
 	if hang != nil {
 		<-hang
-		p.set(func() { err = p.err })
+		f.set(func() { err = f.err })
 	}
 	if err != nil {
-		p.leave()
+		f.leave()
 	}
 	return err
 }
 
-func (p *file) leave() { p.set(func() { p.busy-- }) }
+func (f *file) leave() { f.set(func() { f.busy-- }) }
 
 // file is a path while it is open. It may be opened twice, by whoever looks what is there
 // and by whoever uses it; each of them does one I/O at a time.
