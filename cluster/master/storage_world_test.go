@@ -28,14 +28,12 @@ type dropped struct {
 // term is one office: the real one, whose steps the world takes.
 type term struct {
 	*Master
-	o          *office
-	on         *proc
-	quits      time.Duration // true time at which it learns that it leads no more
-	led        time.Duration // true time of its last successful confirmation
-	pending    bool          // its proposal is neither committed nor lost
-	over       bool
-	unlawful   time.Duration // for broken rules: since when any volume has the claim
-	waitsSince time.Duration
+	o       *office
+	on      *proc
+	quits   time.Duration // true time at which it learns that it leads no more
+	led     time.Duration // true time of its last successful confirmation
+	pending bool          // its proposal is neither committed nor lost
+	over    bool
 }
 
 type world struct {
