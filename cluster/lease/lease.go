@@ -3,9 +3,8 @@
 // that it has ended everywhere. It is pure: no clock, no I/O; every moment is an
 // argument, read from the boot clock of the host that asks.
 //
-// The rules are those of docs/safety.md. This package knows the network path
-// (N) only; a heartbeat volume adds two more ways to renew, not another
-// arithmetic.
+// The rules are those of docs/safety.md. Whether a renewal comes by the network (N), by
+// storage (S) or by proof (Q) makes no difference here.
 package lease
 
 import "time"
