@@ -98,7 +98,7 @@ inline one()    { assert(!(proc != 0 && own == ELSEWHERE && prot)) }
 #define ROOM    (ver < VMAX)
 #define LIVE    (!fdead)
 
-#ifdef RELISTED                 /* what a host says to a sighting rests on a list that is newer than the sighting */
+#ifndef OLD_WORD               /* what a host says to a sighting rests on a list that is newer than the sighting */
 #define RELIST list = UNSEEN
 #else
 #define RELIST skip
