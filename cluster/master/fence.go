@@ -26,7 +26,7 @@ const fenceAgain = 10 * time.Second
 // drained is the moment from which nothing that a host wrote before it was proven
 // off can still arrive. proven is false while it is not, or when it was heard since.
 func (o *observed) drained(t lease.Timing) (at time.Duration, proven bool) {
-	if o.fence.off == 0 || o.watch.Heard >= o.fence.off {
+	if o.fence.off == 0 || max(o.watch.Heard, o.spoke) >= o.fence.off { // in whatever life: it is not off
 		return 0, false
 	}
 	return o.fence.off + t.Drain + t.Grain, true

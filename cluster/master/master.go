@@ -372,7 +372,7 @@ func (m *Master) HeardAfter(host string, after time.Duration) bool {
 		return false
 	}
 	x := m.office.hosts[host]
-	return x.heard() && x.watch.Heard > after
+	return x.heard() && max(x.watch.Heard, x.spoke) > after
 }
 
 // Holds reports whether this host is in office, and knows of no later one.
