@@ -36,7 +36,7 @@ func (o *observed) drained(t lease.Timing) (at time.Duration, proven bool) {
 // being stopped by then, so this takes nothing from anybody, and its proof ends
 // the wait early.
 func fence(in input, h *fsm.Host, o *observed, d *decision) {
-	if len(in.policy.Hosts[h.Name].Fence) == 0 || o.fence.busy || h.Name == in.self {
+	if len(in.policy.Hosts[h.Name].Fence) == 0 || o.fence.busy || h.Name == in.self || o.speaks(in.now, in.timing) {
 		return
 	}
 	at, ok := o.watch.GoneAt(in.timing)
