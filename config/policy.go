@@ -28,6 +28,8 @@ type Policy struct {
 	// Hosts are the host blocks by name, and Fences the devices that they name.
 	Hosts  map[string]HostRule `json:"hosts,omitempty"`
 	Fences map[string]Fence    `json:"fences,omitempty"`
+	// Fencing says what is asked for before a silent host's VMs start elsewhere.
+	Fencing FencingPolicy `json:"fencing"`
 	// Volumes are the heartbeat_volume blocks, in the order of the file.
 	Volumes []HeartbeatVolume `json:"volumes,omitempty"`
 	// Isolation is what a host does that hears nobody.
@@ -131,6 +133,7 @@ func DefaultPolicy(clusterName string) *Policy {
 		Schema:    Schema,
 		Cluster:   clusterName,
 		Timing:    timing,
+		Fencing:   FencingPolicy{Mode: FencingRequired},
 		Isolation: defaultIsolation(),
 		Defaults:  DefaultsPolicy{Protect: ProtectListed, OnCrash: CrashRestart},
 	}
@@ -233,6 +236,7 @@ func (r *report) policy(root *node, what, clusterName string) (*Policy, error) {
 	r.timing(p, timing)
 	r.fencing(p, root)
 	r.volumes(p, root)
+	p.Fencing.Mode = get[string](root.one("fencing"), "mode")
 	p.Isolation = isolation(root)
 	warnings := root.one("warnings")
 	p.Muted = Muted{Volumes: !get[bool](warnings, "few_heartbeat_volumes"), Networks: !get[bool](warnings, "single_network")}

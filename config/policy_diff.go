@@ -26,6 +26,7 @@ func DiffPolicies(a, b *Policy) []Change {
 	d.timing(a.Timing, b.Timing)
 	d.hosts(a.Hosts, b.Hosts)
 	d.fences(a.Fences, b.Fences)
+	d.field("fencing.mode", a.Fencing.Mode, b.Fencing.Mode)
 	d.volumes(a.Volumes, b.Volumes)
 	d.isolation(a.Isolation, b.Isolation)
 	d.field("warnings.few_heartbeat_volumes", !a.Muted.Volumes, !b.Muted.Volumes)

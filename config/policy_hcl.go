@@ -48,6 +48,7 @@ func (p *Policy) HCL() []byte {
 	for _, name := range sortedKeys(p.Fences) {
 		putFence(open("fence", name), p.Fences[name])
 	}
+	putFencing(open, p.Fencing)
 	for _, v := range p.Volumes {
 		put(open("heartbeat_volume", v.Name), "path", v.Path)
 	}

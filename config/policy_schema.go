@@ -59,6 +59,7 @@ func policySchema() *block {
 		}},
 		hostSchema(),
 		fenceSchema(),
+		fencingSchema(),
 		volumeSchema(),
 		isolationSchemas()[0],
 		isolationSchemas()[1],

@@ -82,6 +82,9 @@ fence "pdu-b" {
 heartbeat_volume "san" {
   path = "/dev/disk/by-id/san"
 }
+fencing {
+  mode = "best_effort"
+}
 isolation_check {
   addresses           = ["10.10.0.1", "fd00::1"]
   use_default_gateway = false
@@ -126,6 +129,7 @@ vm "vdi gold" {
     "kvm2-bmc": {"agent": "fence_redfish", "options": {"ip": "10.30.0.12", "ipport": 1000000}, "password": "se \"cret"},
     "pdu-a": {"agent": "fence_apc_snmp", "options": {"ip": "10.30.0.50", "plug": "3"}}, "pdu-b": {"agent": "fence_apc_snmp", "options": {"ip": "10.30.0.51", "plug": 3}}},
   "heartbeat_volume": {"san": {"path": "/dev/disk/by-id/san"}},
+  "fencing": {"mode": "best_effort"},
   "isolation_check": {"addresses": ["10.10.0.1", "fd00::1"], "use_default_gateway": false},
   "isolation_response": {"action": "shutdown", "delay": "30s", "shutdown_timeout": "2m"},
   "defaults": {"protect": "all", "on_crash": "leave"},
@@ -148,6 +152,7 @@ vm "vdi gold" {
 			"pdu-b": {Agent: "fence_apc_snmp", Options: map[string]string{"ip": "10.30.0.51", "plug": "3"}, Timeout: 20 * time.Second, Attempts: 2, Check: 5 * time.Minute},
 		},
 		Volumes:   []HeartbeatVolume{{Name: "san", Path: "/dev/disk/by-id/san"}},
+		Fencing:   FencingPolicy{Mode: FencingBestEffort},
 		Isolation: IsolationPolicy{Action: IsolationShutdown, Delay: 30 * time.Second, ShutdownTimeout: 2 * time.Minute, Addresses: []string{"10.10.0.1", "fd00::1"}},
 		Defaults:  DefaultsPolicy{Protect: ProtectAll, OnCrash: CrashLeave},
 		Selectors: []Selector{

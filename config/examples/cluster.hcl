@@ -84,6 +84,14 @@ fence "kvm1-pdu-b" {
   options = { ip = "10.30.0.51", plug = 3 }
 }
 
+# What is asked for before the VMs of a silent host start elsewhere: that its watchdog,
+# one of its fence devices or a person makes sure that they run there no more (required),
+# or on a host without a watchdog the wait alone, which a kernel that hangs can outlast
+# (best_effort).
+fencing {
+  #mode = "required"
+}
+
 # --- Heartbeat volumes ---------------------------------------------------------
 
 # Small areas of shared storage, a block device or a file on a shared file system,
