@@ -199,6 +199,7 @@ func (c *BeginIncarnation) apply(s *State) (any, *Refusal) {
 	owned := s.Owned(h.Name, h.Incarnation)
 	h.Incarnation++
 	h.Volumes = s.Volumes.Revision // the host is told, and begins with no older one
+	h.Watchdog = Watchdog{}        // it says it anew
 	h.Status, h.BootID, h.Since, h.Verdict, h.Evidence = HostLive, c.BootID, c.At, "live", nil
 	id := s.emit(c.Meta, Event{Type: EventHostAvailable, Host: h.Name, Text: fmt.Sprintf("%s begins incarnation %d: %s", h.Name, h.Incarnation, c.Why)})
 	for _, vm := range owned {

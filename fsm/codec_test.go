@@ -38,6 +38,7 @@ func samples() []Command {
 		&ConfirmOff{Meta: m, Epoch: 2, Host: "b", Incarnation: 4, Heard: day, Evidence: ev, Text: "off"},
 		&SetVolumes{Meta: m, Epoch: 2, Previous: 1, Volumes: []Volume{{Name: "hb1", Path: "/dev/hb1", ID: uuid(7)}}},
 		&NoteVolumes{Meta: m, Epoch: 2, Host: "b", Incarnation: 4, Revision: 2},
+		&NoteWatchdog{Meta: m, Epoch: 2, Host: "b", Incarnation: 4, Watchdog: Watchdog{Word: 2, Timeout: 3 * time.Second}},
 	}
 }
 
@@ -173,6 +174,8 @@ func TestFieldsOutOfRange(t *testing.T) {
 		{name: "a volume of no path", c: &SetVolumes{Volumes: []Volume{{Name: "hb1", Path: "hb1", ID: uuid(1)}}}, says: "absolute path"},
 		{name: "a volume of no id", c: &SetVolumes{Volumes: []Volume{{Name: "hb1", Path: "/hb1"}}}, says: "UUID"},
 		{name: "one volume twice", c: &SetVolumes{Volumes: []Volume{{Name: "hb1", Path: "/hb1", ID: uuid(1)}, {Name: "hb2", Path: "/hb2", ID: uuid(1)}}}, says: "one and the same"},
+		{name: "a watchdog without a word", c: &NoteWatchdog{Host: "b", Incarnation: 1}, says: "a number from 1"},
+		{name: "a watchdog of the past", c: &NoteWatchdog{Host: "b", Incarnation: 1, Watchdog: Watchdog{Word: 1, Timeout: -1}}, says: "a timeout"},
 		{name: "six volumes", c: &SetVolumes{Volumes: make([]Volume, 6)}, says: "more than 5"},
 		{name: "nobody vouches", c: &ConfirmOff{Host: "a", Incarnation: 1}, says: "vouched for"},
 		{name: "event with an id", c: &Record{Events: []Event{{Type: "x", ID: 1}}}, says: "no id"},

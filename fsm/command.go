@@ -36,6 +36,7 @@ const (
 	TypeConfirmOff       Type = 21
 	TypeSetVolumes       Type = 22
 	TypeNoteVolumes      Type = 23
+	TypeNoteWatchdog     Type = 24
 )
 
 // Command is one change of the state. Only the types of this package implement it.
@@ -358,6 +359,8 @@ func blank(t Type) Command {
 		return &SetVolumes{}
 	case TypeNoteVolumes:
 		return &NoteVolumes{}
+	case TypeNoteWatchdog:
+		return &NoteWatchdog{}
 	}
 	return nil
 }

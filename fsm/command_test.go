@@ -180,6 +180,13 @@ func TestCommands(t *testing.T) {
 		{name: "NoteVolumes/from the future", c: &NoteVolumes{Meta: m, Epoch: 1, Host: "b", Incarnation: 1, Revision: 1}, code: CodeInvalid, says: "the newest is 0"},
 		{name: "NoteVolumes/next life", c: &NoteVolumes{Meta: m, Epoch: 1, Host: "b", Incarnation: 2}, code: CodeStale},
 		{name: "NoteVolumes/old epoch", c: &NoteVolumes{Meta: m, Epoch: 0, Host: "b", Incarnation: 1}, code: CodeStale},
+		{name: "NoteWatchdog/new", c: &NoteWatchdog{Meta: m, Epoch: 1, Host: "b", Incarnation: 1, Watchdog: Watchdog{Word: 1, Timeout: 3 * time.Second}}, event: EventWatchdogChanged, holds: func(t *testing.T, s *State) {
+			if s.Hosts["b"].Watchdog != (Watchdog{1, 3 * time.Second}) {
+				t.Errorf("the watchdog is %+v", s.Hosts["b"].Watchdog)
+			}
+		}},
+		{name: "NoteWatchdog/next life", c: &NoteWatchdog{Meta: m, Epoch: 1, Host: "b", Incarnation: 2, Watchdog: Watchdog{Word: 1}}, code: CodeStale},
+		{name: "NoteWatchdog/old epoch", c: &NoteWatchdog{Meta: m, Epoch: 0, Host: "b", Incarnation: 1, Watchdog: Watchdog{Word: 1}}, code: CodeStale},
 		{name: "NoteVolumes/stranger", c: &NoteVolumes{Meta: m, Epoch: 1, Host: "z", Incarnation: 1}, code: CodeNotFound},
 
 		{name: "Protect/running", c: &Protect{Meta: m, Epoch: 1, VM: testVM(8, IntentStop), Running: true, Host: "a", Incarnation: 1}, event: EventVMProtected, holds: func(t *testing.T, s *State) {

@@ -142,8 +142,9 @@ type ledger struct {
 	over        map[holder]bool              // lives that have ended
 	epoch       uint64
 	event       uint64
-	slots       map[uint16]string // slot → machine and join moment
-	proves      map[proof]uint64  // revision of the volumes
+	slots       map[uint16]string  // slot → machine and join moment
+	proves      map[proof]uint64   // revision of the volumes
+	words       map[proof]Watchdog // what it says of its watchdog
 }
 
 // proof is who proves by volumes.
@@ -154,7 +155,7 @@ type proof struct {
 
 func newLedger() *ledger {
 	return &ledger{holds: map[string]holder{}, placed: map[string]map[uint64]holder{}, generation: map[string]uint64{},
-		incarnation: map[string]uint64{}, over: map[holder]bool{}, slots: map[uint16]string{}, proves: map[proof]uint64{}}
+		incarnation: map[string]uint64{}, over: map[holder]bool{}, slots: map[uint16]string{}, proves: map[proof]uint64{}, words: map[proof]Watchdog{}}
 }
 
 // accepted notes what a command that was carried out on old ends.
@@ -229,6 +230,10 @@ func (l *ledger) check(s *State) error {
 			return fmt.Errorf("%s went back from revision %d of the volumes to %d", name, l.proves[now], h.Volumes)
 		}
 		l.proves[now] = h.Volumes
+		if w := h.Watchdog; w.Word < l.words[now].Word || w.Word == l.words[now].Word && w != l.words[now] {
+			return fmt.Errorf("what %s says of its watchdog went from %+v to %+v", name, l.words[now], w)
+		}
+		l.words[now] = h.Watchdog
 		if was, ok := l.slots[h.Slot]; ok && was != machine {
 			return fmt.Errorf("slot %d of %s was given to %s", h.Slot, was, machine)
 		}
@@ -389,6 +394,9 @@ func drawCommand(t *rapid.T, s *State, step int) Command {
 			revision = small()
 		}
 		return &SetVolumes{Meta: m, Epoch: epoch, Previous: revision, Volumes: []Volume{{Name: "hb", Path: "/hb", ID: uuid(rapid.IntRange(1, 9).Draw(t, "volume"))}}}
+	case TypeNoteWatchdog:
+		return &NoteWatchdog{Meta: m, Epoch: epoch, Host: host, Incarnation: life,
+			Watchdog: Watchdog{Word: rapid.Uint64Range(1, 5).Draw(t, "word"), Timeout: time.Duration(rapid.IntRange(0, 1).Draw(t, "watchdog")) * time.Second}}
 	case TypeNoteVolumes:
 		revision := s.Volumes.Revision
 		if wild() {

@@ -112,6 +112,8 @@ type Host struct {
 	// Volumes is the revision of the heartbeat volumes that this incarnation proves
 	// with, at least: it may be at a newer one, never at an older.
 	Volumes uint64 `json:"volumes,omitempty"`
+	// Watchdog is what this incarnation has said of it.
+	Watchdog Watchdog `json:"watchdog,omitzero"`
 	// Verdict is the last committed verdict that matters, with its evidence.
 	Verdict  string     `json:"verdict"`
 	Evidence []Evidence `json:"evidence,omitempty"`
