@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ha/holdfast/cluster/lease"
+	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/vmm"
 )
 
@@ -20,6 +21,8 @@ type Heartbeat struct {
 	// Volumes is the revision of the heartbeat volumes that the host proves with: from
 	// now on no older one.
 	Volumes uint64 `json:"volumes,omitempty"`
+	// Watchdog is what this incarnation says of the watchdog that bounds its VMs.
+	Watchdog fsm.Watchdog `json:"watchdog,omitzero"`
 	// Network is the HA network that this copy travels on.
 	Network string `json:"network"`
 	// Applied is the index of the last log entry that the host has applied.

@@ -48,6 +48,8 @@ type Input struct {
 	Claimed map[string]time.Duration
 	// Draining says that the host is being shut down: it gives everything back.
 	Draining bool
+	// Bounded is false while others count on a watchdog that this host has no more (W5).
+	Bounded bool
 	// Response is what the isolation response goes by, Policy what the policy says of a
 	// VM by name, and AskedIsolated when a guest was asked to shut down for it, by UUID.
 	Response      verdict.Response
@@ -310,7 +312,7 @@ func stopped(in Input, vm *fsm.VM, d vmm.Domain, defined bool, p *Plan) {
 			p.Raise[vm.UUID] = g // reported in the next round, as stopped or given back
 			return
 		}
-		if in.Lease.MayStart(in.Now, in.Timing) {
+		if in.Bounded && in.Lease.MayStart(in.Now, in.Timing) {
 			p.Start = append(p.Start, Order{UUID: vm.UUID, Name: vm.Name, Generation: g, XML: vm.XML, Why: vm.Owner.Why})
 		}
 		return

@@ -38,7 +38,7 @@ func scene(t testing.TB) Input {
 		Now: at, Self: "a", Timing: standard(t),
 		Lease:   lease.Lease{Incarnation: 3, End: at + 4*time.Second},
 		Record:  Record{Incarnation: 3, Executed: map[string]uint64{}, Known: []string{web}},
-		Trusted: true, Listed: true,
+		Trusted: true, Listed: true, Bounded: true,
 		State: &fsm.State{
 			Hosts: map[string]*fsm.Host{
 				"a": {Name: "a", Status: fsm.HostLive, Incarnation: 3},

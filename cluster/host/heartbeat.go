@@ -22,7 +22,7 @@ func (h *Host) heartbeat(ctx context.Context) {
 	_, applied, _ := h.cfg.View()
 	hb := api.Heartbeat{Host: h.cfg.Name, Run: h.cfg.Run, Seq: h.seq, Applied: applied, ReportRev: h.reportRev, Volumes: h.record.Volumes}
 	if !h.record.Over {
-		hb.Incarnation = h.record.Incarnation
+		hb.Incarnation, hb.Watchdog = h.record.Incarnation, h.record.Watchdog
 	}
 	if h.seen != h.reportRev {
 		r := h.report
@@ -109,6 +109,10 @@ func (h *Host) renew(incarnation uint64, sent time.Duration) {
 	now := h.cfg.Now()
 	if sent == 0 {
 		return // too old to be remembered, so worth nothing any more
+	}
+	if !h.bounded() {
+		h.cfg.Log.Warn("the lease is not renewed: others count on a watchdog that this host has no more, and do not know it yet")
+		return
 	}
 	if h.lease.Incarnation != incarnation {
 		l := lease.Begin(incarnation, sent, h.cfg.Timing)

@@ -202,6 +202,7 @@ func (h *Host) Run(ctx context.Context) error {
 		}
 		_, _, changed := h.cfg.View()
 		_, read := h.cfg.Volumes.View()
+		h.sayWatchdog()
 		h.byStorage()
 		h.round(ctx)
 		if h.beatNow {
@@ -333,7 +334,7 @@ func (h *Host) gather() Input {
 		Trusted: h.trustFrom != 0 && index >= h.trustFrom,
 		Domains: h.list.domains, Listed: h.list.no != 0 && h.list.err == nil,
 		Busy: map[string]bool{}, Unproven: map[string]bool{}, Killed: h.killed, Ran: h.ran, Failed: h.failed, Foreign: h.foreign, Stopping: h.stopping, Covered: map[string]bool{}, Draining: h.draining, Claimed: h.claimed,
-		Response: h.response(now), AskedIsolated: h.around.asked,
+		Bounded: h.bounded(), Response: h.response(now), AskedIsolated: h.around.asked,
 	}
 	if s != nil {
 		policy := h.cfg.Policy(s)

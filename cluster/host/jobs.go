@@ -40,10 +40,10 @@ func (h *Host) job(ctx context.Context, uuid string, f func(ctx context.Context)
 // That the order is executed has been saved before (O2).
 func (h *Host) start(ctx context.Context, o Order) {
 	h.starts++
-	l, t := h.lease, h.cfg.Timing
+	l, t, dog := h.lease, h.cfg.Timing, h.record.Watchdog.Timeout != 0
 	h.cfg.Log.Info("starting VM", "vm", o.Name, "generation", o.Generation, "reason", o.Why)
 	h.job(ctx, o.UUID, func(ctx context.Context) func() {
-		fail := h.tryStart(ctx, o, func() bool { return h.permits(l, t) })
+		fail := h.tryStart(ctx, o, func() bool { return h.permits(l, t) && (!dog || h.resetBy() != 0) })
 		return func() {
 			h.starts--
 			if fail == nil {
@@ -77,7 +77,7 @@ func (h *Host) tryStart(ctx context.Context, o Order, permitted func() bool) *St
 		return failed("%v", err)
 	}
 	if err := h.cfg.Gate(ctx); err != nil || !permitted() {
-		return &StartFailure{Generation: o.Generation, Detail: "the lease left too little time to start it", Released: true}
+		return &StartFailure{Generation: o.Generation, Detail: "the lease left too little time to start it, or the watchdog was lost", Released: true}
 	}
 	sctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()

@@ -24,7 +24,7 @@ func drawInput(t *rapid.T) Input {
 	moment := rapid.Custom(func(t *rapid.T) time.Duration {
 		return at + time.Duration(rapid.Int64Range(int64(-tm.Lease), int64(0)).Draw(t, "moment"))
 	})
-	in := Input{Now: at, Self: "a", Timing: tm, Listed: !rarely("not listed"), Trusted: !rarely("not trusted"), Expired: rarely("expired"),
+	in := Input{Now: at, Self: "a", Timing: tm, Listed: !rarely("not listed"), Trusted: !rarely("not trusted"), Bounded: !rarely("not bounded"), Expired: rarely("expired"),
 		Draining: rarely("draining"),
 		Lease:    lease.Lease{Incarnation: life.Draw(t, "lease's incarnation"), End: at + tm.Lease - tm.Lease/8*time.Duration(rapid.IntRange(0, 9).Draw(t, "eighths of the lease gone"))},
 		Record:   Record{Incarnation: life.Draw(t, "record's incarnation"), Over: rarely("over"), Executed: map[string]uint64{}},

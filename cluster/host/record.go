@@ -19,6 +19,8 @@ type Record struct {
 	// Volumes is the revision of the heartbeat volumes that this life proves with: it
 	// never goes back.
 	Volumes uint64 `json:"volumes,omitempty"`
+	// Watchdog is what this life has said last of the host's watchdog.
+	Watchdog fsm.Watchdog `json:"watchdog,omitzero"`
 	// Executed is the highest generation executed or given back, by VM UUID.
 	Executed map[string]uint64 `json:"executed,omitempty"`
 	// Set is that set of volumes, and Slot this host's number in the state: a restarted agent

@@ -295,6 +295,7 @@ type fakeMaster struct {
 	cut    bool // nothing arrives over any network
 	mute   bool // it hears, and does not acknowledge
 	deaf   bool // it commits nothing of what is reported
+	unsaid bool // nor what is said of the watchdog
 	last   map[string]api.Heartbeat
 	report *api.HostReport
 	rev    uint64
@@ -330,9 +331,12 @@ func (m *fakeMaster) Heartbeat(ctx context.Context, network string, hb api.Heart
 	if m.inc == hb.Incarnation {
 		rev = m.rev
 	}
-	mute, deaf := m.mute, m.deaf
+	mute, deaf, unsaid := m.mute, m.deaf, m.unsaid
 	m.mu.Unlock()
 	s := m.r.state()
+	if w := hb.Watchdog; !unsaid && s.Live("a", hb.Incarnation) && w.Word > s.Hosts["a"].Watchdog.Word {
+		m.r.apply(&fsm.NoteWatchdog{Epoch: 1, Host: "a", Incarnation: hb.Incarnation, Watchdog: w})
+	}
 	if hb.Report != nil && !deaf && s.Live("a", hb.Incarnation) {
 		for _, o := range hb.Report.Outcomes {
 			m.commit(s, o)

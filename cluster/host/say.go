@@ -31,6 +31,9 @@ func (h *Host) publish() {
 	if w := h.cfg.Guard.Status().Watchdog; w.Timeout > h.cfg.Timing.Watchdog {
 		s.Problems = append(s.Problems, "watchdog: "+watchdogWord(w, h.cfg.Timing.Watchdog))
 	}
+	if !h.bounded() {
+		s.Problems = append(s.Problems, "the watchdog that the cluster counts on is gone, and no master has committed that yet: the lease is not renewed before (rule W5)")
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.pub = s
