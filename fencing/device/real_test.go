@@ -76,6 +76,7 @@ func cycle(t *testing.T, d *Device) {
 }
 
 func TestDescribeRealAgents(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"fence_dummy", "fence_ipmilan", "fence_redfish", "fence_apc_snmp", "fence_pve", "fence_scsi"} {
 		t.Run(name, func(t *testing.T) {
 			need(t, name)
@@ -95,6 +96,7 @@ func TestDescribeRealAgents(t *testing.T) {
 }
 
 func TestDummy(t *testing.T) {
+	t.Parallel()
 	need(t, "fence_dummy")
 	// Which file it uses cannot be set by an option of the policy, so the test takes the
 	// way around, as nobody else can.
@@ -172,6 +174,7 @@ func simulator(t *testing.T) (port, power string) {
 }
 
 func TestIPMI(t *testing.T) {
+	t.Parallel()
 	port, power := simulator(t)
 	options := map[string]string{"ip": "127.0.0.1", "ipport": port, "lanplus": "true", "cipher": "3", "username": "ha", "power_wait": "0"}
 	cycle(t, realDevice(t, "fence_ipmilan", "s3cret!", options))
@@ -189,6 +192,7 @@ func TestIPMI(t *testing.T) {
 
 // A controller that never answers: the case of a host without any power.
 func TestIPMINobodyThere(t *testing.T) {
+	t.Parallel()
 	need(t, "fence_ipmilan", "ipmitool")
 	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -266,6 +270,7 @@ func (s *redfish) seen() (state, resets string) {
 }
 
 func TestRedfish(t *testing.T) {
+	t.Parallel()
 	need(t, "fence_redfish")
 	fake := &redfish{state: "On"}
 	server := httptest.NewUnstartedServer(fake)
