@@ -34,6 +34,12 @@ var acts = map[string]act{
 	"restart_host_agent": onHost((*machine).restartAgent),
 	"freeze_agent":       onHost((*machine).freezeAgent),
 	"thaw_agent":         onHost((*machine).thawAgent),
+	"freeze_host":        onHost((*machine).freezeHost),
+	"thaw_host":          onHost((*machine).thawHost),
+	"suspend_host":       onHost((*machine).suspendHost),
+	"resume_host":        onHost((*machine).resumeHost),
+	"kills_fail":         onHost(func(m *machine) { m.failKills(true) }),
+	"kills_work":         onHost(func(m *machine) { m.failKills(false) }),
 
 	"isolate_network": func(w *World, a scenario.Action) error {
 		w.net.Isolate(a.Network, a.Host)

@@ -31,6 +31,8 @@ type machine struct {
 	outsider  bool // not a member from the start
 	delays    embedded.Delays
 	endTakes  time.Duration // see scenario.Host.EndTakes
+	bootTakes time.Duration // from a reset, or from power by a device, until it runs
+	power                   // what becomes of it as a whole
 	agent     *agentProcess // nil while none runs
 	storage   storage       // its ways to the heartbeat volumes
 	alone     atomic.Bool   // cut off from every network, by an action
@@ -53,16 +55,21 @@ func (m *machine) bootID() string { return fmt.Sprintf("%s-boot-%d", m.name, m.b
 
 // powerOn boots the machine: kernel, hypervisor, guard, then the agent.
 func (m *machine) powerOn() {
-	if m.on {
+	if m.on || m.resetting {
 		return
 	}
 	m.on = true
+	m.turns++
+	m.still, m.startLater, m.asleep, m.killsFail, m.woke = false, false, false, false, 0
+	if m.dog != nil {
+		m.dog.Reboot()
+	}
 	m.boot++
 	m.clock.reboot()
 	m.w.net.PowerOn(m.name)
 	m.hyp.PowerOn()
 	m.hyp.SetDelays(m.delays)
-	m.guard = newGuard(m.clock, m.hyp, m.rng, m.endTakes, m.delays)
+	m.guard = newGuard(m)
 	ctx, cancel := context.WithCancel(m.w.ctx)
 	m.stopGuard = cancel
 	g := m.guard
@@ -72,19 +79,27 @@ func (m *machine) powerOn() {
 
 // powerOff pulls the plug: whatever runs is gone at once and nobody is told.
 func (m *machine) powerOff() {
+	m.halt()
+	m.turns++
+	m.resetting = false
+	m.hyp.PowerOff()
+}
+
+// halt ends all that runs on the machine but its VMs.
+func (m *machine) halt() {
 	if !m.on {
 		return
 	}
 	m.on = false
+	m.nap(false)
 	m.w.net.PowerOff(m.name)
-	m.hyp.PowerOff()
 	m.stopGuard()
 	m.endAgent()
 }
 
 // killAgent is SIGKILL: the kernel closes the agent's connections, VMs go on.
 func (m *machine) killAgent() {
-	if m.agent == nil {
+	if m.agent == nil || m.still { // a kernel that hangs kills nobody
 		return
 	}
 	m.agent.stack.Kill()
@@ -108,6 +123,10 @@ func (m *machine) endAgent() {
 // startAgent starts an agent on what is on the disk.
 func (m *machine) startAgent() {
 	if !m.on || m.agent != nil {
+		return
+	}
+	if m.still {
+		m.startLater = true
 		return
 	}
 	stack, err := m.w.net.Process(m.name)
@@ -168,7 +187,7 @@ func (m *machine) freezeAgent() {
 }
 
 func (m *machine) thawAgent() {
-	if m.agent != nil && m.agent.frozen {
+	if m.agent != nil && m.agent.frozen && !m.still {
 		m.agent.frozen = false
 		m.agent.life.set(false, false)
 		m.agent.stack.Thaw()

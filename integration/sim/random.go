@@ -70,6 +70,12 @@ func (g *generator) hosts() {
 		if slow {
 			h.EndTakes = scenario.Seconds(latestEnd())
 		}
+		if g.r.IntN(2) == 0 {
+			h.Watchdog = "none"
+		} else {
+			h.WatchdogSlow = []float64{0, 0.05}[g.r.IntN(2)]
+			h.BootTakes = scenario.Seconds(5*time.Second + time.Duration(g.r.IntN(40))*time.Second)
+		}
 		g.s.Hosts = append(g.s.Hosts, h)
 	}
 	if g.r.IntN(4) == 0 {
@@ -141,6 +147,10 @@ func (g *generator) fault(at time.Duration) {
 		g.storage(h, pair)
 		return
 	}
+	if g.r.IntN(4) == 0 {
+		g.whole(g.machine(h), pair)
+		return
+	}
 	switch g.r.IntN(16) {
 	case 0, 1:
 		pair(scenario.Action{Do: "power_off", Host: h}, scenario.Action{Do: "power_on", Host: h})
@@ -172,6 +182,32 @@ func (g *generator) fault(at time.Duration) {
 		g.add(at, scenario.Action{Do: "restart_host_agent", Host: h})
 	default:
 		pair(scenario.Action{Do: "fail_starts", VM: g.vm(), Host: h, Fails: 1 + g.r.IntN(2)}, scenario.Action{Do: "crash_vm", VM: g.vm()})
+	}
+}
+
+func (g *generator) machine(id string) scenario.Host {
+	return g.s.Hosts[slices.IndexFunc(g.s.Hosts, func(h scenario.Host) bool { return h.ID == id })]
+}
+
+// whole is a fault of one machine as a whole. A kernel that hangs, and processes that
+// do not end, befall only machines with a watchdog: on others a VM may then go on for
+// ever. A guard that may be late is late after a sleep as well, which nothing allows for.
+func (g *generator) whole(h scenario.Host, pair func(on, off scenario.Action)) {
+	dog := h.Watchdog != "none"
+	switch g.r.IntN(4) {
+	case 0, 1:
+		if dog {
+			pair(scenario.Action{Do: "freeze_host", Host: h.ID}, scenario.Action{Do: "thaw_host", Host: h.ID})
+			return
+		}
+	case 2:
+		if dog {
+			pair(scenario.Action{Do: "kills_fail", Host: h.ID}, scenario.Action{Do: "kills_work", Host: h.ID})
+			return
+		}
+	}
+	if h.EndTakes == 0 {
+		pair(scenario.Action{Do: "suspend_host", Host: h.ID}, scenario.Action{Do: "resume_host", Host: h.ID})
 	}
 }
 
@@ -232,6 +268,9 @@ func (g *generator) mend() {
 		}
 	}
 	for _, h := range g.s.Hosts {
+		g.add(end, scenario.Action{Do: "resume_host", Host: h.ID})
+		g.add(end, scenario.Action{Do: "thaw_host", Host: h.ID})
+		g.add(end, scenario.Action{Do: "kills_work", Host: h.ID})
 		g.add(end, scenario.Action{Do: "thaw_agent", Host: h.ID})
 		g.add(end, scenario.Action{Do: "hypervisor_up", Host: h.ID})
 		g.add(end, scenario.Action{Do: "power_on", Host: h.ID})

@@ -54,6 +54,7 @@ func (x *watch) step() {
 	synctest.Wait()
 	for _, name := range x.w.order {
 		x.w.machines[name].reap()
+		x.w.machines[name].mindDog()
 	}
 	x.copies()
 	x.history()
@@ -141,7 +142,8 @@ func (x *watch) declaredDead(_ *fsm.State, host string, incarnation uint64) {
 	old := x.newest.state
 	for _, r := range x.w.disks.Running() {
 		vm := old.VMs[r.UUID]
-		if r.Host == host && vm != nil && vm.Owner != nil && vm.Owner.Host == host && vm.Owner.Incarnation == incarnation {
+		if r.Host == host && vm != nil && vm.Owner != nil && vm.Owner.Host == host && vm.Owner.Incarnation == incarnation &&
+			!x.w.machines[host].asleep && !x.exposed(r.Name) {
 			x.w.broken("(%s, %d) was declared dead while %s ran there", host, incarnation, r.Name)
 		}
 	}
@@ -213,8 +215,8 @@ func (x *watch) add(e scenario.Seen) {
 }
 
 // observe adds an event that the simulation saw and the cluster's history does not hold.
-func (x *watch) observe(kind, host, vm string) {
-	x.add(scenario.Seen{T: x.w.now(), Type: kind, Host: host, VM: vm, Observed: true})
+func (x *watch) observe(kind, host, vm, text string) {
+	x.add(scenario.Seen{T: x.w.now(), Type: kind, Host: host, VM: vm, Text: text, Observed: true})
 }
 
 // offices holds that an epoch has one master, and sees masters go.
@@ -238,7 +240,7 @@ func (x *watch) offices() {
 	}
 	for _, name := range x.w.order {
 		if x.masters[name] && !now[name] {
-			x.observe("leader_lost", name, "")
+			x.observe("leader_lost", name, "", "")
 		}
 	}
 	x.masters = now
@@ -259,7 +261,7 @@ func (x *watch) leases() {
 		g := m.guard.status()
 		if g.Tripped != 0 && x.tripped[m.guard] != g.Tripped {
 			x.tripped[m.guard] = g.Tripped
-			x.observe("host_agent_lost_lease", name, "")
+			x.observe("host_agent_lost_lease", name, "", "")
 		}
 	}
 	s := x.newest.state
@@ -275,9 +277,37 @@ func (x *watch) leases() {
 		if g.Incarnation != vm.Owner.Incarnation {
 			continue // an older copy's owner: the run is judged by what comes
 		}
-		if now > g.Deadline+m.endTakes+leaseGrace {
+		if end := max(g.Deadline, m.woke) + m.endTakes + leaseGrace + x.stuck(m); now > end && !m.asleep && !x.exposed(r.Name) {
 			x.w.broken("%s runs on %s %v after the end of its lease", vm.Name, r.Host, now-g.Deadline)
 		}
+	}
+}
+
+// stuck is by how much longer a VM may run whose machine's kernel hangs, or whose
+// process does not end: until the watchdog has reset the machine.
+func (x *watch) stuck(m *machine) time.Duration {
+	switch {
+	case !m.still && !m.killsFail:
+		return 0
+	case m.dog == nil:
+		return x.w.s.End() // for ever
+	}
+	return x.w.timing.HardEnd()
+}
+
+// exposed reports whether the scenario shows what befalls this VM where nothing
+// guards its host.
+func (x *watch) exposed(vm string) bool { return slices.Contains(x.w.s.Expect.Doubled, vm) }
+
+// doubled records that a VM ran twice.
+func (x *watch) doubled(vm, text string) {
+	if !x.exposed(vm) {
+		x.w.broken("%s", text)
+		return
+	}
+	if !slices.Contains(x.w.outcome.Doubled, vm) {
+		x.w.outcome.Doubled = append(x.w.outcome.Doubled, vm)
+		x.w.note("exposed: %s", text)
 	}
 }
 
@@ -288,9 +318,14 @@ func (x *watch) witness() {
 	for _, v := range x.w.disks.Violations() {
 		var hosts []string
 		for _, r := range v.Runs {
+			if x.w.machines[r.Host].slumbered(v.At) {
+				continue // it wrote nothing at that moment; see resumeHost for later ones
+			}
 			hosts = append(hosts, fmt.Sprintf("%s since %.3fs", r.Host, r.From.Sub(x.w.start).Seconds()))
 		}
-		x.w.broken("%s ran twice at %.3fs: on %s", v.Name, v.At.Sub(x.w.start).Seconds(), strings.Join(hosts, " and on "))
+		if len(hosts) > 1 {
+			x.doubled(v.Name, fmt.Sprintf("%s ran twice at %.3fs: on %s", v.Name, v.At.Sub(x.w.start).Seconds(), strings.Join(hosts, " and on ")))
+		}
 	}
 	runs := x.w.disks.Runs()
 	for i, r := range runs {
@@ -344,7 +379,7 @@ func (x *watch) needless(r embedded.Run, byUs bool) {
 // agent holds the lease under which the same run still goes on.
 func (x *watch) hold(r embedded.Run) {
 	x.held[r.Name] = r
-	x.observe("vm_held", r.Host, r.Name)
+	x.observe("vm_held", r.Host, r.Name, "")
 }
 
 func (x *watch) release() {
@@ -356,7 +391,7 @@ func (x *watch) release() {
 		}
 		delete(x.held, name)
 		if slices.ContainsFunc(x.w.disks.Writers(r.UUID), func(now embedded.Run) bool { return now.Host == r.Host && now.From.Equal(r.From) }) {
-			x.observe("vm_released", r.Host, name)
+			x.observe("vm_released", r.Host, name, "")
 		}
 	}
 }

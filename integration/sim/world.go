@@ -121,6 +121,7 @@ func (w *World) addMachine(h scenario.Host, number uint64) error {
 	m := &machine{w: w, name: h.ID, clock: newClock(h.ClockRate), disk: newDisk(), rng: rand.New(rand.NewPCG(w.cfg.Seed, number+1000)),
 		machineID: uuidOf("machine", h.ID), outsider: h.Member != nil && !*h.Member, endTakes: h.EndTakes.D(),
 		delays: embedded.Delays{Kill: h.EndTakes.D(), Start: h.StartTakes.D()}}
+	m.equip(h)
 	var domains []embedded.DomainConfig
 	for i := range w.s.VMs {
 		if w.s.VMs[i].Host == h.ID {

@@ -65,7 +65,6 @@ const (
 	waitsGuests      = "guest monitoring"
 	waitsStore       = "state store faults"
 	waitsZones       = "failure domains"
-	waitsSuspend     = "suspend of hosts"
 	waitsRejection   = "rejected operator requests"
 )
 
@@ -117,8 +116,12 @@ var actions = map[string]signature{
 	"start_agent":                {need: []string{"host"}},
 	"freeze_agent":               {need: []string{"host"}},
 	"thaw_agent":                 {need: []string{"host"}},
-	"suspend_host":               {need: []string{"host"}, waits: waitsSuspend},
-	"resume_host":                {need: []string{"host"}, waits: waitsSuspend},
+	"freeze_host":                {need: []string{"host"}},
+	"thaw_host":                  {need: []string{"host"}},
+	"suspend_host":               {need: []string{"host"}},
+	"resume_host":                {need: []string{"host"}},
+	"kills_fail":                 {need: []string{"host"}},
+	"kills_work":                 {need: []string{"host"}},
 	"hypervisor_down":            {need: []string{"host"}, may: []string{"hang"}},
 	"hypervisor_up":              {need: []string{"host"}},
 	"clock_step":                 {need: []string{"host", "seconds"}},
@@ -149,7 +152,7 @@ var events = map[string]string{
 	"host_agent_lost_lease":             "",
 	"host_unreachable":                  "",
 	"host_fencing_started":              "",
-	"host_self_fenced":                  waitsWatchdog,
+	"host_self_fenced":                  "",
 	"host_confirmed_fenced":             "",
 	"host_available":                    "",
 	"host_in_maintenance":               waitsMaintenance,

@@ -21,6 +21,8 @@ type Outcome struct {
 	States []string
 	// Bounds are the cluster's published bounds, by name ("member", "master").
 	Bounds map[string]time.Duration
+	// Doubled are the VMs of Expect.Doubled that did run twice.
+	Doubled []string
 }
 
 // Seen is one event of the cluster's history, or one that the world observed.
@@ -68,6 +70,11 @@ func Judge(s *Scenario, o *Outcome) []string {
 	j.hosts()
 	j.events()
 	j.times()
+	for _, vm := range j.e.Doubled {
+		if !slices.Contains(o.Doubled, vm) {
+			j.fail("%s did not run twice, which this file is to show", vm)
+		}
+	}
 	return j.bad
 }
 
@@ -343,7 +350,7 @@ func (j *judge) times() {
 
 // faults are the actions that lose a host.
 var faults = map[string]bool{"power_off": true, "isolate_network": true, "partition": true, "kill_agent": true,
-	"freeze_agent": true, "cut_link": true, "hypervisor_down": true, "suspend_host": true}
+	"freeze_agent": true, "cut_link": true, "hypervisor_down": true, "suspend_host": true, "freeze_host": true}
 
 // Recoveries lists every VM that was started elsewhere after its host was lost.
 func Recoveries(s *Scenario, o *Outcome) []Recovery {

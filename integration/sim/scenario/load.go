@@ -200,6 +200,9 @@ func (p *parser) check(s *Scenario) {
 		}
 		c.hosts[h.ID] = true
 		c.oneOf(at+".watchdog", h.Watchdog, watchdogs)
+		if h.WatchdogSlow < 0 || h.WatchdogSlow > 0.05 {
+			p.wrong(at+".watchdog_slow", "is %g, allowed is 0 to 0.05", h.WatchdogSlow)
+		}
 		if h.ClockRate < 0 || h.ClockRate > 2 {
 			p.wrong(at+".clock_rate", "is %g, allowed is 0 to 2", h.ClockRate)
 		}
@@ -338,6 +341,9 @@ func (c *checker) expect(s *Scenario) {
 		if m.FromAction < 0 || m.FromAction >= len(s.Actions) {
 			c.p.wrong(at+".from_action", "is %d, but there are %d actions", m.FromAction, len(s.Actions))
 		}
+	}
+	for _, vm := range s.Expect.Doubled {
+		c.vm("expect.doubled", vm)
 	}
 	for i, x := range s.Expect.HostState {
 		c.host(fmt.Sprintf("expect.host_state[%d].host", i), x.Host)

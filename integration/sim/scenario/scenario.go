@@ -60,8 +60,13 @@ type Host struct {
 	CPUs     float64 `json:"cpus,omitempty"`
 	MemBytes uint64  `json:"mem_bytes,omitempty"`
 	Zone     string  `json:"zone,omitempty"`
-	// Watchdog is "hardware" or "none"; empty is the default, hardware.
+	// Watchdog is "hardware" or "none"; empty is the default, hardware. Its timeout is the timing's.
 	Watchdog string `json:"watchdog,omitempty"`
+	// WatchdogSlow is by what share the watchdog's clock is slow: 0.05 fires 5 % late.
+	WatchdogSlow float64 `json:"watchdog_slow,omitempty"`
+	// BootTakes is how long the host takes to run again after a reset, or when a fence
+	// device switches it on; 0: 20 s. Below zero it stays off.
+	BootTakes Seconds `json:"boot_takes,omitempty"`
 	// ClockRate is the rate of the host's boot clock; 0 is 1.
 	ClockRate   float64 `json:"clock_rate,omitempty"`
 	FenceDevice string  `json:"fence_device,omitempty"`
@@ -164,6 +169,8 @@ type Expect struct {
 	HostState       []HostStateAt      `json:"host_state,omitempty"`
 	Running         []RunningAt        `json:"running,omitempty"`
 	Downtime        map[string]Seconds `json:"max_downtime,omitempty"` // by VM: longest time that it did not run, once it had
+	// Doubled are VMs that run twice, because nothing guards their host: the exposure that a file shows.
+	Doubled []string `json:"doubled,omitempty"`
 }
 
 // ExpectBetter overrides Expect where a successor should do better than what was recorded.

@@ -28,7 +28,6 @@ func Waits(s *Scenario) []string {
 	}
 	for _, h := range s.Hosts {
 		add(h.Zone != "", waitsZones)
-		add(h.Watchdog == "hardware", waitsWatchdog)
 		add(h.FenceDevice != "", waitsFence)
 	}
 	for _, v := range s.VMs {
