@@ -38,3 +38,9 @@ func Enter(s *Shared, uuid string, pid int, start uint64) error {
 	}
 	return s.coverable()
 }
+
+// Instead has a guard use this watchdog in place of the device that it was given.
+func Instead(o GuardOptions, dog Watchdog) GuardOptions {
+	o.instead = dog
+	return o
+}

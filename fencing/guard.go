@@ -38,6 +38,8 @@ type GuardOptions struct {
 	Renew <-chan os.Signal
 	// Warn is told what the guard has to do without.
 	Warn func(error)
+
+	instead Watchdog // a test's, used in place of the device's own timer
 }
 
 // guard is one guard process.
@@ -117,7 +119,11 @@ func newGuard(ctx context.Context, o GuardOptions) (*guard, error) {
 		if len(o.Device) > len(s.head().dogDevice) {
 			return fail(fmt.Errorf("the name of the watchdog %s is longer than %d characters", o.Device, len(s.head().dogDevice)))
 		}
-		g.keeper = NewKeeper(g.dog, BootClock)
+		dog := Watchdog(g.dog)
+		if o.instead != nil {
+			dog = o.instead
+		}
+		g.keeper = NewKeeper(dog, BootClock)
 	}
 	if g.inherit() {
 		return g, nil

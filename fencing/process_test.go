@@ -35,6 +35,10 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
+	case "measured":
+		measured(os.Args[1])
+	case "reader":
+		reader(os.Args[1])
 	case "agent":
 		agent(os.Args[1], os.Args[2], os.Args[3])
 	case "cpu":
