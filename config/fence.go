@@ -52,13 +52,6 @@ type Fence struct {
 	Check time.Duration `json:"check"`
 }
 
-// HostRule is what a host block says.
-type HostRule struct {
-	// Fence are the ways to switch the host off, in the order in which they are
-	// tried. Each is the names of the devices that must all be off.
-	Fence [][]string `json:"fence"`
-}
-
 var (
 	// fenceAgentName is the form of an agent's name: no path, no option, no shell word.
 	fenceAgentName = regexp.MustCompile(`^fence_[a-z0-9][a-z0-9_]{0,40}$`)
@@ -208,15 +201,6 @@ func fenceAttempts(v any) string {
 func (f Fence) clone() Fence {
 	f.Options = maps.Clone(f.Options)
 	return f
-}
-
-// clone copies what the rule shares with nothing then.
-func (h HostRule) clone() HostRule {
-	levels := make([][]string, len(h.Fence))
-	for i, level := range h.Fence {
-		levels[i] = slices.Clone(level)
-	}
-	return HostRule{Fence: levels}
 }
 
 // target is what a device's options say of the thing it switches: all but how to

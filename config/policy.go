@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 
@@ -35,7 +37,17 @@ type Policy struct {
 	// Isolation is what a host does that hears nobody.
 	Isolation IsolationPolicy `json:"isolation"`
 	// Muted are the warnings that the warnings block switches off.
-	Muted    Muted          `json:"muted,omitzero"`
+	Muted Muted `json:"muted,omitzero"`
+	// Datastores, Placement, Admission, Restart, Classes, Groups and Rules say where VMs
+	// go, and in which order. Of two groups that fit a VM the first counts.
+	Datastores map[string]Datastore `json:"datastores,omitempty"`
+	Placement  PlacementPolicy      `json:"placement"`
+	Admission  AdmissionPolicy      `json:"admission"`
+	Restart    RestartPolicy        `json:"restart"`
+	Classes    map[string]Class     `json:"classes,omitempty"`
+	Groups     []Group              `json:"groups,omitempty"`
+	Rules      map[string]Rule      `json:"rules,omitempty"`
+
 	Defaults DefaultsPolicy `json:"defaults"`
 	// Selectors are the vms blocks. The first one that matches counts.
 	Selectors []Selector `json:"selectors,omitempty"`
@@ -47,6 +59,8 @@ type Policy struct {
 type DefaultsPolicy struct {
 	Protect string `json:"protect"`  // ProtectListed or ProtectAll
 	OnCrash string `json:"on_crash"` // CrashRestart or CrashLeave
+	// Class is that of VMs for which no rule names one; empty: none.
+	Class string `json:"class,omitempty"`
 }
 
 // VMRule is what a vm or vms block says.
@@ -55,7 +69,14 @@ type VMRule struct {
 	OnCrash string `json:"on_crash,omitempty"` // empty: the default's
 	// Isolation is what its host does with it when isolated; empty: as the policy says for all.
 	Isolation string `json:"isolation,omitempty"`
-	Note      string `json:"note,omitempty"` // for people
+	// Class names a class block, or is empty: the default's. Priority goes before the class's.
+	Class    string `json:"class,omitempty"`
+	Priority string `json:"priority,omitempty"`
+	// Order ranks the VMs of one priority, lower first.
+	Order int `json:"order,omitempty"`
+	// ReservedMHz is processor time promised to it, which admission control counts.
+	ReservedMHz int    `json:"cpu_reserved_mhz,omitempty"`
+	Note        string `json:"note,omitempty"` // for people
 }
 
 // Selector is a vms block: one rule for all VMs whose name matches.
@@ -71,7 +92,16 @@ type VMPolicy struct {
 	OnCrash string // CrashRestart or CrashLeave
 	// Isolation is one of the Isolation constants.
 	Isolation string
-	Why       string // the rule that decided: vm "db1", vms "web" or defaults.protect = "all"
+	// Class is its class, empty for none. Priority is one of the Priority constants.
+	Class    string
+	Priority string
+	Order    int
+	// BestEffort: no room is kept for it.
+	BestEffort bool
+	// Retries is its schedule of tries (RestartPolicy.Retries).
+	Retries     []time.Duration
+	ReservedMHz int
+	Why         string // the rule that decided: vm "db1", vms "web" or defaults.protect = "all"
 	// Listed says that a vm or vms block decided, not the defaults.
 	Listed bool
 }
@@ -98,6 +128,13 @@ func (p *Policy) VM(name string) VMPolicy {
 			}
 		}
 	}
+	c := p.class(cmp.Or(rule.Class, p.Defaults.Class))
+	v.Class, v.Priority, v.Order, v.ReservedMHz = cmp.Or(rule.Class, p.Defaults.Class), cmp.Or(rule.Priority, c.Priority), rule.Order, rule.ReservedMHz
+	v.BestEffort, v.Retries = c.Admission == AdmitBestEffort, p.Restart.Retries
+	if c.Retries != nil {
+		v.Retries = c.Retries
+	}
+	v.Isolation = cmp.Or(c.Isolation, v.Isolation)
 	if ok {
 		v.Protect, v.Listed = rule.Protect, true
 		if rule.OnCrash != "" {
@@ -122,6 +159,7 @@ func (p *Policy) Clone() *Policy {
 	for name, f := range q.Fences {
 		q.Fences[name] = f.clone()
 	}
+	q.cloneWhere(p)
 	return &q
 }
 
@@ -135,6 +173,9 @@ func DefaultPolicy(clusterName string) *Policy {
 		Timing:    timing,
 		Fencing:   FencingPolicy{Mode: FencingRequired},
 		Isolation: defaultIsolation(),
+		Placement: defaultPlacement(),
+		Admission: defaultAdmission(),
+		Restart:   defaultRestart(),
 		Defaults:  DefaultsPolicy{Protect: ProtectListed, OnCrash: CrashRestart},
 	}
 }
@@ -238,6 +279,7 @@ func (r *report) policy(root *node, what, clusterName string) (*Policy, error) {
 	r.volumes(p, root)
 	p.Fencing.Mode = get[string](root.one("fencing"), "mode")
 	p.Isolation = isolation(root)
+	r.where(p, root)
 	warnings := root.one("warnings")
 	p.Muted = Muted{Volumes: !get[bool](warnings, "few_heartbeat_volumes"), Networks: !get[bool](warnings, "single_network")}
 	if err := r.err(what); err != nil {
@@ -247,7 +289,8 @@ func (r *report) policy(root *node, what, clusterName string) (*Policy, error) {
 }
 
 func rule(n *node) VMRule {
-	return VMRule{Protect: get[bool](n, "protect"), OnCrash: get[string](n, "on_crash"), Isolation: get[string](n, "isolation"), Note: get[string](n, "note")}
+	return VMRule{Protect: get[bool](n, "protect"), OnCrash: get[string](n, "on_crash"), Isolation: get[string](n, "isolation"), Class: get[string](n, "class"),
+		Priority: get[string](n, "priority"), Order: int(get[int64](n, "order")), ReservedMHz: int(get[int64](n, "cpu_reserved_mhz")), Note: get[string](n, "note")}
 }
 
 // timing sets the policy's timing, and refuses one that is not safe.

@@ -24,15 +24,17 @@ func DiffPolicies(a, b *Policy) []Change {
 	d.field("cluster.schema", int64(a.Schema), int64(b.Schema))
 	d.field("cluster.note", a.Note, b.Note)
 	d.timing(a.Timing, b.Timing)
-	d.hosts(a.Hosts, b.Hosts)
+	blocksDiffer(&d, "host", a.Hosts, b.Hosts, HostRule.said)
 	d.fences(a.Fences, b.Fences)
 	d.field("fencing.mode", a.Fencing.Mode, b.Fencing.Mode)
 	d.volumes(a.Volumes, b.Volumes)
 	d.isolation(a.Isolation, b.Isolation)
 	d.field("warnings.few_heartbeat_volumes", !a.Muted.Volumes, !b.Muted.Volumes)
 	d.field("warnings.single_network", !a.Muted.Networks, !b.Muted.Networks)
+	d.where(a, b)
 	d.field("defaults.protect", a.Defaults.Protect, b.Defaults.Protect)
 	d.field("defaults.on_crash", a.Defaults.OnCrash, b.Defaults.OnCrash)
+	d.field("defaults.class", a.Defaults.Class, b.Defaults.Class)
 	d.selectors(a.Selectors, b.Selectors)
 	d.vms(a.VMs, b.VMs)
 	return d.changes
@@ -116,6 +118,7 @@ func (d *differ) rule(path string, a, b VMRule) {
 	d.field(path+".protect", a.Protect, b.Protect)
 	d.field(path+".on_crash", a.OnCrash, b.OnCrash)
 	d.field(path+".isolation", a.Isolation, b.Isolation)
+	d.said(path, a.recovery(), b.recovery())
 	d.field(path+".note", a.Note, b.Note)
 }
 
@@ -130,6 +133,11 @@ func oneLine(match string, r VMRule) string {
 	}
 	if r.Isolation != "" {
 		parts = append(parts, "isolation = "+quote(r.Isolation))
+	}
+	for _, s := range r.recovery() {
+		if s.told() {
+			parts = append(parts, s.name+" = "+literalText(s.value))
+		}
 	}
 	if r.Note != "" {
 		parts = append(parts, "note = "+quote(r.Note))

@@ -10,13 +10,6 @@ import (
 // hiddenValue stands for what is not shown.
 const hiddenValue = "(not shown)"
 
-// hostSchema and fenceSchema describe the two blocks of fencing.
-func hostSchema() *block {
-	return &block{name: "host", label: "the host's name", many: true, labelCheck: badName, attrs: []attr{
-		{name: "fence", kind: kindLevels, required: true, check: badLevels},
-	}}
-}
-
 func fenceSchema() *block {
 	return &block{name: "fence", label: "a name for the fence device", many: true, labelCheck: badName, attrs: []attr{
 		{name: "agent", kind: kindString, required: true, check: func(v any) string { return BadFenceAgent(v.(string)) }},
@@ -33,7 +26,7 @@ func fenceSchema() *block {
 func badLevels(v any) string {
 	levels := v.([][]string)
 	if len(levels) == 0 {
-		return "names no device; without one leave the host block out"
+		return "names no device; leave it out"
 	}
 	seen := map[string]bool{}
 	for _, level := range levels {
@@ -78,7 +71,7 @@ func (r *report) fencing(p *Policy, root *node) {
 		if p.Hosts == nil {
 			p.Hosts = map[string]HostRule{}
 		}
-		h := HostRule{Fence: get[[][]string](n, "fence")}
+		h := r.hostRule(n)
 		p.Hosts[n.label] = h
 		for _, name := range slices.Concat(h.Fence...) {
 			if at[name] == nil && !r.unread {
@@ -137,27 +130,14 @@ func (p *Policy) Warnings() []string {
 	if p.TrustsWait() {
 		list = append(list, `fencing.mode = "best_effort": VMs of a silent host without a watchdog start elsewhere after the wait alone; where its kernel hangs while a VM goes on, that VM runs twice and its disk is destroyed`)
 	}
+	list = append(list, p.idleVMs()...)
 	if text := p.FewVolumes(); text != "" && len(p.Volumes) > 0 {
 		list = append(list, text) // where there is none yet, that is not this file's fault: haadm status says so
 	}
 	return list
 }
 
-// hosts and fences list what differs.
-func (d *differ) hosts(a, b map[string]HostRule) {
-	pairs(a, b, func(name string, before, after *HostRule) {
-		path := fmt.Sprintf("host %q", name)
-		switch {
-		case after == nil:
-			d.changes = append(d.changes, Change{path, "{ fence = " + text(before.Fence) + " }", ""})
-		case before == nil:
-			d.changes = append(d.changes, Change{path, "", "{ fence = " + text(after.Fence) + " }"})
-		default:
-			d.field(path+".fence", before.Fence, after.Fence)
-		}
-	})
-}
-
+// fences lists what differs.
 func (d *differ) fences(a, b map[string]Fence) {
 	pairs(a, b, func(name string, before, after *Fence) {
 		path := fmt.Sprintf("fence %q", name)

@@ -42,9 +42,7 @@ func (p *Policy) HCL() []byte {
 		put(b, "clock_error", t.ClockError)
 	}
 
-	for _, name := range sortedKeys(p.Hosts) {
-		put(open("host", name), "fence", p.Hosts[name].Fence)
-	}
+	putHosts(open, p.Hosts)
 	for _, name := range sortedKeys(p.Fences) {
 		putFence(open("fence", name), p.Fences[name])
 	}
@@ -61,9 +59,12 @@ func (p *Policy) HCL() []byte {
 
 	putIsolation(open, p.Isolation)
 
+	putWhere(open, p)
+
 	b = open("defaults")
 	put(b, "protect", p.Defaults.Protect)
 	put(b, "on_crash", p.Defaults.OnCrash)
+	putText(b, "class", p.Defaults.Class)
 
 	for _, s := range p.Selectors {
 		b = open("vms", s.Name)
@@ -94,6 +95,7 @@ func putRule(b *hclwrite.Body, r VMRule) {
 	}
 	putText(b, "on_crash", r.OnCrash)
 	putText(b, "isolation", r.Isolation)
+	putSaid(b, r.recovery())
 	putText(b, "note", r.Note)
 }
 

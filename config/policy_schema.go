@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"path"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -43,10 +44,11 @@ func policySchema() *block {
 	protect := attr{name: "protect", kind: kindBool, def: true}
 	isolated := attr{name: "isolation", kind: kindString, words: isolationWords()}
 	onCrash := attr{name: "on_crash", kind: kindString, words: crash}
+	ofVM := slices.Concat([]attr{protect, onCrash, isolated}, vmAttrs(), []attr{note})
 	term := func(name string) attr {
 		return attr{name: name, kind: kindDuration, check: durationBetween(0, maxTiming)}
 	}
-	return &block{blocks: []*block{
+	return &block{blocks: slices.Concat([]*block{
 		{name: "cluster", label: "the cluster's name", labelCheck: badName, attrs: []attr{
 			{name: "schema", kind: kindInt, def: int64(Schema), check: knownSchema},
 			note,
@@ -64,18 +66,17 @@ func policySchema() *block {
 		isolationSchemas()[0],
 		isolationSchemas()[1],
 		warningsSchema(),
+	}, whereSchemas(), []*block{
 		{name: "defaults", attrs: []attr{
 			{name: "protect", kind: kindString, def: ProtectListed, words: []string{ProtectListed, ProtectAll}},
 			{name: "on_crash", kind: kindString, def: CrashRestart, words: crash},
+			{name: "class", kind: kindString, check: nameText},
 		}},
-		{name: "vms", label: "a name for the group of VMs", many: true, labelCheck: badName, attrs: []attr{
+		{name: "vms", label: "a name for the group of VMs", many: true, labelCheck: badName, attrs: append([]attr{
 			{name: "match", kind: kindMap, required: true, words: []string{"name"}, check: validGlob},
-			protect, onCrash, isolated, note,
-		}},
-		{name: "vm", label: "the VM's name as libvirt knows it", many: true, labelCheck: badVMName, attrs: []attr{
-			protect, onCrash, isolated, note,
-		}},
-	}}
+		}, ofVM...)},
+		{name: "vm", label: "the VM's name as libvirt knows it", many: true, labelCheck: badVMName, attrs: ofVM},
+	})}
 }
 
 // badVMName says what is wrong with the name of a VM. libvirt allows any text

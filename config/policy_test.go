@@ -154,6 +154,9 @@ vm "vdi gold" {
 		Volumes:   []HeartbeatVolume{{Name: "san", Path: "/dev/disk/by-id/san"}},
 		Fencing:   FencingPolicy{Mode: FencingBestEffort},
 		Isolation: IsolationPolicy{Action: IsolationShutdown, Delay: 30 * time.Second, ShutdownTimeout: 2 * time.Minute, Addresses: []string{"10.10.0.1", "fd00::1"}},
+		Placement: defaultPlacement(),
+		Admission: defaultAdmission(),
+		Restart:   defaultRestart(),
 		Defaults:  DefaultsPolicy{Protect: ProtectAll, OnCrash: CrashLeave},
 		Selectors: []Selector{
 			{"web", "web-*", VMRule{Protect: false, OnCrash: CrashRestart, Isolation: IsolationPowerOff}},
@@ -237,6 +240,7 @@ vm "dc1" {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			p := parse(t, "cluster \"c\" {}\n"+tt.defaults+rules)
+			tt.want.Priority, tt.want.Retries = PriorityMedium, defaultRestart().Retries
 			if diff := cmp.Diff(tt.want, p.VM(tt.vm)); diff != "" {
 				t.Errorf("VM(%q) (-want +got):\n%s", tt.vm, diff)
 			}

@@ -24,7 +24,9 @@ func genPolicy() *rapid.Generator[*Policy] {
 		return name.Draw(t, "prefix") + rapid.SampledFrom([]string{"", "*", "?", "[a-z]", `\*`, "-*-?"}).Draw(t, "tail")
 	})
 	rule := func(t *rapid.T) VMRule {
-		return VMRule{Protect: rapid.Bool().Draw(t, "protect"), OnCrash: crash.Draw(t, "crash"), Note: note.Draw(t, "note")}
+		return VMRule{Protect: rapid.Bool().Draw(t, "protect"), OnCrash: crash.Draw(t, "crash"), Note: note.Draw(t, "note"),
+			Priority: rapid.SampledFrom(append(priorities(), "")).Draw(t, "priority"), Order: rapid.IntRange(-maxOrder, maxOrder).Draw(t, "order"),
+			ReservedMHz: rapid.IntRange(0, maxReservedMHz).Draw(t, "MHz")}
 	}
 	return rapid.Custom(func(t *rapid.T) *Policy {
 		p := DefaultPolicy(name.Draw(t, "cluster"))
@@ -47,15 +49,20 @@ func genPolicy() *rapid.Generator[*Policy] {
 		p.Defaults.OnCrash = rapid.SampledFrom([]string{CrashRestart, CrashLeave}).Draw(t, "crash")
 		p.Muted = Muted{Volumes: rapid.Bool().Draw(t, "few volumes"), Networks: rapid.Bool().Draw(t, "one network")}
 		genFencing(t, p, name)
+		genWhere(t, p, name, vm)
 		for _, s := range rapid.SliceOfNDistinct(name, 0, 4, rapid.ID[string]).Draw(t, "selectors") {
 			p.Selectors = append(p.Selectors, Selector{Name: s, Match: pattern.Draw(t, "match"), VMRule: rule(t)})
+			p.Selectors[len(p.Selectors)-1].Class = someClass(t, p)
 		}
 		for _, s := range rapid.SliceOfNDistinct(vm, 0, 6, rapid.ID[string]).Draw(t, "vms") {
 			if p.VMs == nil {
 				p.VMs = map[string]VMRule{}
 			}
-			p.VMs[s] = rule(t)
+			r := rule(t)
+			r.Class = someClass(t, p)
+			p.VMs[s] = r
 		}
+		p.Defaults.Class = someClass(t, p)
 		return p
 	})
 }
@@ -134,7 +141,7 @@ func TestDiffIsExact(t *testing.T) {
 		a := genPolicy().Draw(t, "a")
 		b := a.Clone()
 		other := genPolicy().Draw(t, "other")
-		for _, take := range rapid.SliceOfN(rapid.IntRange(0, 6), 0, 3).Draw(t, "take") {
+		for _, take := range rapid.SliceOfN(rapid.IntRange(0, 11), 0, 3).Draw(t, "take") {
 			switch take {
 			case 0:
 				b.Cluster, b.Note = other.Cluster, other.Note
@@ -142,10 +149,21 @@ func TestDiffIsExact(t *testing.T) {
 				b.Timing = other.Timing
 			case 2:
 				b.Defaults = other.Defaults
+				b.Defaults.Class = a.Defaults.Class
 			case 3:
 				b.Selectors = other.Selectors
 			case 4:
 				b.VMs = other.VMs
+			case 7:
+				b.Classes, b.Restart = other.Classes, other.Restart
+			case 8:
+				b.Groups = other.Groups
+			case 9:
+				b.Rules = other.Rules
+			case 10:
+				b.Admission, b.Placement = other.Admission, other.Placement
+			case 11:
+				b.Datastores = other.Datastores
 			case 6:
 				b.Hosts, b.Fences = other.Hosts, other.Fences
 			case 5:

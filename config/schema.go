@@ -1,21 +1,26 @@
 package config
 
-import "strings"
+import (
+	"strings"
+	"time"
+)
 
 // kind is the form of an attribute's value.
 type kind int
 
 const (
-	kindString   kind = iota // string
-	kindBool                 // bool
-	kindInt                  // int64
-	kindFloat                // float64
-	kindDuration             // time.Duration, written "750ms"
-	kindSize                 // uint64 bytes, written "8GiB"
-	kindMap                  // map[string]string
-	kindOptions              // map[string]string, where numbers, true and false may stand too
-	kindLevels               // [][]string, where a string may stand for a list of one
-	kindList                 // []string
+	kindString    kind = iota // string
+	kindBool                  // bool
+	kindInt                   // int64
+	kindFloat                 // float64
+	kindDuration              // time.Duration, written "750ms"
+	kindSize                  // uint64 bytes, written "8GiB"
+	kindMap                   // map[string]string
+	kindOptions               // map[string]string, where numbers, true and false may stand too
+	kindLevels                // [][]string, where a string may stand for a list of one
+	kindList                  // []string
+	kindDurations             // []time.Duration, written ["0s", "2m"]
+	kindWeights               // map[string]int64: a list of names (weight 0), or names and whole numbers
 )
 
 // form says how a value of this kind is written; errors print it.
@@ -37,6 +42,10 @@ func (k kind) form() string {
 		return `names and values in braces, such as { ip = "10.30.0.11", lanplus = true }`
 	case kindList:
 		return `a list of strings, such as ["10.10.0.1", "10.20.0.1"]`
+	case kindDurations:
+		return `a list of durations in quotes, such as ["0s", "2m", "6m"]`
+	case kindWeights:
+		return `a list of names, such as ["kvm1", "kvm2"], or names and whole numbers, such as { kvm1 = 10, kvm2 = 5 }`
 	case kindLevels:
 		return `a list of fence devices, tried in this order, such as ["kvm1-bmc", "kvm1-pdu"]; those that must all be off stand in a list of their own: ["kvm1-bmc", ["pdu-a", "pdu-b"]]`
 	}
@@ -60,6 +69,10 @@ func (k kind) zero() any {
 		return map[string]string(nil)
 	case kindList:
 		return []string(nil)
+	case kindDurations:
+		return []time.Duration(nil)
+	case kindWeights:
+		return map[string]int64(nil)
 	case kindLevels:
 		return [][]string(nil)
 	}
@@ -73,6 +86,7 @@ type attr struct {
 	def      any      // a value of the kind; nil: the kind's zero
 	required bool     // must be set once the block is there
 	secret   bool     // its value is never shown
+	like     string   // how its value is written, where the kind's own words would mislead
 	words    []string // the only strings allowed; for a map, the only keys, all needed
 	// check says what is wrong with a value ("must be ..., but is ..."), or nothing.
 	check func(v any) string
@@ -81,6 +95,8 @@ type attr struct {
 // form says how the attribute's value is written; errors print it.
 func (a *attr) form() string {
 	switch {
+	case a.like != "":
+		return a.like
 	case a.words != nil && a.kind == kindString:
 		return either(a.words)
 	case a.words != nil && a.kind == kindMap:
@@ -187,7 +203,7 @@ func Overrides() []Override {
 // walkOverrides calls visit for each attribute that has one place and one plain value.
 func walkOverrides(b *block, path []string, visit func(path []string, a *attr)) {
 	for i := range b.attrs {
-		if k := b.attrs[i].kind; k != kindMap && k != kindOptions && k != kindLevels && k != kindList {
+		if k := b.attrs[i].kind; k != kindMap && k != kindOptions && k != kindLevels && k != kindList && k != kindDurations && k != kindWeights {
 			visit(append(path[:len(path):len(path)], b.attrs[i].name), &b.attrs[i])
 		}
 	}

@@ -60,6 +60,26 @@ func (a *attr) fromCty(v cty.Value) (val any, problem string) {
 			return nil, "must be " + a.form() + ", but holds something else"
 		}
 		return a.judge(list)
+	case a.kind == kindDurations && (t.IsTupleType() || t.IsListType()):
+		texts, ok := nameList(v)
+		if !ok {
+			return nil, "must be " + a.form() + ", but holds something else"
+		}
+		list := make([]time.Duration, 0, len(texts))
+		for _, s := range texts {
+			d, problem := parseDuration(s)
+			if problem != "" {
+				return nil, fmt.Sprintf("holds %s, which %s", quote(s), problem)
+			}
+			list = append(list, d)
+		}
+		return a.judge(list)
+	case a.kind == kindWeights:
+		m, problem := a.weights(v)
+		if problem != "" {
+			return nil, problem
+		}
+		return a.judge(m)
 	case a.kind == kindLevels && (t.IsTupleType() || t.IsListType()):
 		var levels [][]string
 		for _, e := range v.AsValueSlice() {
@@ -80,6 +100,35 @@ func (a *attr) fromCty(v cty.Value) (val any, problem string) {
 		return a.fromText(v.AsString())
 	}
 	return nil, "must be " + a.form() + ", but is " + describe(v)
+}
+
+// weights reads names with their weights, or a list of names.
+func (a *attr) weights(v cty.Value) (map[string]int64, string) {
+	m := map[string]int64{}
+	if t := v.Type(); !t.IsObjectType() && !t.IsMapType() {
+		names, ok := nameList(v)
+		if !ok || t == cty.String {
+			return nil, "must be " + a.form() + ", but is " + describe(v)
+		}
+		for _, name := range names {
+			if _, twice := m[name]; twice {
+				return nil, fmt.Sprintf("names %s twice", quote(name))
+			}
+			m[name] = 0
+		}
+		return m, ""
+	}
+	for name, e := range v.AsValueMap() {
+		if e.IsNull() || e.Type() != cty.Number || !e.AsBigFloat().IsInt() {
+			return nil, fmt.Sprintf("must be %s, but %s is %s", a.form(), clip(name), describe(e))
+		}
+		f, _ := e.AsBigFloat().Float64()
+		if f < 0 || f > maxWeight {
+			return nil, fmt.Sprintf("gives %s the weight %s; a weight is 0 to %d", quote(name), numberText(e), maxWeight)
+		}
+		m[name] = int64(f)
+	}
+	return m, ""
 }
 
 // nameList is a level of a kindLevels: one name, or a list of names.
@@ -151,6 +200,16 @@ func (a *attr) judge(v any) (any, string) {
 		}
 		if a.words != nil && !contains(a.words, x) {
 			return nil, fmt.Sprintf("must be %s, but is %s%s", a.form(), quote(x), didYouMean(x, a.words))
+		}
+	case []string:
+		if problem := badText(strings.Join(x, "")); problem != "" {
+			return nil, problem
+		}
+	case map[string]int64:
+		for _, k := range sortedKeys(x) {
+			if problem := badText(k); problem != "" {
+				return nil, problem
+			}
 		}
 	case [][]string:
 		for _, level := range x {
@@ -339,6 +398,25 @@ func toCty(v any) cty.Value {
 			list = append(list, cty.StringVal(e))
 		}
 		return cty.TupleVal(list)
+	case []time.Duration:
+		list := make([]cty.Value, 0, len(x))
+		for _, e := range x {
+			list = append(list, toCty(e))
+		}
+		return cty.TupleVal(list)
+	case map[string]int64:
+		plain := true
+		names := make([]string, 0, len(x))
+		m := make(map[string]cty.Value, len(x))
+		for _, k := range sortedKeys(x) {
+			names = append(names, k)
+			m[k] = cty.NumberIntVal(x[k])
+			plain = plain && x[k] == 0
+		}
+		if plain {
+			return toCty(names)
+		}
+		return cty.ObjectVal(m)
 	case [][]string:
 		levels := make([]cty.Value, 0, len(x))
 		for _, level := range x {
@@ -375,6 +453,16 @@ func text(v any) string {
 			return "{}"
 		}
 		return "{ " + strings.Join(parts, ", ") + " }"
+	case map[string]int64:
+		var parts []string
+		plain := true
+		for _, k := range sortedKeys(x) {
+			parts = append(parts, fmt.Sprintf("%s = %d", k, x[k]))
+			plain = plain && x[k] == 0
+		}
+		if !plain {
+			return "{ " + strings.Join(parts, ", ") + " }"
+		}
 	}
 	return string(hclwrite.TokensForValue(toCty(v)).Bytes())
 }

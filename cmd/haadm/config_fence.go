@@ -42,7 +42,7 @@ func wiring(p *config.Policy, hosts []api.HostView) (all []string) {
 		}
 	}
 	names = slices.DeleteFunc(names, func(name string) bool { return len(p.Hosts[name].Fence) > 0 })
-	if len(p.Hosts) > 0 && len(names) > 0 {
+	if len(p.Fences) > 0 && len(names) > 0 {
 		all = append(all, fmt.Sprintf("without a fence device: %s. When such a host dies, its VMs wait until it cannot run any more for certain (%s)", strings.Join(names, ", "), bound(p.Timing.Wait())))
 	}
 	return all

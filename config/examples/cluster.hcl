@@ -47,14 +47,30 @@ timing {
   #election = "500ms"
 }
 
-# --- Fence devices -------------------------------------------------------------
+# --- Hosts ---------------------------------------------------------------------
 
-# How a host can be switched off from outside: the devices, in the order in which
-# they are tried. Where several must be off together (two power supplies on two
-# switches) they stand in a list of their own.
 host "kvm1" {
+  # How it can be switched off from outside: the devices, in the order in which they
+  # are tried. Where several must be off together (two power supplies on two
+  # switches) they stand in a list of their own.
   fence = ["kvm1-bmc", ["kvm1-pdu-a", "kvm1-pdu-b"]]
+
+  # What it fails together with. Without one it fails alone.
+  failure_domain = "rack-a"
+
+  max_restarts   = 8      # starts under way at once; default: restart.max_per_host
+  max_vms        = 100    # that run on it; default: no bound
+  memory_reserve = "4GiB" # for the host itself; default: what its own file says
+
+  labels = { gpu = "a2" } # for rules with host_labels
 }
+
+# Kept free for restarts: nothing else is started there.
+host "kvm9" {
+  standby = true
+}
+
+# --- Fence devices -------------------------------------------------------------
 
 # One device, and one host that it switches. The agent is any of the package
 # fence-agents that switches power; the options are the agent's own.
@@ -131,6 +147,153 @@ isolation_response {
   #shutdown_timeout = "5m"
 }
 
+# --- Shared storage --------------------------------------------------------------
+
+# Storage that hosts share, each under the same path. A VM with a disk there can be
+# restarted only on hosts that have it. Once a datastore is named, a disk that is a
+# file or device outside all of them counts as local, and its VM as one that cannot
+# be restarted elsewhere. Without any, all disks are taken to be shared.
+datastore "nfs-vm" {
+  path = "/srv/vm"
+  #mounted = true # a host has it only while something is mounted there
+}
+
+datastore "san" {
+  path    = "/dev/disk/by-id"
+  mounted = false # no mount point
+}
+
+# --- Where VMs go ----------------------------------------------------------------
+
+# What a host can carry. Memory is a hard limit; processors are shared without one (0)
+# unless it is set. spread: evenly over the hosts; pack: onto few.
+placement {
+  #memory_overcommit = 1
+  #cpu_overcommit = 0
+  #strategy = "spread"
+}
+
+# Room for failures of hosts. enforce: what would take it is refused (starting or
+# enlarging a VM, maintenance); warn: people are told; off: it is not reckoned.
+# Restarts after a failure are never refused.
+admission_control {
+  #mode = "warn"
+
+  # How it is reckoned. Here: any so many hosts (or failure domains) may fail at once,
+  # and every protected VM finds a place; with succession, also one after the other.
+  host_failures {
+    #tolerate = 1
+    #domain = "host"
+    #succession = false
+  }
+
+  # Instead of it, one of these, as vSphere reckons:
+  # slots {
+  #   tolerate    = 1
+  #   cpu_min_mhz = 32
+  #   memory_min  = "512MiB"
+  #   cpu_max_mhz = 2000
+  #   memory_max  = "8GiB"
+  #   cpu_mhz     = 1000     # a fixed size, instead of both bounds
+  #   memory      = "4GiB"   # likewise
+  # }
+  # reserve_percent {
+  #   cpu         = 34       # without both: what the largest hosts make of all,
+  #   memory      = 34       # as many as this says:
+  #   tolerate    = 1
+  #   cpu_min_mhz = 32
+  # }
+  # standby_hosts {} # the hosts with standby = true are kept empty
+
+  # Slots and percentages count running VMs that are not protected, too:
+  # count_unprotected = true
+}
+
+# --- Restarts --------------------------------------------------------------------
+
+restart {
+  # The moments of the tries, counted from the first. Every host that could take the
+  # VM gets its turn.
+  #retries = ["0s", "2m", "6m", "14m", "30m"]
+
+  # Starts under way at once, on a host and from a datastore.
+  #max_per_host = 32
+  #max_per_datastore = 32
+}
+
+# What several VMs have in common.
+class "critical" {
+  priority  = "highest"    # highest, high, medium (default), low, lowest
+  admission = "guaranteed" # best_effort: restarted after all others, no room is kept
+  retries   = ["0s", "30s", "2m", "10m"]
+  isolation = "power_off"
+}
+
+class "normal" {
+  #priority = "medium"
+  #admission = "guaranteed"
+}
+
+class "spare" {
+  priority  = "lowest"
+  admission = "best_effort"
+}
+
+# VMs that start together, after other groups are ready: all their VMs run, and what
+# ready_when asks for holds. A VM is in one group: that which lists it, else the
+# first whose match fits.
+group "database" {
+  vms = ["db1", "db2"]
+
+  ready_when {
+    guest_agent = true
+    tcp         = ["10.10.5.20:5432"]
+    http        = ["http://10.10.5.20:8008/health"]
+    uptime      = "20s"
+    #timeout = "10m"
+  }
+}
+
+group "frontend" {
+  match       = { name = "web-*" }
+  spread      = true # over hosts, where possible
+  start_after = ["database"]
+  start_delay = "20s"
+  #on_timeout = "continue" # or stop: stay down until it is ready
+}
+
+# --- Rules of placement ----------------------------------------------------------
+
+# kind: apart, together, on_hosts or not_on_hosts. strength: must is never broken,
+# should ranks the hosts.
+rule "db-apart" {
+  kind     = "apart"
+  strength = "must"
+  vms      = ["db1", "db2"]
+  domain   = "failure_domain" # default: host
+}
+
+rule "licence" {
+  kind     = "on_hosts"
+  strength = "should"
+  vms      = ["db1"]
+  hosts    = { kvm1 = 10, kvm2 = 5 } # or a list; the highest weight comes first
+}
+
+rule "gpu" {
+  kind        = "on_hosts"
+  strength    = "must"
+  match       = { name = "render-*" }
+  host_labels = { gpu = "a2" }
+}
+
+rule "web-and-cache" {
+  kind     = "together"
+  strength = "should"
+  vms      = ["web-1", "cache-1"]
+  weight   = 5 # against other rules of its kind; default: 1
+}
+
 # --- VMs -----------------------------------------------------------------------
 
 # What holds for a VM that no block below names, and for what those leave out.
@@ -140,6 +303,9 @@ defaults {
 
   # When a VM's process crashes: restart or leave.
   #on_crash = "restart"
+
+  # The class of VMs for which no block below names one; default: none.
+  class = "normal"
 }
 
 # One rule for many VMs. A vm block of its own goes before it; of several vms
@@ -149,13 +315,18 @@ vms "web" {
   #protect = true
   on_crash  = "leave"    # default: what defaults says
   isolation = "shutdown" # default: what isolation_response says
+  order     = 10         # within a priority, lower first
 }
 
 vm "db1" {
   #protect = true
   on_crash  = "restart"   # default: what defaults says
-  isolation = "power_off" # default: what isolation_response says
-  note      = "PostgreSQL primary"
+  isolation = "power_off" # default: what its class or isolation_response says
+  class     = "critical"
+  priority  = "high" # default: that of the class
+  #order = 0
+  cpu_reserved_mhz = 2000 # promised to it; admission control counts it
+  note             = "PostgreSQL primary"
 }
 
 vm "web-test" {
