@@ -62,7 +62,7 @@ func BenchmarkInterval(b *testing.B) {
 }
 
 // fill writes both copies of what a cluster in good health has in its slots.
-func fill(b *testing.B, path string, vol format.UUID, slots int) {
+func fill(b testing.TB, path string, vol format.UUID, slots int) {
 	b.Helper()
 	d, err := storagehb.Open(path)
 	if err != nil {
