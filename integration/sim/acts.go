@@ -41,6 +41,10 @@ var acts = map[string]act{
 	"kills_fail":         onHost(func(m *machine) { m.failKills(true) }),
 	"kills_work":         onHost(func(m *machine) { m.failKills(false) }),
 
+	"fence_device_ok":    setDevice(deviceWorks),
+	"fence_device_fails": setDevice(deviceRefuses),
+	"fence_device_hangs": setDevice(deviceHangs),
+
 	"isolate_network": func(w *World, a scenario.Action) error {
 		w.net.Isolate(a.Network, a.Host)
 		w.cuts[a.Host] = w.cuts[a.Host] || a.Network == ""

@@ -25,6 +25,8 @@ type power struct {
 	turns int // of its power, so that a boot that was under way is not another's
 	awake awake
 	note  *fencing.Note // what is on its disk about a reset
+	// device is what its fence device does; empty: it has none.
+	device string
 }
 
 // nap is a time in which a machine slept. to is zero while it goes on.
@@ -64,8 +66,9 @@ func (a *awake) sleep(on bool) {
 // usualBoot is how long a machine takes to run again after a reset.
 const usualBoot = 20 * time.Second
 
-// equip gives a machine the watchdog of the scenario.
+// equip gives a machine the watchdog and the fence device of the scenario.
 func (m *machine) equip(h scenario.Host) {
+	m.device = h.FenceDevice
 	if m.bootTakes = h.BootTakes.D(); m.bootTakes == 0 {
 		m.bootTakes = usualBoot
 	}

@@ -31,6 +31,7 @@ type outcomeOf struct {
 	Volumes    int      `json:"volumes"`
 	Actions    int      `json:"actions"`
 	Recoveries int      `json:"recoveries"`
+	Resets     int      `json:"resets"` // by watchdogs
 	// Seconds are virtual, Faults how often each kind of action was carried out.
 	Seconds float64        `json:"seconds"`
 	Faults  map[string]int `json:"faults"`
@@ -61,6 +62,11 @@ func TestRandomFaults(t *testing.T) {
 			for _, a := range s.Actions {
 				o.Faults[a.Do]++
 			}
+			for _, e := range r.Outcome.Events {
+				if e.Type == "host_self_fenced" {
+					o.Resets++
+				}
+			}
 			keep := func() {
 				mu.Lock()
 				defer mu.Unlock()
@@ -86,10 +92,11 @@ func TestRandomFaults(t *testing.T) {
 
 func writeRandom(t *testing.T, all []outcomeOf) {
 	slices.SortFunc(all, func(a, b outcomeOf) int { return int(a.Seed) - int(b.Seed) })
-	doubled, failed, recoveries := 0, 0, 0
+	doubled, failed, recoveries, resets := 0, 0, 0, 0
 	seconds := 0.0
 	for _, o := range all {
 		recoveries += o.Recoveries
+		resets += o.Resets
 		seconds += o.Seconds
 		if !o.Pass {
 			failed++
@@ -98,7 +105,7 @@ func writeRandom(t *testing.T, all []outcomeOf) {
 			doubled++
 		}
 	}
-	t.Logf("%d random runs: %d failed, %d with a double run, %d recoveries, in %.0f virtual hours", len(all), failed, doubled, recoveries, seconds/3600)
+	t.Logf("%d random runs: %d failed, %d with a double run, %d recoveries, %d resets, in %.0f virtual hours", len(all), failed, doubled, recoveries, resets, seconds/3600)
 	if *randReport == "" {
 		return
 	}

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -50,13 +51,14 @@ func (w *World) initVolumes() error {
 
 // policy is the cluster's, as its first host was given it.
 func (w *World) policy() map[string][]byte {
-	if len(w.volumes) == 0 && len(w.s.Policy) == 0 {
-		return nil
-	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "cluster %q { schema = 1 }\ntiming { profile = %q }\n", clusterName, w.cfg.Profile)
 	for _, v := range w.volumes {
 		fmt.Fprintf(&b, "heartbeat_volume %q { path = %q }\n", v.name, v.path())
+	}
+	b.WriteString(w.fencePolicy())
+	if !bytes.Contains(w.s.Policy, []byte(`"fencing"`)) { // the hosts of most scenarios have no watchdog
+		b.WriteString("fencing { mode = \"best_effort\" }\n")
 	}
 	files := map[string][]byte{"cluster.hcl": []byte(b.String())}
 	if len(w.s.Policy) > 0 {

@@ -135,8 +135,9 @@ var actions = map[string]signature{
 	"datastore_pdl":              {need: []string{"datastore"}, may: []string{"host"}, waits: waitsDatastores},
 	"datastore_apd":              {need: []string{"datastore"}, may: []string{"host"}, waits: waitsDatastores},
 	"datastore_ok":               {need: []string{"datastore"}, may: []string{"host"}, waits: waitsDatastores},
-	"fence_device_fails":         {need: []string{"host"}, waits: waitsFence},
-	"fence_device_ok":            {need: []string{"host"}, waits: waitsFence},
+	"fence_device_fails":         {need: []string{"host"}},
+	"fence_device_hangs":         {need: []string{"host"}},
+	"fence_device_ok":            {need: []string{"host"}},
 	"demand_start":               {need: []string{"vm", "host"}},
 	"add_host":                   {need: []string{"host"}},
 	"remove_host":                {need: []string{"host"}},
@@ -200,6 +201,11 @@ var events = map[string]string{
 	"host_isolated":             "",
 	"host_agent_unreachable":    "",
 	"office_handed_over":        "",
+	"host_fencing_failed":       "",
+	"host_switched_off":         "",
+	"host_switched_on":          "",
+	"fence_device_works":        "",
+	"fence_device_fails":        "",
 }
 
 // The values that enumerated fields take.
@@ -209,6 +215,7 @@ var (
 	hostStates     = []string{"on", "off", "isolated"}
 	ruleTypes      = []string{"host_affinity", "keep_together", "keep_apart"}
 	watchdogs      = []string{"hardware", "none"}
+	fenceDevices   = []string{"works", "refuses", "hangs"}
 	placements     = []string{"configured_size", "measured_load"}
 	shutdownModes  = []string{"conditional", "freeze", "failover", "migrate"}
 	maxSecondsEnds = []string{"start_ordered", "running"}

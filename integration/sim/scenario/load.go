@@ -200,6 +200,7 @@ func (p *parser) check(s *Scenario) {
 		}
 		c.hosts[h.ID] = true
 		c.oneOf(at+".watchdog", h.Watchdog, watchdogs)
+		c.oneOf(at+".fence_device", h.FenceDevice, fenceDevices)
 		if h.WatchdogSlow < 0 || h.WatchdogSlow > 0.05 {
 			p.wrong(at+".watchdog_slow", "is %g, allowed is 0 to 0.05", h.WatchdogSlow)
 		}

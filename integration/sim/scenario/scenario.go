@@ -68,9 +68,11 @@ type Host struct {
 	// device switches it on; 0: 20 s. Below zero it stays off.
 	BootTakes Seconds `json:"boot_takes,omitempty"`
 	// ClockRate is the rate of the host's boot clock; 0 is 1.
-	ClockRate   float64 `json:"clock_rate,omitempty"`
-	FenceDevice string  `json:"fence_device,omitempty"`
-	Voter       *bool   `json:"voter,omitempty"`
+	ClockRate float64 `json:"clock_rate,omitempty"`
+	// FenceDevice is what the host's device does when it is told to switch: "works",
+	// "refuses" or "hangs"; empty: it has none.
+	FenceDevice string `json:"fence_device,omitempty"`
+	Voter       *bool  `json:"voter,omitempty"`
 	// EndTakes is how long it takes on this host, from the end of its lease, until
 	// its VMs are gone: at most what the timing allows for (the hard end and the drain).
 	EndTakes Seconds `json:"end_takes,omitempty"`
