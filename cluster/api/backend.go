@@ -67,6 +67,9 @@ type HostObservation struct {
 	Suspected bool `json:"suspected,omitempty"`
 	// DeadIn is how long until a suspected host may be declared dead; 0 when it is not suspected.
 	DeadIn time.Duration `json:"dead_in,omitempty"`
+	// NeedsProof says that a suspected host is not declared dead by the wait: it has no
+	// watchdog that counts, and a fence device or a person has to prove it off.
+	NeedsProof bool `json:"needs_proof,omitempty"`
 }
 
 // Member is one raft server.

@@ -235,6 +235,10 @@ func (w World) explainStanding(e *Explanation, h *fsm.Host, v HostView) {
 		e.Headline = fmt.Sprintf("%s is dead: incarnation %d is over for good, and what it owned may run elsewhere.", h.Name, h.Incarnation)
 		e.rule("D", "a host that is not heard is declared dead when every lease it could hold has ended%s", wait)
 		e.rule("R4", "it may run VMs again only as incarnation %d, after it has proven that none of its old ones runs", h.Incarnation+1)
+	case v.NeedsProof:
+		e.Headline = fmt.Sprintf("%s is %s, and no wait makes it dead: nothing proves that its VMs have stopped.", h.Name, v.State)
+		e.rule("R9", "it has said of no watchdog that resets it when its VMs outlive their lease: where its kernel hangs while they go on they would run twice. A fence device that proves it off, its return, or a person who has made sure "+
+			"(haadm fence confirm %s) frees them; so does fencing.mode = \"best_effort\", which takes that risk", h.Name)
 	case v.DeadIn > 0:
 		e.Headline = fmt.Sprintf("%s is %s: it is not heard, and may be declared dead in %v.", h.Name, v.State, v.DeadIn.Duration().Round(100*time.Millisecond))
 		if t.Lease > 0 {

@@ -80,7 +80,12 @@ type HostView struct {
 	Voter       *bool          `json:"voter,omitempty"` // nil: not known
 	Evidence    []EvidenceView `json:"evidence"`
 	// DeadIn is how long until a suspected host may be declared dead.
-	DeadIn   Seconds       `json:"dead_in_seconds,omitempty"`
+	DeadIn Seconds `json:"dead_in_seconds,omitempty"`
+	// NeedsProof says that it is suspected, and that no wait makes it dead: a fence device
+	// or a person has to prove it off.
+	NeedsProof bool `json:"needs_proof,omitempty"`
+	// Bound is what proves that its VMs have stopped when it is silent: one of the Bound constants.
+	Bound    string        `json:"bound,omitempty"`
 	Networks []NetworkView `json:"networks"`
 	// Observed is false when nobody watches: what follows is then missing.
 	Observed        bool   `json:"observed"`
@@ -171,6 +176,9 @@ func (w World) hostView(h *fsm.Host, volumes []VolumeView) HostView {
 	if h.Name == w.Self.Name {
 		v.Problems = w.Self.Problems
 	}
+	if h.Status == fsm.HostLive {
+		v.Bound = w.bound(h)
+	}
 	for _, vm := range w.State.Owned(h.Name, h.Incarnation) {
 		v.VMs = append(v.VMs, VMOnHost{Name: vm.Name, UUID: vm.UUID, State: w.vmState(vm), Generation: vm.Owner.Generation})
 	}
@@ -186,7 +194,7 @@ func (w World) hostView(h *fsm.Host, volumes []VolumeView) HostView {
 	if len(o.Evidence) > 0 {
 		v.Evidence = evidenceViews(o.Evidence)
 	}
-	v.DeadIn = Seconds(o.DeadIn)
+	v.DeadIn, v.NeedsProof = Seconds(o.DeadIn), o.NeedsProof
 	v.CPUs, v.Memory, v.MemoryFree, v.Hypervisor = o.Capacity.CPUs, o.Capacity.Memory, o.Capacity.MemoryFree, o.Capacity.Hypervisor
 	v.HypervisorError, v.Guard, v.Watchdog, v.Version, v.Applied = o.HypervisorError, o.Guard, o.Watchdog, o.Version, o.Applied
 	for _, d := range o.Domains {

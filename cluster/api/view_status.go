@@ -81,6 +81,7 @@ func (w World) Status() *Status {
 	}
 	s.Problems = append(s.Problems, w.clusterProblems(s)...)
 	s.Problems = append(s.Problems, w.networkProblems()...)
+	s.Problems = append(s.Problems, w.boundProblems()...)
 	s.Problems = append(s.Problems, w.storageProblems(w.volumes())...)
 	for _, h := range s.Hosts {
 		s.Problems = append(s.Problems, w.hostProblems(h)...)
@@ -167,6 +168,8 @@ func (w World) hostProblems(h HostView) []Problem {
 		add(fsm.Critical, explain, "is dead: what it owned is started elsewhere; it returns as a new incarnation")
 	case h.Committed == string(fsm.HostJoining):
 		add(fsm.Warning, explain, "has joined, but has not begun to run VMs yet")
+	case h.NeedsProof:
+		add(fsm.Critical, "haadm fence confirm "+h.Name, "is %s, and has no watchdog that counts: its %d VMs stay down until a fence device proves it off, it comes back, or a person has made sure that it is off", h.State, len(h.VMs))
 	case h.DeadIn > 0:
 		add(fsm.Critical, explain, "is %s: may be declared dead in %v", h.State, h.DeadIn.Duration().Round(100*time.Millisecond))
 	case h.Storage != nil && h.Storage.Alone:

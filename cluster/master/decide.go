@@ -48,6 +48,7 @@ type decision struct {
 	stored   []string // hosts to acknowledge by storage
 	read     bool     // read the heartbeat volumes
 	tables   []int    // slots whose VM tables are to be read
+	awaited  []string // hosts about which people are told that only a proof ends the wait
 	more     string   // the host that sees more of them than the master
 	commands []fsm.Command
 	wanted   map[string][]string        // definitions to ask for, by host
@@ -73,6 +74,7 @@ func decide(in input) decision {
 		}
 		judge(in, m, h, o, &d)
 		paths(in, m, h, o, &d)
+		watchdogs(in, m, h, o, &d)
 		reports(in, m, h, o, &d)
 		givenBack(in, m, h, o, &d)
 		domains(in, m, h, o, &d)
@@ -108,10 +110,14 @@ func judge(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 		w := o.watch
 		w.Suspected, w.Claimed = in.now, in.now // as soon as it is written
 		at, _ := w.DeadAt(in.timing)
+		then := fmt.Sprintf("it is dead in %v", (at - in.now).Round(10*time.Millisecond))
+		if !outlasted(in.policy, h, o) {
+			then = "a fence device or a person has to prove it off, for it has no watchdog that counts"
+		}
 		d.suspect = append(d.suspect, suspicion{h.Name, &fsm.SetVerdict{Meta: m, Epoch: in.epoch, Host: h.Name, Incarnation: h.Incarnation,
 			Verdict: string(verdict.Suspect), Evidence: ev,
-			Text: fmt.Sprintf("%s has not been heard for %v (the bound is %v); its lease is not renewed any more, and if it stays silent it is dead in %v",
-				h.Name, (in.now - o.watch.Heard).Round(time.Millisecond), in.timing.SuspectAfter(), (at - in.now).Round(10*time.Millisecond))}})
+			Text: fmt.Sprintf("%s has not been heard for %v (the bound is %v); its lease is not renewed any more, and if it stays silent %s",
+				h.Name, (in.now - o.watch.Heard).Round(time.Millisecond), in.timing.SuspectAfter(), then)}})
 	case o.watch.Suspected == 0:
 		d.lookAt(o.watch.Heard + in.timing.SuspectAfter())
 		if h.Verdict == string(verdict.Suspect) && v == verdict.Live && o.heard() { // an earlier master's suspicion
@@ -123,7 +129,7 @@ func judge(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 		}
 	default:
 		at, ok := o.watch.DeadAt(in.timing)
-		if off, proven := o.drained(in.timing); proven && (off < at || !ok) {
+		if off, proven := o.drained(in.timing); proven && (off < at || !ok || !outlasted(in.policy, h, o)) {
 			if in.now < off {
 				d.lookAt(off)
 				return
@@ -135,6 +141,11 @@ func judge(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 			if ok {
 				d.lookAt(at)
 			}
+			fence(in, h, o, d)
+			return
+		}
+		if !outlasted(in.policy, h, o) {
+			awaitProof(in, m, h, o, d)
 			fence(in, h, o, d)
 			return
 		}

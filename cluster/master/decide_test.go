@@ -45,7 +45,7 @@ func scene(t testing.TB) input {
 	in := input{now: now, wall: wall, self: "a", epoch: 5, elected: elected, timing: standard(t), grace: time.Minute,
 		state:  &fsm.State{Office: fsm.Office{Epoch: 5, Master: "a"}, Hosts: map[string]*fsm.Host{}, VMs: map[string]*fsm.VM{}},
 		hosts:  map[string]*observed{},
-		policy: config.DefaultPolicy("test")}
+		policy: waitTrusted()}
 	for i, name := range []string{"a", "b", "c"} {
 		in.state.Hosts[name] = &fsm.Host{Name: name, Status: fsm.HostLive, Incarnation: 2, Verdict: "live", Addresses: []fsm.Address{
 			{Network: "mgmt", Addr: fmt.Sprintf("10.0.0.%d:7300", i)}, {Network: "storage", Addr: fmt.Sprintf("10.0.1.%d:7300", i)}}}

@@ -55,7 +55,7 @@ func fenced(t *testing.T, f *fakeFencer, test func(r *rig)) {
 	bubble(t, func(r *rig) {
 		synctest.Wait() // the office reads what is set here
 		f.now = r.now
-		r.policy = config.DefaultPolicy("test")
+		r.policy = waitTrusted()
 		r.policy.Hosts = map[string]config.HostRule{"b": {Fence: [][]string{{"bmc"}}}}
 		r.cfg.Fencer = f
 		r.beating(10*time.Second, "a", "b", "c")

@@ -206,6 +206,7 @@ func (o *office) observe(h *fsm.Host, now time.Duration) *observed {
 		x.watch = lease.Watch{Heard: now, Elected: o.elected}
 		x.fence = fencing{busy: x.fence.busy}
 		x.stored.due, x.proves, x.reachedAt = false, 0, now
+		x.watchdog, x.awaited = fsm.Watchdog{}, false
 	}
 	return x
 }
@@ -221,6 +222,9 @@ func (m *Master) carryOut(ctx context.Context, o *office, d decision) error {
 	}
 	for host, q := range d.quiet {
 		o.hosts[host].quiet = q
+	}
+	for _, host := range d.awaited {
+		o.hosts[host].awaited = true
 	}
 	m.mu.Unlock()
 	if d.read {
@@ -324,7 +328,7 @@ func (m *Master) withdraw(o *office, host string) bool {
 	if x == nil || x.condemned {
 		return false
 	}
-	x.watch.Suspected = 0
+	x.watch.Suspected, x.awaited = 0, false
 	return true
 }
 
@@ -387,6 +391,7 @@ func (m *Master) Holds() bool {
 func (m *Master) Observations() (map[string]api.HostObservation, error) {
 	s, _, _ := m.cfg.View()
 	view, _ := m.cfg.Volumes.View()
+	policy := m.cfg.Policy(s)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.office == nil {
@@ -411,7 +416,11 @@ func (m *Master) Observations() (map[string]api.HostObservation, error) {
 				ob.Networks[a.Network] = now - at
 			}
 		}
-		if at, ok := x.watch.DeadAt(m.cfg.Timing); ok && h.Status == fsm.HostLive {
+		switch at, ok := x.watch.DeadAt(m.cfg.Timing); {
+		case h.Status != fsm.HostLive || x.watch.Suspected == 0:
+		case !outlasted(policy, h, x):
+			ob.NeedsProof = true
+		case ok:
 			ob.DeadIn = max(at-now, time.Millisecond)
 		}
 		if r := x.report; r != nil {

@@ -38,6 +38,10 @@ type observed struct {
 	confirmed bool
 	// proves is the revision of the heartbeat volumes that it says it proves with.
 	proves uint64
+	// watchdog is what it says last of what bounds its VMs.
+	watchdog fsm.Watchdog
+	// awaited: people were told that only a proof ends the wait for it.
+	awaited bool
 	// reachedAt is when the network last brought a heartbeat of this incarnation.
 	reachedAt time.Duration
 	// spoke is when the host last spoke, in whatever incarnation, or in none.
@@ -84,8 +88,11 @@ func (o *observed) note(hb api.Heartbeat, now time.Duration) (news bool) {
 	o.spoke = now
 	if hb.Incarnation == o.incarnation { // another life says nothing for this one
 		o.watch.Heard, o.reachedAt = now, now
-		news = hb.Volumes > o.proves
+		news = hb.Volumes > o.proves || hb.Watchdog.Word > o.watchdog.Word
 		o.proves = max(o.proves, hb.Volumes)
+		if hb.Watchdog.Word > o.watchdog.Word {
+			o.watchdog = hb.Watchdog
+		}
 	}
 	if hb.Network != "" {
 		o.networks[hb.Network] = now

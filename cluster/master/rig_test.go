@@ -105,7 +105,7 @@ type rig struct {
 // bubble runs f with a master in office, whose hosts have each begun incarnation 1.
 func bubble(t *testing.T, f func(*rig)) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &rig{TB: t, fakeLog: &fakeLog{machine: fsm.New()}, started: time.Now(), policy: config.DefaultPolicy("test")}
+		r := &rig{TB: t, fakeLog: &fakeLog{machine: fsm.New()}, started: time.Now(), policy: waitTrusted()}
 		tm := standard(t)
 		r.Master = New(Config{Name: "a", Timing: tm, Grace: time.Minute, Log: r.fakeLog, View: r.view,
 			Policy: func(*fsm.State) *config.Policy { return r.policy },
@@ -205,4 +205,12 @@ func (r *rig) beating(d time.Duration, hosts ...string) {
 func (r *rig) pass(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
+}
+
+// waitTrusted is a policy under which the wait alone will do: the hosts of most tests
+// have no watchdog.
+func waitTrusted() *config.Policy {
+	p := config.DefaultPolicy("test")
+	p.Fencing.Mode = config.FencingBestEffort
+	return p
 }

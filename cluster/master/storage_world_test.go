@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/holdfast-ha/holdfast/cluster/lease"
-	"github.com/holdfast-ha/holdfast/config"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/storagehb"
 	"github.com/holdfast-ha/holdfast/storagehb/format"
@@ -333,7 +332,7 @@ func (w *world) tick(t *term) {
 	var d decision
 	if h.Status == fsm.HostLive {
 		judge(input{now: now, self: t.cfg.Name, epoch: t.o.epoch, elected: t.o.elected, timing: t.cfg.Timing, state: &judged,
-			hosts: t.o.hosts, policy: config.DefaultPolicy("w"), volumes: p.view}, fsm.Meta{}, &using, x.snapshot(), &d)
+			hosts: t.o.hosts, policy: waitTrusted(), volumes: p.view}, fsm.Meta{}, &using, x.snapshot(), &d)
 	}
 	if d.read {
 		p.Read()

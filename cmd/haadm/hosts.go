@@ -82,7 +82,18 @@ func (p *program) host(h api.HostView) {
 	if h.DeadIn > 0 {
 		state += fmt.Sprintf(", may be declared dead in %s", span(h.DeadIn.Duration()))
 	}
+	if h.NeedsProof {
+		state += ", and only a fence device or a person can prove that its VMs have stopped"
+	}
 	p.field("state", "%s", state)
+	if text := map[string]string{
+		api.BoundWatchdog: "waited out: its watchdog resets it if its VMs outlive their lease",
+		api.BoundDevice:   "its fence devices have to prove it off: it has no watchdog that counts",
+		api.BoundWait:     "waited out, though nothing resets it: fencing.mode is \"best_effort\"",
+		api.BoundNothing:  "a person has to make sure that it is off: it has no watchdog that counts, and no fence device",
+	}[h.Bound]; text != "" {
+		p.field("when silent", "%s", text)
+	}
 	p.field("committed", "%s for %s, incarnation %d", h.Committed, p.ago(h.Since), h.Incarnation)
 	p.field("joined", "%s ago", p.ago(h.Joined))
 	for _, n := range h.Networks {

@@ -124,7 +124,8 @@ func (p *processes) form(ctx context.Context) error {
 		return err
 	}
 	defer first.Close()
-	policy := map[string][]byte{"cluster.hcl": []byte("cluster \"demo\" {\n  schema = 1\n}\n\ntiming {\n  profile = \"fast\"\n}\n")}
+	policy := map[string][]byte{"cluster.hcl": []byte("cluster \"demo\" {\n  schema = 1\n}\n\ntiming {\n  profile = \"fast\"\n}\n\n" +
+		"fencing {\n  mode = \"best_effort\"\n}\n")} // hosts that are processes have no watchdog
 	// The first try that reaches the agent creates the cluster; tries before that fail to connect.
 	if err := until(ctx, "reach the agent of h1", func() error { _, err := first.Self(ctx); return err }); err != nil {
 		return err

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
@@ -60,7 +62,13 @@ func (l *Lab) Form(ctx context.Context) error {
 	if err := first.waitAgent(ctx); err != nil {
 		return err
 	}
-	if _, err := first.Adm(ctx, "cluster", "bootstrap", "--name", ClusterName, "--timing-profile", l.cfg.Profile, "--yes"); err != nil {
+	// Namespaces have no watchdogs of their own.
+	policy := fmt.Sprintf("cluster %q {\n  schema = 1\n}\n\ntiming {\n  profile = %q\n}\n\nfencing {\n  mode = \"best_effort\"\n}\n", ClusterName, l.cfg.Profile)
+	file := filepath.Join(l.Dir(), "policy.hcl")
+	if err := os.WriteFile(file, []byte(policy), 0o600); err != nil {
+		return fmt.Errorf("write the policy: %w", err)
+	}
+	if _, err := first.Adm(ctx, "cluster", "bootstrap", "--policy", file, "--yes"); err != nil {
 		return err
 	}
 	for _, h := range l.hosts[1:] {

@@ -60,7 +60,7 @@ func Healthy() *Backend {
 	}
 	free := []uint64{38, 45, 91}
 	for i, name := range []string{"kvm1", "kvm2", "kvm3"} {
-		st.Hosts[name] = &fsm.Host{Name: name, ID: uuid(100 + i), Addresses: address(i + 1), Joined: Now.Add(-30 * 24 * time.Hour), Status: fsm.HostLive, Incarnation: 1, Since: Now.Add(-30 * 24 * time.Hour), Verdict: "live", Slot: uint16(i + 1), Volumes: 3}
+		st.Hosts[name] = &fsm.Host{Name: name, ID: uuid(100 + i), Addresses: address(i + 1), Joined: Now.Add(-30 * 24 * time.Hour), Status: fsm.HostLive, Incarnation: 1, Since: Now.Add(-30 * 24 * time.Hour), Verdict: "live", Slot: uint16(i + 1), Volumes: 3, Watchdog: fsm.Watchdog{Word: 1, Timeout: 3 * time.Second}}
 		o := api.HostObservation{
 			Verdict: "live", Capacity: vmm.Capacity{CPUs: 16, Memory: 100 * gib, MemoryFree: free[i] * gib, Hypervisor: "QEMU 7.2.17, libvirt 9.0.0"},
 			Guard: "none", Version: "0.1.0", Applied: 2210, Stored: map[string]time.Duration{"san": 210 * time.Millisecond, "nfs": 230 * time.Millisecond},
