@@ -16,6 +16,7 @@ import (
 	"github.com/holdfast-ha/holdfast/cluster/lease"
 	"github.com/holdfast-ha/holdfast/cluster/peer"
 	"github.com/holdfast-ha/holdfast/cluster/raftnode"
+	"github.com/holdfast-ha/holdfast/fencing"
 	"github.com/holdfast-ha/holdfast/storagehb"
 	"github.com/holdfast-ha/holdfast/vmm"
 )
@@ -32,6 +33,8 @@ type Env struct {
 	Version string
 	// BootID changes with each boot of the machine.
 	BootID string
+	// LastReset is why the watchdog reset the host at the end of an earlier boot; nil: it never did.
+	LastReset *fencing.Note
 	// Run numbers this life of the agent: greater than any before it in the same boot.
 	Run uint64
 

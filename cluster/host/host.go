@@ -51,9 +51,11 @@ type Config struct {
 	Networks []string // HA networks, preferred first
 	Timing   lease.Timing
 	BootID   string // of this boot of the machine
-	Run      uint64 // of this life of the agent; it grows within a boot
-	Reserve  uint64 // bytes of memory kept for the host itself
-	Version  string
+	// LastReset is why the watchdog reset the machine at the end of an earlier boot; nil: it never did.
+	LastReset *fencing.Note
+	Run       uint64 // of this life of the agent; it grows within a boot
+	Reserve   uint64 // bytes of memory kept for the host itself
+	Version   string
 
 	Hypervisor vmm.Hypervisor
 	Guard      Guard
@@ -168,6 +170,9 @@ func New(cfg Config) *Host {
 		h.beginWhy = "first start"
 	case h.record.BootID != cfg.BootID:
 		h.beginWhy = "the host was rebooted"
+		if n := cfg.LastReset; n != nil && n.BootID == h.record.BootID {
+			h.beginWhy = "its watchdog reset the host: " + n.Why
+		}
 	case h.record.Over || g.Incarnation != h.record.Incarnation || g.Tripped != 0 || cfg.Now() >= g.Deadline:
 		h.beginWhy = "its lease ended"
 	default:

@@ -155,19 +155,31 @@ func TestAgentRestart(t *testing.T) {
 }
 
 func TestReboot(t *testing.T) {
-	bubble(t, func(r *rig) {
-		r.owned()
-		r.reboot("boot-2")
-		r.start()
-		r.pass(5 * time.Second)
-		asked := r.master.asked()
-		if last := asked[len(asked)-1]; last.Previous != 1 || last.BootID != "boot-2" || last.Why != "the host was rebooted" {
-			t.Errorf("asked for %+v, want the life after 1 because of the reboot", last)
-		}
-		if r.running() || r.saved().Incarnation != 2 {
-			t.Errorf("web runs: %v, incarnation %d; want it stopped in incarnation 2", r.running(), r.saved().Incarnation)
-		}
-	})
+	for name, tt := range map[string]struct {
+		reset *fencing.Note
+		why   string
+	}{
+		"by a person":                {nil, "the host was rebooted"},
+		"by the watchdog":            {&fencing.Note{BootID: "boot-1", Why: "the guard was silent"}, "its watchdog reset the host: the guard was silent"},
+		"by the watchdog, years ago": {&fencing.Note{BootID: "boot-0", Why: "the guard was silent"}, "the host was rebooted"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(r *rig) {
+				r.owned()
+				r.reboot("boot-2")
+				r.reset = tt.reset
+				r.start()
+				r.pass(5 * time.Second)
+				asked := r.master.asked()
+				if last := asked[len(asked)-1]; last.Previous != 1 || last.BootID != "boot-2" || last.Why != tt.why {
+					t.Errorf("asked for %+v, want the life after 1 because %s", last, tt.why)
+				}
+				if r.running() || r.saved().Incarnation != 2 {
+					t.Errorf("web runs: %v, incarnation %d; want it stopped in incarnation 2", r.running(), r.saved().Incarnation)
+				}
+			})
+		})
+	}
 }
 
 // An order is executed once, though the copy of the state goes on saying it.

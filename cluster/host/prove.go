@@ -103,6 +103,9 @@ func (h *Host) storageHeartbeat(hb api.Heartbeat) format.Heartbeat {
 			out.VMs++
 		}
 	}
+	if out.Reason = h.cfg.Guard.Status().Reason(h.cfg.Now()); out.Reason == "" && h.cfg.LastReset != nil {
+		out.Reason = h.cfg.LastReset.Why
+	}
 	if h.around.standing.Isolated() {
 		out.Flags |= format.FlagIsolated
 	}

@@ -32,6 +32,7 @@ type rig struct {
 	index   uint64
 	bootID  string
 	runs    uint64
+	reset   *fencing.Note // found after the boot
 
 	agent  *Host
 	cancel context.CancelFunc
@@ -176,7 +177,7 @@ func (r *rig) start() {
 	r.mu.Lock()
 	rec := r.record
 	r.mu.Unlock()
-	r.agent = New(Config{Name: "a", Networks: []string{"mgmt", "storage"}, Timing: p, BootID: r.bootID, Run: r.runs, Version: "test",
+	r.agent = New(Config{Name: "a", Networks: []string{"mgmt", "storage"}, Timing: p, BootID: r.bootID, LastReset: r.reset, Run: r.runs, Version: "test",
 		Hypervisor: &spy{r.hyp, r}, Guard: r.guard, Master: r.master, View: r.machine.View, Record: rec, Save: r.save, Now: r.now, Gate: r.gate, Log: hclog.NewNullLogger()})
 	a, done := r.agent, r.done
 	go func() {

@@ -70,7 +70,7 @@ func runAgent(ctx context.Context, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	tellLastReset(cfg, env.BootID, log)
+	env.LastReset = lastReset(cfg, env.BootID, log)
 	a := agent.New(*env)
 	stop, err := serveSocket(a, cfg.Listen.Socket, gids, log)
 	if err != nil {
@@ -86,14 +86,16 @@ func runAgent(ctx context.Context, c *cli.Context) error {
 	return untilStopped(ctx, a, log)
 }
 
-// tellLastReset says why the watchdog reset this host, when it did.
-func tellLastReset(cfg *config.Agent, bootID string, log hclog.Logger) {
-	switch note, err := fencing.LastReset(filepath.Join(cfg.DataDir, filepath.Base(defaultNote)), bootID); {
-	case err != nil:
+// lastReset is why the watchdog reset this host, if it did.
+func lastReset(cfg *config.Agent, bootID string, log hclog.Logger) *fencing.Note {
+	note, err := fencing.LastReset(filepath.Join(cfg.DataDir, filepath.Base(defaultNote)), bootID)
+	if err != nil {
 		log.Warn("cannot read whether the watchdog reset this host", "error", err)
-	case note != nil:
+	}
+	if note != nil {
 		log.Warn("this host was reset by its watchdog", "reason", note.Why, "incarnation", note.Incarnation, "time", note.Wall, "vms", note.Covered)
 	}
+	return note
 }
 
 // drainLimit bounds the orderly end: the guests' grace, and some time to commit.
