@@ -1,0 +1,118 @@
+package doctor
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/holdfast-ha/holdfast/fsm"
+)
+
+// steady are the clock sources of the kernel that do not depend on being read in time.
+var steady = []string{"tsc", "kvm-clock", "hyperv_clocksource_tsc_page", "hyperv_clocksource_msr", "arch_sys_counter", "xen", "timebase", "tod", "hpet", "acpi_pm", "riscv_clocksource"}
+
+// hostFindings are those of one host that has answered.
+func hostFindings(f Facts) []Finding {
+	var out []Finding
+	add := func(code string, severity fsm.Severity, next, format string, args ...any) {
+		out = append(out, Finding{Code: code, Severity: severity, Host: f.Name, Text: f.Name + ": " + fmt.Sprintf(format, args...), Next: next})
+	}
+	if f.HypervisorError != "" {
+		add("hypervisor_silent", fsm.Critical, "systemctl status libvirtd", "the hypervisor does not answer: %s", f.HypervisorError)
+	}
+	for _, u := range f.Unread {
+		add("not_examined", fsm.Info, "", "not examined: %s", u)
+	}
+	clockFindings(f.Clock, add)
+	if f.Embedded {
+		return out
+	}
+	switch {
+	case !f.Guard.Alive:
+		add("guard_missing", fsm.Critical, "systemctl status haguard", "no guard is alive: nothing ends VMs when the lease ends and the agent hangs")
+	default:
+		if !f.Guard.Locked {
+			add("guard_paged", fsm.Warning, "systemctl cat haguard", "the guard's memory is not locked: while memory is short or the disk hangs it can be late (LimitMEMLOCK)")
+		}
+		if !f.Guard.RealTime {
+			add("guard_ordinary", fsm.Warning, "systemctl cat haguard", "the guard is scheduled like any other process: while the processors are busy it can be late (CPUSchedulingPolicy)")
+		}
+	}
+	watchdogFindings(f, add)
+	l := f.Libvirt
+	if !l.Hook {
+		add("hook_missing", fsm.Warning, "install -D -m 0755 packaging/libvirt/qemu.d-holdfast /etc/libvirt/hooks/qemu.d/holdfast; systemctl restart libvirtd",
+			"libvirt's hook is not installed: a start by hand of a VM that runs elsewhere is not refused, and the copy runs until it is found and killed")
+	}
+	if l.GuestsService && l.GuestsStart {
+		add("guests_started", fsm.Warning, "ON_BOOT=ignore in /etc/default/libvirt-guests", "libvirt-guests starts at boot what ran here before: protected VMs are Holdfast's to start")
+	}
+	if l.GuestsService && l.GuestsFirst {
+		add("guests_stopped_first", fsm.Warning, "systemctl show -p After haagent", "at shutdown libvirt-guests can stop VMs before the agent has handed them over: that looks like a person's wish, and they stay down. haagent.service has to be started after libvirt-guests.service")
+	}
+	if l.LockManager == "sanlock" {
+		add("sanlock_resets", fsm.Info, "", "sanlock has a watchdog of its own: it resets the host when its storage is away for a while, whatever Holdfast's rules say")
+	}
+	if f.NoKVM {
+		add("no_kvm", fsm.Warning, "lsmod | grep kvm", "there is no /dev/kvm: VMs of type kvm do not start here")
+	}
+	if f.Virtual {
+		add("host_virtual", fsm.Info, "", "this host is a virtual machine: when it is paused from outside its lease ends late")
+	}
+	return out
+}
+
+type adder func(code string, severity fsm.Severity, next, format string, args ...any)
+
+func watchdogFindings(f Facts, add adder) {
+	switch w := f.Watchdog; {
+	case w.State == "none" || w.State == "":
+		text := "it has no watchdog: a kernel that hangs while QEMU goes on is not covered"
+		if f.Fences > 0 {
+			text += ", except by its fence devices"
+		}
+		add("watchdog_none", fsm.Warning, "docs/howto/watchdog.md", "%s", text)
+	case !w.Protects:
+		add("watchdog_failed", fsm.Critical, "haadm hosts show "+f.Name, "its watchdog %s is %s: no protected VM can be started here", w.Device, w.State)
+	case w.State == "armed" && !w.Enduring:
+		add("watchdog_stops", fsm.Warning, "docs/howto/watchdog.md", "its watchdog %s stops when the guard dies: choose a driver with magic close, or load it with nowayout", w.Device)
+	}
+}
+
+// clockFindings hold the clock against what the arithmetic of leases allows.
+func clockFindings(c Clock, add adder) {
+	ppm := func(share float64) string { return fmt.Sprintf("%.0f ppm", share*1e6) }
+	if c.Source != "" && !slices.Contains(steady, c.Source) {
+		add("clock_source", fsm.Warning, "cat /sys/devices/system/clocksource/clocksource0/available_clocksource", "the kernel keeps time by %s, which can lose time on a busy host", c.Source)
+	}
+	if c.Error <= 0 {
+		return
+	}
+	if math.Abs(c.Adjusted) > c.Error {
+		add("clock_adjusted", fsm.Warning, "chronyc tracking", "its clock runs %s off its oscillator's rate at the moment, and the timing allows %s (clock_error): unless the oscillator is that wrong, a lease can end later than others count on", ppm(c.Adjusted), ppm(c.Error))
+	}
+	if c.Slew > c.Error {
+		add("clock_slew", fsm.Warning, fmt.Sprintf("maxslewrate %.0f in chrony.conf", math.Floor(c.Error*1e6/2)),
+			"chrony may run its clock up to %s off its rate, and the timing allows %s (clock_error): a lease can end later than others count on while a large offset is corrected", ppm(c.Slew), ppm(c.Error))
+	}
+}
+
+// versionFindings compare hosts.
+func versionFindings(all []Facts) []Finding {
+	by := map[string][]string{}
+	for _, f := range all {
+		if f.Hypervisor != "" && !f.Embedded {
+			by[f.Hypervisor] = append(by[f.Hypervisor], f.Name)
+		}
+	}
+	if len(by) < 2 {
+		return nil
+	}
+	var parts []string
+	for v, hosts := range by {
+		parts = append(parts, fmt.Sprintf("%s on %s", v, strings.Join(hosts, ", ")))
+	}
+	slices.Sort(parts)
+	return []Finding{{Code: "versions_differ", Severity: fsm.Info, Text: "hosts have different hypervisors: " + strings.Join(parts, "; ") + ". A VM whose machine type is newer than a host's QEMU does not start there"}}
+}

@@ -1,0 +1,218 @@
+// Package look gathers what a host says of itself to the doctor: from the kernel,
+// from libvirt's and chrony's files and from systemd. It judges nothing. It never
+// touches a file system that could hang: a thread that waits for storage cannot be
+// killed, and would keep the agent from ending.
+package look
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-ha/holdfast/cluster/doctor"
+	"github.com/holdfast-ha/holdfast/fencing"
+)
+
+// Host looks at this machine.
+type Host struct {
+	// Root is the directory that everything is looked for below; empty: /.
+	Root string
+	// Guard is what the guard says of itself; nil: the host has none, its VMs are the demonstration's.
+	Guard func() (s fencing.Status, alive bool)
+	// Run runs a program and returns what it printed; nil: nothing is run.
+	Run func(ctx context.Context, name string, args ...string) (string, error)
+	// Adjtimex reads the kernel's clock discipline; nil: unix.Adjtimex.
+	Adjtimex func(*unix.Timex) (int, error)
+}
+
+// Facts are those of the host itself, without its name, its hypervisor and its VMs.
+func (h *Host) Facts(ctx context.Context) doctor.Facts {
+	f := doctor.Facts{Embedded: h.Guard == nil}
+	l := &reader{host: h, facts: &f}
+	f.NoKVM = !l.exists("/dev/kvm")
+	f.Virtual = l.virtual()
+	l.clock()
+	if h.Guard != nil {
+		l.guard()
+		l.libvirt(ctx)
+	}
+	return f
+}
+
+// reader reads one set of facts.
+type reader struct {
+	host  *Host
+	facts *doctor.Facts
+}
+
+func (l *reader) path(name string) string { return filepath.Join("/", l.host.Root, name) }
+
+// read is a file's text; empty when there is none, or it cannot be read, which is noted.
+func (l *reader) read(name string) string {
+	b, err := os.ReadFile(l.path(name))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		l.unread(err)
+	}
+	return string(b)
+}
+
+func (l *reader) unread(err error) { l.facts.Unread = append(l.facts.Unread, err.Error()) }
+
+func (l *reader) exists(name string) bool {
+	_, err := os.Lstat(l.path(name))
+	return err == nil
+}
+
+// virtual reads the flag that processors have in a virtual machine.
+func (l *reader) virtual() bool {
+	for line := range strings.Lines(l.read("/proc/cpuinfo")) {
+		if name, flags, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "flags" {
+			for _, f := range strings.Fields(flags) {
+				if f == "hypervisor" {
+					return true
+				}
+			}
+			return false
+		}
+	}
+	return false
+}
+
+// guard reads how the guard's process stands in the kernel.
+func (l *reader) guard() {
+	s, alive := l.host.Guard()
+	w := s.Watchdog
+	l.facts.Guard.Alive = alive
+	l.facts.Watchdog = doctor.Watchdog{State: w.State.String(), Device: w.Device, Protects: w.Protects(), Enduring: w.Enduring}
+	if !alive {
+		return
+	}
+	dir := filepath.Join("/proc", strconv.Itoa(s.GuardPID))
+	for line := range strings.Lines(l.read(filepath.Join(dir, "status"))) {
+		if size, ok := strings.CutPrefix(line, "VmLck:"); ok {
+			f := strings.Fields(size)
+			l.facts.Guard.Locked = len(f) > 0 && f[0] != "0"
+		}
+	}
+	stat := l.read(filepath.Join(dir, "stat"))
+	// Behind the name, which may hold anything, the policy is field 39.
+	const policy, fifo, rr = 38, "1", "2"
+	f := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	l.facts.Guard.RealTime = len(f) > policy && (f[policy] == fifo || f[policy] == rr)
+}
+
+// clock reads what the kernel does to its clock, and what chrony may do.
+func (l *reader) clock() {
+	l.facts.Clock.Source = strings.TrimSpace(l.read("/sys/devices/system/clocksource/clocksource0/current_clocksource"))
+	adjtimex := l.host.Adjtimex
+	if adjtimex == nil {
+		adjtimex = unix.Adjtimex
+	}
+	var t unix.Timex
+	if _, err := adjtimex(&t); err != nil {
+		l.unread(fmt.Errorf("read the kernel's clock discipline: %w", err))
+	} else {
+		// The tick is in microseconds, a hundred to a second; the frequency in 2^-16 ppm.
+		l.facts.Clock.Adjusted = float64(t.Tick-10_000)/10_000 + float64(t.Freq)/65536/1e6
+	}
+	if !l.exists("/run/chrony/chronyd.pid") && !l.exists("/run/chronyd.pid") {
+		return
+	}
+	text := l.read("/etc/chrony/chrony.conf") + "\n" + l.read("/etc/chrony.conf")
+	more, _ := filepath.Glob(l.path("/etc/chrony/conf.d/*.conf")) // the pattern is right
+	for _, file := range more {
+		text += "\n" + l.read(strings.TrimPrefix(file, strings.TrimSuffix(l.path("/"), "/")))
+	}
+	ppm := 83333.333 // chrony's own default
+	for line := range strings.Lines(text) {
+		if f := strings.Fields(line); len(f) == 2 && strings.EqualFold(f[0], "maxslewrate") {
+			if v, err := strconv.ParseFloat(f[1], 64); err == nil {
+				ppm = v
+			}
+		}
+	}
+	l.facts.Clock.Slew = ppm / 1e6
+}
+
+// libvirt reads how libvirt is set up.
+func (l *reader) libvirt(ctx context.Context) {
+	v := &l.facts.Libvirt
+	v.Hook = l.hook()
+	v.LockManager = setting(l.read("/etc/libvirt/qemu.conf"), "lock_manager")
+	if v.LockManager == "nop" {
+		v.LockManager = ""
+	}
+	dir := ""
+	switch v.LockManager {
+	case "lockd":
+		conf := l.read("/etc/libvirt/qemu-lockd.conf")
+		v.AutoLeases = setting(conf, "auto_disk_leases") != "0"
+		dir = setting(conf, "file_lockspace_dir")
+		v.OtherLockspaces = setting(conf, "lvm_lockspace_dir") != "" || setting(conf, "scsi_lockspace_dir") != ""
+	case "sanlock":
+		conf := l.read("/etc/libvirt/qemu-sanlock.conf")
+		v.AutoLeases = setting(conf, "auto_disk_leases") == "1"
+		if dir = setting(conf, "disk_lease_dir"); dir == "" {
+			dir = "/var/lib/libvirt/sanlock"
+		}
+	}
+	if dir != "" {
+		p := l.host.Place(dir)
+		v.Lockspace = &p
+	}
+	v.GuestsService = l.exists("/etc/systemd/system/multi-user.target.wants/libvirt-guests.service")
+	if !v.GuestsService {
+		return
+	}
+	conf := l.read("/etc/default/libvirt-guests") + "\n" + l.read("/etc/sysconfig/libvirt-guests")
+	boot := setting(conf, "ON_BOOT")
+	v.GuestsStart = boot == "" || boot == "start"
+	if l.host.Run == nil {
+		return
+	}
+	after, err := l.host.Run(ctx, "systemctl", "show", "--property=After", "--value", "haagent.service")
+	if err != nil {
+		l.unread(fmt.Errorf("ask systemd in which order it stops haagent: %w", err))
+		return
+	}
+	v.GuestsFirst = !strings.Contains(" "+strings.TrimSpace(after)+" ", " libvirt-guests.service ")
+}
+
+// hook reports whether libvirt asks the agent before it starts a VM: by its only
+// script, or by one of its directory.
+func (l *reader) hook() bool {
+	files, _ := filepath.Glob(l.path("/etc/libvirt/hooks/qemu.d/*")) // the pattern is right
+	for _, file := range append(files, l.path("/etc/libvirt/hooks/qemu")) {
+		info, err := os.Stat(file)
+		if err != nil || !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0 {
+			continue
+		}
+		if text, err := os.ReadFile(file); err == nil && bytes.Contains(text, []byte("haagent hook")) {
+			return true
+		}
+	}
+	return false
+}
+
+// setting is the value of KEY = VALUE, as libvirt's files and shell's write it; the
+// last counts. Empty when there is none.
+func setting(text, key string) string {
+	value := ""
+	for line := range strings.Lines(text) {
+		name, v, ok := strings.Cut(line, "=")
+		if !ok || strings.TrimSpace(name) != key {
+			continue
+		}
+		value, _, _ = strings.Cut(v, "#")
+		value = strings.Trim(strings.TrimSpace(value), `"'`)
+	}
+	return value
+}
