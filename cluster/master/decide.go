@@ -53,6 +53,7 @@ type decision struct {
 	commands []fsm.Command
 	wanted   map[string][]string        // definitions to ask for, by host
 	quiet    map[string]map[string]bool // networks whose silence has been told, by host
+	twice    map[string]map[string]bool // VMs of others that were told to run there, by host
 	next     time.Duration              // look again at the latest then; 0: nothing is due
 }
 
@@ -65,7 +66,7 @@ func (d *decision) lookAt(at time.Duration) {
 // decide is the master's office as a function: verdicts, then what hosts report,
 // then what is to be protected, then what is to be started where.
 func decide(in input) decision {
-	d := decision{wanted: map[string][]string{}, quiet: map[string]map[string]bool{}}
+	d := decision{wanted: map[string][]string{}, quiet: map[string]map[string]bool{}, twice: map[string]map[string]bool{}}
 	m := fsm.Meta{At: in.wall}
 	for _, h := range in.state.SortedHosts() {
 		o := in.hosts[h.Name]
@@ -75,6 +76,7 @@ func decide(in input) decision {
 		judge(in, m, h, o, &d)
 		paths(in, m, h, o, &d)
 		watchdogs(in, m, h, o, &d)
+		twice(in, m, h, o, &d)
 		reports(in, m, h, o, &d)
 		givenBack(in, m, h, o, &d)
 		domains(in, m, h, o, &d)

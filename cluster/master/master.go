@@ -223,6 +223,9 @@ func (m *Master) carryOut(ctx context.Context, o *office, d decision) error {
 	for host, q := range d.quiet {
 		o.hosts[host].quiet = q
 	}
+	for host, vms := range d.twice {
+		o.hosts[host].twice = vms
+	}
 	for _, host := range d.awaited {
 		o.hosts[host].awaited = true
 	}

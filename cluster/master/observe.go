@@ -32,6 +32,7 @@ type observed struct {
 	wanted            map[string]bool   // definitions asked for, by UUID
 	defs              map[string]string // definitions that came
 	quiet             map[string]bool   // networks whose silence has been told
+	twice             map[string]bool   // VMs of others whose running here has been told, by UUID
 	fence             fencing
 	stored            stored
 	// confirmed: the wait is over, and the claim that has to stand was read once more since.
@@ -225,7 +226,7 @@ func (o *observed) signals(st *fsm.State, h *fsm.Host, v *volumes.View, now time
 // snapshot copies what a decision reads, so that it can be read without the lock.
 func (o *observed) snapshot() *observed {
 	c := *o
-	c.networks, c.wanted, c.defs, c.quiet = maps.Clone(o.networks), maps.Clone(o.wanted), maps.Clone(o.defs), maps.Clone(o.quiet)
+	c.networks, c.wanted, c.defs, c.quiet, c.twice = maps.Clone(o.networks), maps.Clone(o.wanted), maps.Clone(o.defs), maps.Clone(o.quiet), maps.Clone(o.twice)
 	c.stored.marks = maps.Clone(o.stored.marks)
 	return &c
 }
