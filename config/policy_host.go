@@ -54,7 +54,7 @@ func (r *report) hostRule(n *node) HostRule {
 	for _, s := range n.set {
 		bad = bad || s.bad
 	}
-	if !bad && !anySaid(h.said()) {
+	if !bad && h.Blank() {
 		r.add(n.rng, "Empty host block", "host %s says nothing. Leave the block out, or set something in it: fence, failure_domain, max_restarts, max_vms, memory_reserve, standby or labels.", quote(n.label))
 	}
 	return h
@@ -71,6 +71,9 @@ func (h HostRule) said() []said {
 		{"labels", h.Labels, map[string]string(nil)},
 	}
 }
+
+// Blank reports whether the rule says nothing.
+func (h HostRule) Blank() bool { return !anySaid(h.said()) }
 
 // clone copies what the rule shares with nothing then.
 func (h HostRule) clone() HostRule {
@@ -93,8 +96,8 @@ func putHosts(open func(kind string, labels ...string) *hclwrite.Body, hosts map
 
 // someMemory refuses a size of nothing, and one that no host has.
 func someMemory(v any) string {
-	if n := v.(uint64); n < 1<<20 || n > 1<<50 {
-		return fmt.Sprintf("must be 1MiB to 1024TiB, but is %s", formatSize(n))
+	if n := v.(uint64); n < 1<<20 || n > 1<<49 {
+		return fmt.Sprintf("must be 1MiB to 512TiB, but is %s", formatSize(n))
 	}
 	return ""
 }

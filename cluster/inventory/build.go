@@ -1,0 +1,303 @@
+package inventory
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/holdfast-ha/holdfast/cluster/placement"
+	"github.com/holdfast-ha/holdfast/config"
+	"github.com/holdfast-ha/holdfast/fsm"
+	"github.com/holdfast-ha/holdfast/vmm/domainxml"
+)
+
+// Build makes the picture of a moment.
+func (b *Builder) Build(in Input) *Inventory {
+	inv := &Inventory{Cluster: &placement.Cluster{Policy: policyOf(in)}, UUIDs: map[string]string{}, Names: map[string]string{}, ties: map[string][]domainxml.Tie{}, policy: in.Policy}
+	k := &maker{in: in, inv: inv, asked: map[string]map[string]bool{}, hosts: map[string]*Host{}, strangers: map[string]string{}}
+	for i := range in.Hosts {
+		k.hosts[in.Hosts[i].Name] = &in.Hosts[i]
+	}
+	k.pages = k.knowsPages()
+	protected := in.State.SortedVMs()
+	for _, vm := range protected {
+		w, given := in.Wants[vm.UUID]
+		if !given {
+			var err error
+			if w, err = b.wants(vm); err != nil {
+				k.problem("the definition of %s cannot be read, so it is taken to need nothing but room: %v", vm.Name, err)
+			}
+		}
+		k.protected(vm, w)
+	}
+	k.others()
+	for i := range in.Hosts {
+		k.host(&in.Hosts[i])
+	}
+	k.rules()
+	k.groups(protected)
+	b.forget(in.State)
+	return inv
+}
+
+// maker is one picture in the making.
+type maker struct {
+	in    Input
+	inv   *Inventory
+	hosts map[string]*Host
+	// asked are the words that some VM needs, by kind: "datastore", "network", and the
+	// kinds of capabilities.
+	asked map[string]map[string]bool
+	// strangers are the VMs outside protection: their own names by those in the picture.
+	strangers map[string]string
+	// pages: huge pages are told apart from other memory.
+	pages bool
+}
+
+func (k *maker) problem(format string, args ...any) {
+	k.inv.Problems = append(k.inv.Problems, fmt.Sprintf(format, args...))
+}
+
+func (k *maker) ask(kind string, words ...string) {
+	for _, w := range words {
+		of := kind
+		if kind == "" {
+			of, _, _ = strings.Cut(w, ":")
+		}
+		if k.asked[of] == nil {
+			k.asked[of] = map[string]bool{}
+		}
+		k.asked[of][w] = true
+	}
+}
+
+// knowsPages reports whether every host that could run VMs says what huge pages it
+// has. Where one does not, they count as ordinary memory everywhere.
+func (k *maker) knowsPages() bool {
+	some := false
+	for _, h := range k.in.Hosts {
+		if h.State == placement.Down {
+			continue
+		}
+		if h.HugePages == nil {
+			return false
+		}
+		some = true
+	}
+	return some
+}
+
+func pagesWord(kib uint64) string {
+	if kib == 0 {
+		return "huge pages"
+	}
+	return fmt.Sprintf("huge pages of %d KiB", kib)
+}
+
+// name finds a name for a VM that no other has.
+func (k *maker) name(name, uuid, host string) string {
+	for _, s := range []string{name, name + " on " + host, name + " (" + uuid + ")", name + " (" + uuid + ") on " + host} {
+		if _, taken := k.inv.UUIDs[s]; !taken && s != "" {
+			k.inv.UUIDs[s] = uuid
+			return s
+		}
+	}
+	return k.name(name+"'", uuid, host)
+}
+
+// protected adds a VM of the state.
+func (k *maker) protected(vm *fsm.VM, w Wants) {
+	p := k.in.Policy.VM(vm.Name)
+	v := placement.VM{Name: k.name(vm.Name, vm.UUID, vm.Home), Memory: amount(vm.Memory), Overhead: amount(w.Overhead), VCPUs: vm.VCPUs, ReservedMHz: p.ReservedMHz,
+		Priority: config.PriorityLevel(p.Priority), Order: p.Order, Home: vm.Home}
+	k.inv.Names[vm.UUID] = v.Name
+	if p.BestEffort {
+		v.Class = placement.BestEffort
+	}
+	switch {
+	case vm.Owner != nil && k.hosts[vm.Owner.Host] != nil:
+		v.Status, v.Host = placement.Running, vm.Owner.Host
+	case vm.Sighting != nil && k.hosts[vm.Sighting.Host] != nil:
+		v.Status, v.Host = placement.Running, vm.Sighting.Host
+	case vm.Intent == fsm.IntentRun:
+		v.Status, v.Host = placement.Waiting, vm.Home
+	default:
+		v.Status, v.Host = placement.Stopped, vm.Home
+	}
+	v.Failed = failedOn(vm)
+	k.needs(&v, w)
+	k.inv.Cluster.VMs = append(k.inv.Cluster.VMs, v)
+}
+
+// needs turns what the VM wants into what its hosts must have.
+func (k *maker) needs(v *placement.VM, w Wants) {
+	for _, x := range w.Paths {
+		ds, shared := k.shared(x.Path)
+		if shared {
+			if ds != "" {
+				v.Datastores = append(v.Datastores, ds)
+			}
+			continue
+		}
+		follows := "is on no datastore of the policy"
+		if len(k.in.Policy.Datastores) == 0 {
+			follows = "is its host's own"
+		}
+		k.inv.ties[v.Name] = append(k.inv.ties[v.Name], domainxml.Tie{Kind: x.Kind, Effect: x.Effect, What: x.Path, Text: fmt.Sprintf("%s: %s %s", x.Text, x.Path, follows)})
+	}
+	for _, pool := range w.Pools {
+		v.Datastores = append(v.Datastores, "pool:"+pool)
+	}
+	slices.Sort(v.Datastores)
+	v.Datastores = slices.Compact(v.Datastores)
+	v.Networks, v.Capabilities = w.Networks, w.Capabilities
+	k.inv.ties[v.Name] = append(k.inv.ties[v.Name], w.Ties...)
+	v.Live = true
+	for _, t := range k.inv.ties[v.Name] {
+		switch t.Effect {
+		case domainxml.Bound:
+			v.Bound, v.Live = append(v.Bound, t.Text), false
+		case domainxml.NotLive:
+			v.Live = false
+		}
+	}
+	for _, s := range v.Datastores {
+		if pool, is := strings.CutPrefix(s, "pool:"); is {
+			k.ask("pool", pool)
+		}
+	}
+	k.ask("network", v.Networks...)
+	k.ask("", v.Capabilities...)
+	for name, h := range k.hosts {
+		if w.HighestCPU >= h.CPUs && h.CPUs > 0 {
+			if v.Barred == nil {
+				v.Barred = map[string]string{}
+			}
+			v.Barred[name] = fmt.Sprintf("it is pinned to processor %d, and %s has processors 0 to %d", w.HighestCPU, name, h.CPUs-1)
+		}
+	}
+	if k.pages && len(w.HugePages) > 0 {
+		v.Extra = map[string]int64{}
+		for kib, n := range w.HugePages {
+			v.Extra[pagesWord(kib)] = amount(n)
+			v.Memory -= amount(n)
+		}
+		v.Memory = max(0, v.Memory)
+	}
+}
+
+// shared says whether other hosts have the path, and on which datastore it is. Where
+// the policy names no datastore everything is taken to be shared that is not the
+// host's own by its nature.
+func (k *maker) shared(path string) (datastore string, ok bool) {
+	if len(k.in.Policy.Datastores) > 0 {
+		return k.in.Policy.DatastoreAt(path)
+	}
+	for _, own := range []string{"/dev/sr", "/dev/cdrom", "/dev/fd", "/var/lib/libvirt/qemu/", "/var/lib/libvirt/swtpm/"} {
+		if strings.HasPrefix(path, own) {
+			return "", false
+		}
+	}
+	return "", true
+}
+
+// failedOn lists the hosts on which a start failed in this round of tries. A round
+// ends when every one of them has failed it once.
+func failedOn(vm *fsm.VM) []string {
+	count, most := map[string]int{}, 0
+	for _, f := range vm.Failures {
+		if !f.Crash {
+			count[f.Host]++
+			most = max(most, count[f.Host])
+		}
+	}
+	var list []string
+	for host, n := range count {
+		if n == most {
+			list = append(list, host)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// others adds what runs on hosts besides: VMs that are not protected, and protected
+// ones on a host that is not their owner.
+func (k *maker) others() {
+	for i := range k.in.Hosts {
+		h := &k.in.Hosts[i]
+		for _, d := range h.Domains {
+			vm := k.in.State.VMs[d.UUID]
+			switch {
+			case !d.Running:
+				continue
+			case vm != nil && vm.Owner != nil && vm.Owner.Host == h.Name, vm != nil && vm.Owner == nil && vm.Sighting != nil && vm.Sighting.Host == h.Name:
+				continue
+			}
+			name := d.Name
+			if vm != nil {
+				name += " on " + h.Name
+			}
+			in := k.name(name, d.UUID, h.Name)
+			if vm == nil {
+				k.strangers[in] = d.Name
+			}
+			k.inv.Cluster.VMs = append(k.inv.Cluster.VMs, placement.VM{Name: in, Status: placement.Running, Host: h.Name,
+				Memory: amount(d.Memory), Overhead: defaultOverhead, VCPUs: d.VCPUs, Class: placement.Unprotected})
+		}
+	}
+}
+
+// host adds a host. What it does not say it has of things that VMs need it is taken to have.
+func (k *maker) host(h *Host) {
+	rule := k.in.Policy.Hosts[h.Name]
+	x := placement.Host{Name: h.Name, State: h.State, Why: h.Why, Memory: amount(h.Memory), Reserve: amount(h.Reserve), CPUs: h.CPUs, MHz: h.CPUs * h.MHz,
+		MaxVMs: rule.MaxVMs, Domain: rule.FailureDomain, Failover: rule.Standby, Voter: h.Voter}
+	if rule.MemoryReserve > 0 {
+		x.Reserve = amount(rule.MemoryReserve)
+	}
+	x.Datastores = h.Datastores
+	if h.Datastores == nil {
+		for name := range k.in.Policy.Datastores {
+			x.Datastores = append(x.Datastores, name)
+		}
+	}
+	x.Datastores = slices.Clone(x.Datastores)
+	for pool := range k.asked["pool"] {
+		if h.Pools == nil || slices.Contains(h.Pools, pool) {
+			x.Datastores = append(x.Datastores, "pool:"+pool)
+		}
+	}
+	slices.Sort(x.Datastores)
+	for word := range k.asked["network"] {
+		if h.Networks == nil || slices.Contains(h.Networks, word) {
+			x.Networks = append(x.Networks, word)
+		}
+	}
+	slices.Sort(x.Networks)
+	known := map[string]bool{}
+	for _, word := range h.Capabilities {
+		kind, _, _ := strings.Cut(word, ":")
+		known[kind] = true
+	}
+	for kind, words := range k.asked {
+		if kind == "pool" || kind == "network" {
+			continue
+		}
+		for word := range words {
+			if !known[kind] || slices.Contains(h.Capabilities, word) {
+				x.Capabilities = append(x.Capabilities, word)
+			}
+		}
+	}
+	slices.Sort(x.Capabilities)
+	if k.pages {
+		x.Extra = map[string]int64{}
+		for kib, n := range h.HugePages {
+			x.Extra[pagesWord(kib)] = amount(n)
+			x.Memory -= amount(n)
+		}
+		x.Memory = max(0, x.Memory)
+	}
+	k.inv.Cluster.Hosts = append(k.inv.Cluster.Hosts, x)
+}
