@@ -44,6 +44,9 @@ type Env struct {
 	// Reach tells what this host can reach; nil: it cannot tell, and never holds itself for isolated.
 	Reach Reach
 
+	// Look tells of the machine itself; nil: the doctor is told that it cannot be looked at.
+	Look Look
+
 	Network    peer.Network
 	Hypervisor vmm.Hypervisor
 	Guard      host.Guard

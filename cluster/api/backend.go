@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/holdfast-ha/holdfast/cluster/doctor"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/vmm"
 )
@@ -148,4 +149,6 @@ type Backend interface {
 	Claim(ctx context.Context, r ClaimRequest) error
 	// AdmitStart says whether a VM may be started on this host now; nil is yes. Local socket only.
 	AdmitStart(ctx context.Context, r AdmitRequest) error
+	// Facts are what this host says of itself and of the disks of protected VMs.
+	Facts(ctx context.Context) (doctor.Facts, error)
 }

@@ -49,6 +49,8 @@ func (s *Server) routes(mux *http.ServeMux, who identify) {
 	read("/v1/hosts", s.hosts)
 	read("/v1/hosts/{host}", s.host)
 	read("/v1/storage", s.storage)
+	mux.Handle("GET /v1/hosts/{host}/facts", s.serve(who, 0, readTimeout, s.here(s.hostFacts)))
+	mux.Handle("GET /v1/doctor", s.serve(who, 0, readTimeout, s.here(s.doctor)))
 	read("/v1/vms", s.vms)
 	read("/v1/vms/{vm}", s.vm)
 	read("/v1/explain/host/{host}", s.explainHost)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/cluster/doctor"
 	"github.com/holdfast-ha/holdfast/fsm"
 )
 
@@ -31,6 +32,8 @@ type Backend struct {
 	Hang bool
 	// Panic makes Members panic.
 	Panic bool
+	// Said is what the host says of itself to the doctor; the name is filled in.
+	Said doctor.Facts
 }
 
 // Change runs f while nobody reads, and wakes those who wait for a change. f
@@ -260,6 +263,15 @@ func (b *Backend) Claim(context.Context, api.ClaimRequest) error { return nil }
 
 // AdmitStart implements api.Backend: every start is admitted.
 func (b *Backend) AdmitStart(context.Context, api.AdmitRequest) error { return nil }
+
+// Facts implements api.Backend.
+func (b *Backend) Facts(context.Context) (doctor.Facts, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f := b.Said
+	f.Name = b.Me.Name
+	return f, nil
+}
 
 // Begin implements api.Backend.
 func (b *Backend) Begin(ctx context.Context, r api.BeginRequest) (api.BeginReply, error) {
