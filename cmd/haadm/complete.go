@@ -96,7 +96,7 @@ func (p *program) names(ctx context.Context, command string, given []string) []s
 	p.stale = true // quick, and good enough to type with
 	client := p.client()
 	defer client.Close()
-	hosts := slices.Contains([]string{"hosts show", "explain host", "cluster leave", "cluster transfer-master", "fence status", "fence test", "fence off", "fence on", "fence reboot", "fence confirm"}, command)
+	hosts := slices.Contains([]string{"hosts show", "hosts doctor", "explain host", "cluster leave", "cluster transfer-master", "fence status", "fence test", "fence off", "fence on", "fence reboot", "fence confirm"}, command)
 	vms := slices.Contains([]string{"vms show", "explain vm", "unprotect", "protect"}, command)
 	if command == "wait" {
 		if len(given) == 0 {

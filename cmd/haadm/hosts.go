@@ -39,7 +39,7 @@ func (p *program) hostsCommand() *cli.Command {
 			p.note(a.Source)
 		})
 	})
-	return group("hosts", "the hosts of the cluster", list, show)
+	return group("hosts", "the hosts of the cluster", list, show, p.doctorCommand())
 }
 
 func (p *program) wideHosts(hosts []api.HostView) {
