@@ -72,15 +72,17 @@ func TestFlagsAfterArguments(t *testing.T) {
 	agentFile := filepath.Join(t.TempDir(), "haagent.hcl")
 	write(t, agentFile, "network \"mgmt\" {\n  address = \"10.10.0.11\"\n}\n")
 	volume := used(t)
+	measured := filepath.Join(t.TempDir(), "measured")
+	write(t, measured, `{"boot_id": "earlier", "asked": 3000000000, "alive": 2960000000}`)
 	// Arguments that each command can be carried out with.
 	arguments := map[string]string{
 		"hosts show": "kvm1", "hosts doctor": "kvm2", "vms show": "db1", "protect": "build", "unprotect": "db1", "explain vm": "db1", "explain host": "kvm1",
-		"cluster leave": "kvm3", "fence confirm": "kvm3 --it-is-off", "fence test": "kvm1", "fence off": "kvm1 --even-if-heard", "fence on": "kvm1", "fence reboot": "kvm1 --even-if-heard", "fence describe": "fence_fake", "cluster transfer-master": "kvm3", "cluster token revoke": "t2", "wait": "quorum",
+		"cluster leave": "kvm3", "fence confirm": "kvm3 --it-is-off", "fence test": "kvm1", "fence off": "kvm1 --even-if-heard", "fence on": "kvm1", "fence reboot": "kvm1 --even-if-heard", "fence describe": "fence_fake", "cluster transfer-master": "kvm3", "cluster token revoke": "t2", "wait": "quorum", "watchdog show": "--file " + measured,
 		"config validate": policy, "config plan": policy, "config apply": policy, "agent config show": agentFile, "agent config validate": agentFile,
 		"storage heartbeat init": filepath.Join(folder(t), "new") + " --create --slots 2", "storage heartbeat verify": volume, "storage heartbeat dump": volume, "storage show": "nfs",
 	}
 	// They answer in words only, or are tried elsewhere.
-	words := map[string]string{"completion": "bash", "config fmt": policy, "cluster join": "x", "cluster bootstrap": ""}
+	words := map[string]string{"completion": "bash", "config fmt": policy, "cluster join": "x", "cluster bootstrap": "", "watchdog qualify": ""}
 	// They ask, and the example's answer is no.
 	no := map[string]int{"hosts doctor": exitNo}
 	var each func(path []string, commands []*cli.Command)

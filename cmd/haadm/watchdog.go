@@ -16,7 +16,6 @@ import (
 )
 
 const (
-	defaultWatchdog    = "/dev/watchdog0"
 	defaultMeasurement = "/var/lib/haagent/watchdog-measured.json"
 	bootIDFile         = "/proc/sys/kernel/random/boot_id"
 )
@@ -27,7 +26,7 @@ func (p *program) watchdogCommand() *cli.Command {
 		Name: "watchdog", Usage: "measure this host's hardware watchdog", HideHelpCommand: true,
 		Subcommands: []*cli.Command{
 			p.leaf("qualify", "measure after which time the watchdog really resets this host, by letting it do so", "", 0, 0, []cli.Flag{
-				&cli.StringFlag{Name: "device", Usage: "the watchdog's `PATH`", Value: defaultWatchdog},
+				&cli.StringFlag{Name: "device", Usage: "the watchdog's `PATH`, such as /dev/watchdog0"},
 				&cli.DurationFlag{Name: "timeout", Usage: "`TIME` to set it to, in whole seconds: the policy's watchdog_timeout", Value: 3 * time.Second},
 				file,
 			}, p.qualify),
@@ -38,6 +37,9 @@ func (p *program) watchdogCommand() *cli.Command {
 
 // qualify resets this host, so it does all that it can to find a reason not to.
 func (p *program) qualify(ctx context.Context, c *cli.Context) error {
+	if c.String("device") == "" { // no default for what resets a host
+		return usageOf(c, "--device is missing: the watchdog to measure, such as /dev/watchdog0")
+	}
 	dog, err := fencing.OpenDevice(c.String("device"), c.Duration("timeout"))
 	if err != nil {
 		return usageOf(c, err.Error())

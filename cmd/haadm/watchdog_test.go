@@ -23,9 +23,10 @@ func TestWatchdogIsNotLetFireUnderVMs(t *testing.T) {
 		code int
 		says string
 	}{
-		"VMs run here":  {[]string{"--device", device, "--yes"}, exitRefused, "db2 would be lost with kvm2"},
-		"no device":     {[]string{"--device", filepath.Join(dir, "none"), "--yes"}, exitFailed, "there is no watchdog"},
-		"half a second": {[]string{"--device", device, "--timeout", "2500ms", "--yes"}, exitUsage, "whole seconds"},
+		"VMs run here":    {[]string{"--device", device, "--yes"}, exitRefused, "db2 would be lost with kvm2"},
+		"no device":       {[]string{"--device", filepath.Join(dir, "none"), "--yes"}, exitFailed, "there is no watchdog"},
+		"no device named": {[]string{"--yes"}, exitUsage, "--device is missing"},
+		"half a second":   {[]string{"--device", device, "--timeout", "2500ms", "--yes"}, exitUsage, "whole seconds"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := haadm(t, agent(t, apitest.Healthy()), nil, append([]string{"watchdog", "qualify", "--file", file}, tt.args...)...)
