@@ -159,7 +159,7 @@ func (p *Policy) Clone() *Policy {
 	for name, f := range q.Fences {
 		q.Fences[name] = f.clone()
 	}
-	q.cloneWhere(p)
+	cloneWhere(&q, p)
 	return &q
 }
 

@@ -108,8 +108,8 @@ func (d *differ) where(a, b *Policy) {
 	blocksDiffer(d, "rule", a.Rules, b.Rules, Rule.said)
 }
 
-// cloneWhere copies them from p.
-func (q *Policy) cloneWhere(p *Policy) {
+// cloneWhere copies them from p to q.
+func cloneWhere(q, p *Policy) {
 	q.Datastores, q.Classes, q.Rules = maps.Clone(p.Datastores), maps.Clone(p.Classes), maps.Clone(p.Rules)
 	q.Restart.Retries = slices.Clone(p.Restart.Retries)
 	for name, c := range q.Classes {

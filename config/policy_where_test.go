@@ -196,7 +196,7 @@ rule "gpu" {
   hosts       = { kvm1 = 7, kvm9 = 2 }
   host_labels = { gpu = "a2" }
 }
-datastore "all" { path = "/srv" }
+datastore "whole" { path = "/srv" }
 datastore "vm" { path = "/srv/vm" }
 `
 
@@ -265,7 +265,7 @@ func TestGroupsRulesAndDatastoresFind(t *testing.T) {
 	if !rule.Holds("db1") || rule.Holds("db10") {
 		t.Errorf("the rule holds for db1: %v, for db10: %v", rule.Holds("db1"), rule.Holds("db10"))
 	}
-	for path, want := range map[string]string{"/srv/vm/a.qcow2": "vm", "/srv/vm": "vm", "/srv/vmx/a": "all", "/srv": "all", "/var/a": "", "/srvx": ""} {
+	for path, want := range map[string]string{"/srv/vm/a.qcow2": "vm", "/srv/vm": "vm", "/srv/vmx/a": "whole", "/srv": "whole", "/var/a": "", "/srvx": ""} {
 		if got, ok := p.DatastoreAt(path); got != want || ok != (want != "") {
 			t.Errorf("DatastoreAt(%q) is %q, %v, want %q", path, got, ok, want)
 		}
@@ -290,14 +290,14 @@ func TestWhereIsCompared(t *testing.T) {
     timeout     = "1m"
   }
 }`,
-		`datastore "all" { path = "/srv" }`, `admission_control {
+		`datastore "whole" { path = "/srv" }`, `admission_control {
   reserve_percent {}
 }`,
 	).Replace("cluster \"c\" {}\n"+whereText))
 	want := []Change{
 		{`host "kvm3".max_restarts`, "3", "0"},
 		{`host "kvm3".max_vms`, "0", "50"},
-		{`datastore "all"`, `{ path = "/srv" }`, ""},
+		{`datastore "whole"`, `{ path = "/srv" }`, ""},
 		{"admission_control", "host_failures {}", "reserve_percent {}"},
 		{"restart.retries", `["0s", "10s"]`, `["0s", "20s"]`},
 		{`group "listed".vms`, `["web-9"]`, `["web-9", "x"]`},

@@ -168,13 +168,8 @@ func (k *maker) needs(v *placement.VM, w Wants) {
 	}
 	k.ask("network", v.Networks...)
 	k.ask("", v.Capabilities...)
-	for name, h := range k.hosts {
-		if w.HighestCPU >= h.CPUs && h.CPUs > 0 {
-			if v.Barred == nil {
-				v.Barred = map[string]string{}
-			}
-			v.Barred[name] = fmt.Sprintf("it is pinned to processor %d, and %s has processors 0 to %d", w.HighestCPU, name, h.CPUs-1)
-		}
+	if w.HighestCPU >= 0 {
+		k.pinned(v, w.HighestCPU)
 	}
 	if k.pages && len(w.HugePages) > 0 {
 		v.Extra = map[string]int64{}
@@ -183,6 +178,18 @@ func (k *maker) needs(v *placement.VM, w Wants) {
 			v.Memory -= amount(n)
 		}
 		v.Memory = max(0, v.Memory)
+	}
+}
+
+// pinned bars the hosts that have no processor of that number.
+func (k *maker) pinned(v *placement.VM, highest int) {
+	for name, h := range k.hosts {
+		if highest >= h.CPUs && h.CPUs > 0 {
+			if v.Barred == nil {
+				v.Barred = map[string]string{}
+			}
+			v.Barred[name] = fmt.Sprintf("it is pinned to processor %d, and %s has processors 0 to %d", highest, name, h.CPUs-1)
+		}
 	}
 }
 

@@ -33,7 +33,7 @@ func host(name string) Host {
 
 // uuidOf is the UUID of the VM of that name in these tests.
 func uuidOf(name string) string {
-	return fmt.Sprintf("00000000-0000-0000-0000-%012x", []byte(fmt.Sprintf("%6.6s", name)))
+	return fmt.Sprintf("00000000-0000-0000-0000-%012x", []byte(fmt.Sprintf("%6s", name)))
 }
 
 // definition is a VM's, with children of <domain> and of <devices>.
@@ -261,7 +261,7 @@ func TestWhatHostsLack(t *testing.T) {
 		{"a machine type", "", `<os><type machine='pc-q35-9.0'>hvm</type></os>`, "", func(h *Host) { h.Capabilities = []string{"machine:pc-q35-7.2"} }, placement.NoCapability},
 		{"machine types are not told", "", `<os><type machine='pc-q35-9.0'>hvm</type></os>`, "", func(h *Host) { h.Capabilities = []string{"cpu:EPYC"} }, ""},
 		{"a processor's model", "", `<cpu mode='custom'><model>EPYC-Milan</model></cpu>`, "", func(h *Host) { h.Capabilities = []string{"cpu:EPYC"} }, placement.NoCapability},
-		{"processors that it is pinned to", "", `<vcpu cpuset='6-7'>2</vcpu>`, "", func(h *Host) { h.CPUs = 4 }, placement.CannotRun},
+		{"processors that it is pinned to", "", `<vcpu cpuset='5-6'>2</vcpu>`, "", func(h *Host) { h.CPUs = 6 }, placement.CannotRun},
 		{"a local disk", nfs, "", disk("/var/a"), func(*Host) {}, placement.NotAgile},
 		{"no datastore is named", "", "", disk("/var/a"), func(*Host) {}, ""},
 		{"the host's CD drive", "", "", `<disk type='block' device='cdrom'><source dev='/dev/sr0'/><target dev='sda'/></disk>`, func(*Host) {}, placement.NotAgile},
@@ -444,5 +444,47 @@ func TestDefinitionsAreReadOnce(t *testing.T) {
 	b.Build(in)
 	if len(b.read) != 0 {
 		t.Errorf("%d definitions are kept of VMs that are no more", len(b.read))
+	}
+}
+
+func TestWhatMovesWhileItRuns(t *testing.T) {
+	for name, tt := range map[string]struct {
+		top, devices string
+		live, bound  bool
+	}{
+		"plain":            {"", "", true, false},
+		"host-passthrough": {"<cpu mode='host-passthrough'/>", "", false, false},
+		"a PCI device":     {"", "<hostdev mode='subsystem' type='pci'><source><address bus='1'/></source></hostdev>", false, true},
+		"local NVRAM":      {"<os firmware='efi'><type>hvm</type></os>", "", true, false},
+	} {
+		v := find(t, build(t, Input{State: state(vm(t, "a", "kvm1", definition("a", tt.top, tt.devices))), Policy: policy(t, ""), Hosts: []Host{host("kvm1")}}), "a")
+		if v.Live != tt.live || (len(v.Bound) > 0) != tt.bound {
+			t.Errorf("%s: live is %v, want %v; bound is %q", name, v.Live, tt.live, v.Bound)
+		}
+	}
+}
+
+// BenchmarkBuild makes the picture of 64 hosts and 4,096 VMs whose definitions have been read.
+func BenchmarkBuild(b *testing.B) {
+	text := `datastore "nfs" { path = "/srv/vm" }` + "\n"
+	for i := range 50 {
+		text += fmt.Sprintf("rule \"r%d\" {\n  kind     = \"apart\"\n  strength = \"must\"\n  match    = { name = \"v%d?\" }\n}\n", i, i)
+	}
+	in := Input{State: state(), Policy: policy(b, text)}
+	for i := range 64 {
+		in.Hosts = append(in.Hosts, host(fmt.Sprintf("kvm%d", i)))
+	}
+	for i := range 4096 {
+		name := fmt.Sprintf("v%d", i)
+		v := vm(b, name, fmt.Sprintf("kvm%d", i%64), definition(name, "", `<disk type='file' device='disk'><source file='/srv/vm/a'/><target dev='vda'/></disk><interface type='bridge'><source bridge='br0'/></interface>`))
+		in.State.VMs[v.UUID] = v
+		h := &in.Hosts[i%64]
+		h.Domains = append(h.Domains, Domain{UUID: v.UUID, Name: name, Running: true, VCPUs: 2, Memory: 8 * gib})
+	}
+	builder := &Builder{}
+	builder.Build(in)
+	b.ReportAllocs()
+	for b.Loop() {
+		builder.Build(in)
 	}
 }
