@@ -140,6 +140,7 @@ var acts = map[string]act{
 	"transfer_master": transferMaster,
 	"add_host":        func(w *World, a scenario.Action) error { return w.machines[a.Host].join() },
 	"remove_host":     removeHost,
+	"fence_confirm":   confirmOff,
 }
 
 // onRunning does something to a VM where it runs.
@@ -235,6 +236,22 @@ func transferMaster(w *World, a scenario.Action) error {
 func removeHost(w *World, a scenario.Action) error {
 	w.people.ask("remove "+a.Host+" from the cluster", "", want{}, func(ctx context.Context, on *agent.Agent) error {
 		return on.Leave(ctx, a.Host, personName)
+	})
+	return nil
+}
+
+// confirmOff is a person who has made sure that a host has no power, and says so.
+func confirmOff(w *World, a scenario.Action) error {
+	m := w.machines[a.Host]
+	if m.powered.Load() {
+		return fmt.Errorf("%s is not off", a.Host)
+	}
+	w.people.ask("vouch that "+a.Host+" is off", "", want{}, func(ctx context.Context, on *agent.Agent) error {
+		if m.powered.Load() {
+			return nil // not any more
+		}
+		_, err := on.ConfirmOff(ctx, a.Host, personName)
+		return err
 	})
 	return nil
 }

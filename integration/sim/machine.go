@@ -59,6 +59,7 @@ func (m *machine) powerOn() {
 		return
 	}
 	m.on = true
+	m.powered.Store(true)
 	m.turns++
 	m.still, m.startLater, m.asleep, m.killsFail, m.woke = false, false, false, false, 0
 	if m.dog != nil {
@@ -82,6 +83,7 @@ func (m *machine) powerOff() {
 	m.halt()
 	m.turns++
 	m.resetting = false
+	m.powered.Store(false)
 	m.hyp.PowerOff()
 }
 

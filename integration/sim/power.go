@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-ha/holdfast/fencing"
@@ -20,11 +21,13 @@ type power struct {
 	startLater    bool // an agent is to be started once code runs again
 	killsFail     bool // the processes of VMs do not end
 	// woke is when code ran again, by the boot clock; 0: it never stood still.
-	woke  time.Duration
-	naps  []nap
-	turns int // of its power, so that a boot that was under way is not another's
-	awake awake
-	note  *fencing.Note // what is on its disk about a reset
+	woke time.Duration
+	naps []nap
+	// powered is whether it has power, for those who look from outside.
+	powered atomic.Bool
+	turns   int // of its power, so that a boot that was under way is not another's
+	awake   awake
+	note    *fencing.Note // what is on its disk about a reset
 	// device is what its fence device does; empty: it has none.
 	device string
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ha/holdfast/cluster/lease"
+	"github.com/holdfast-ha/holdfast/config"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/integration/sim/scenario"
 )
@@ -31,9 +32,7 @@ func Random(seed uint64) *scenario.Scenario {
 	for i := range []int{0, 0, 1, 2, 2, 3}[g.r.IntN(6)] {
 		g.s.Volumes = append(g.s.Volumes, scenario.Volume{ID: fmt.Sprintf("hb%d", i+1)})
 	}
-	if len(g.s.Volumes) > 0 && g.r.IntN(3) == 0 {
-		g.s.Policy = fmt.Appendf(nil, `{"isolation_response": {"action": %q, "delay": "%ds", "shutdown_timeout": "20s"}}`, []string{"shutdown", "power_off"}[g.r.IntN(2)], g.r.IntN(10))
-	}
+	g.policy()
 	g.vms()
 	g.faults()
 	g.mend()
@@ -46,6 +45,21 @@ type generator struct {
 	s *scenario.Scenario
 	// newcomer is the machine that joins in the course of the run; empty: none does.
 	newcomer string
+	// trusting: the policy takes the wait for proof enough, even of a host without a watchdog.
+	trusting bool
+}
+
+// policy draws what proof a death needs, and what isolated hosts do.
+func (g *generator) policy() {
+	mode := config.FencingRequired
+	if g.trusting = g.r.IntN(2) == 0; g.trusting {
+		mode = config.FencingBestEffort
+	}
+	isolation := ""
+	if len(g.s.Volumes) > 0 && g.r.IntN(3) == 0 {
+		isolation = fmt.Sprintf(`, "isolation_response": {"action": %q, "delay": "%ds", "shutdown_timeout": "20s"}`, []string{"shutdown", "power_off"}[g.r.IntN(2)], g.r.IntN(10))
+	}
+	g.s.Policy = fmt.Appendf(nil, `{"fencing": {"mode": %q}%s}`, mode, isolation)
 }
 
 // latestEnd is as late as a lawful guard may be.
@@ -190,10 +204,11 @@ func (g *generator) machine(id string) scenario.Host {
 }
 
 // whole is a fault of one machine as a whole. A kernel that hangs, and processes that
-// do not end, befall only machines with a watchdog: on others a VM may then go on for
-// ever. A guard that may be late is late after a sleep as well, which nothing allows for.
+// do not end, befall a machine without a watchdog only where the policy asks for a
+// proof: elsewhere its VM would run twice, as docs/limits.md says. A guard that may be
+// late is late after a sleep as well, which nothing allows for.
 func (g *generator) whole(h scenario.Host, pair func(on, off scenario.Action)) {
-	dog := h.Watchdog != "none"
+	dog := h.Watchdog != "none" || !g.trusting
 	switch g.r.IntN(4) {
 	case 0, 1:
 		if dog {
@@ -235,9 +250,13 @@ func (g *generator) storage(h string, pair func(on, off scenario.Action)) {
 // person is somebody who does something to a VM or to the membership.
 func (g *generator) person(at time.Duration) {
 	vm := g.vm()
-	switch g.r.IntN(6) {
+	switch g.r.IntN(7) {
 	case 0:
 		g.add(at, scenario.Action{Do: "set_desired", VM: vm, Desired: "stopped"})
+	case 6: // a host is lost for good, and somebody who has looked says so
+		h := g.host()
+		g.add(at, scenario.Action{Do: "power_off", Host: h})
+		g.add(at+g.while(), scenario.Action{Do: "fence_confirm", Host: h})
 	case 1:
 		g.add(at, scenario.Action{Do: "set_desired", VM: vm, Desired: "stopped"})
 		g.add(at+g.while(), scenario.Action{Do: "set_desired", VM: vm, Desired: "running"})

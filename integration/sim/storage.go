@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -57,9 +56,6 @@ func (w *World) policy() map[string][]byte {
 		fmt.Fprintf(&b, "heartbeat_volume %q { path = %q }\n", v.name, v.path())
 	}
 	b.WriteString(w.fencePolicy())
-	if !bytes.Contains(w.s.Policy, []byte(`"fencing"`)) { // the hosts of most scenarios have no watchdog
-		b.WriteString("fencing { mode = \"best_effort\" }\n")
-	}
 	files := map[string][]byte{"cluster.hcl": []byte(b.String())}
 	if len(w.s.Policy) > 0 {
 		files["scenario.json"] = w.s.Policy

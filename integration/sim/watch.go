@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -369,7 +370,7 @@ func (x *watch) needless(r embedded.Run, byUs bool) {
 	}
 	g := m.guard.status()
 	asked := slices.ContainsFunc(x.w.people.wants[vm.Name], func(w want) bool { return !w.protected || w.intent == fsm.IntentStop })
-	asked = asked || len(x.w.s.Policy) > 0 // the isolation response is somebody's wish
+	asked = asked || bytes.Contains(x.w.s.Policy, []byte("isolation_response")) // which is somebody's wish
 	if !asked && g.Incarnation == vm.Owner.Incarnation && g.Tripped == 0 && g.Deadline-m.clock.now() > x.w.timing.Lease/2 {
 		x.w.broken("%s was ended on %s, which owns it and holds its lease, without anybody asking: %s", r.Name, r.Host, r.How)
 	}
