@@ -32,8 +32,13 @@ func (a *Agent) Facts(ctx context.Context) (doctor.Facts, error) {
 	s, _, _ := m.machine.View()
 	f := a.env.Look.Facts(ctx)
 	f.Name, f.Version, f.Clock.Error = a.env.Name, a.env.Version, m.ms.Timing.ClockError
-	for _, level := range a.parsed(s).Hosts[a.env.Name].Fence {
+	p := a.parsed(s)
+	f.TrustsWait = p.TrustsWait()
+	for _, level := range p.Hosts[a.env.Name].Fence {
 		f.Fences += len(level)
+	}
+	if h := s.Hosts[a.env.Name]; h != nil {
+		f.Watchdog.Counts = h.Watchdog.Timeout != 0
 	}
 	if c, err := a.env.Hypervisor.Capacity(ctx); err != nil {
 		f.HypervisorError = err.Error()

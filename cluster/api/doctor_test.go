@@ -21,7 +21,7 @@ func patients(t *testing.T) map[string]*member {
 	for _, name := range []string{"kvm1", "kvm2", "kvm3"} {
 		b := apitest.Healthy()
 		b.Me.Name, b.Me.IsMaster = name, name == "kvm2"
-		b.Said = doctor.Facts{Hypervisor: "QEMU 7.2.17", Guard: doctor.Guard{Alive: true, Locked: true, RealTime: true}, Watchdog: doctor.Watchdog{State: "armed", Protects: true, Enduring: true},
+		b.Said = doctor.Facts{Hypervisor: "QEMU 7.2.17", Guard: doctor.Guard{Alive: true, Locked: true, RealTime: true}, Watchdog: doctor.Watchdog{State: "armed", Protects: true, Enduring: true, Counts: true},
 			Libvirt: doctor.Libvirt{Hook: name != "kvm3"},
 			VMs:     []doctor.VM{{UUID: "u1", Name: "db1", Owner: "kvm1", Disks: []doctor.Disk{{Disk: domainxml.Disk{Target: "vda", Kind: domainxml.DiskFile, Source: "/srv/db1"}, Place: doctor.Place{Type: "nfs4", Source: "nas:/vms"}}}}}}
 		all = append(all, b)

@@ -35,6 +35,8 @@ type Facts struct {
 	Virtual bool `json:"virtual,omitempty"`
 	// Fences is how many fence devices the policy gives it.
 	Fences int `json:"fences"`
+	// TrustsWait says that the policy has hosts without a watchdog waited out.
+	TrustsWait bool `json:"trusts_wait,omitempty"`
 
 	VMs []VM `json:"vms"`
 	// Unread are files of the host that could not be read, with the reason.
@@ -54,6 +56,8 @@ type Watchdog struct {
 	Device   string `json:"device,omitempty"`
 	Protects bool   `json:"protects"`
 	Enduring bool   `json:"enduring"` // it goes on when its holder dies
+	// Counts says that the cluster goes by it: when the host falls silent it is waited out.
+	Counts bool `json:"counts"`
 }
 
 // Clock is how the host keeps time.

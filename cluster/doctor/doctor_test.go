@@ -16,7 +16,7 @@ import (
 func well(name string) Facts {
 	return Facts{
 		Name: name, Version: "0.1.0", Hypervisor: "QEMU 7.2.17, libvirt 9.0.0", Guard: Guard{Alive: true, Locked: true, RealTime: true},
-		Watchdog: Watchdog{State: "armed", Device: "/dev/watchdog0", Protects: true, Enduring: true}, Clock: Clock{Source: "tsc", Adjusted: 2e-5, Slew: 2e-4, Error: 5e-4},
+		Watchdog: Watchdog{State: "armed", Device: "/dev/watchdog0", Protects: true, Enduring: true, Counts: true}, Clock: Clock{Source: "tsc", Adjusted: 2e-5, Slew: 2e-4, Error: 5e-4},
 		Libvirt: Libvirt{Hook: true},
 	}
 }
@@ -182,6 +182,9 @@ func TestHosts(t *testing.T) {
 		{"no guard", func(f *Facts) { f.Guard = Guard{} }, "critical guard_missing kvm1\n"},
 		{"a guard like any process", func(f *Facts) { f.Guard = Guard{Alive: true} }, "warning guard_paged kvm1\nwarning guard_ordinary kvm1\n"},
 		{"no watchdog", func(f *Facts) { f.Watchdog = Watchdog{State: "none"} }, "warning watchdog_none kvm1\n"},
+		{"no watchdog, with fence devices", func(f *Facts) { f.Watchdog, f.Fences = Watchdog{State: "none"}, 1 }, "info watchdog_none kvm1\n"},
+		{"no watchdog, and the wait will do", func(f *Facts) { f.Watchdog, f.Fences, f.TrustsWait = Watchdog{State: "none"}, 1, true }, "warning watchdog_none kvm1\n"},
+		{"a watchdog that does not count", func(f *Facts) { f.Watchdog.Counts = false }, "warning watchdog_discounted kvm1\n"},
 		{"a watchdog that failed", func(f *Facts) { f.Watchdog = Watchdog{State: "failed", Device: "/dev/watchdog0"} }, "critical watchdog_failed kvm1\n"},
 		{"a watchdog that ends with its holder", func(f *Facts) { f.Watchdog.Enduring = false }, "warning watchdog_stops kvm1\n"},
 		{"what an idle watchdog does is not known yet", func(f *Facts) { f.Watchdog.State, f.Watchdog.Enduring = "idle", false }, ""},

@@ -68,15 +68,26 @@ type adder func(code string, severity fsm.Severity, next, format string, args ..
 func watchdogFindings(f Facts, add adder) {
 	switch w := f.Watchdog; {
 	case w.State == "none" || w.State == "":
-		text := "it has no watchdog: a kernel that hangs while QEMU goes on is not covered"
-		if f.Fences > 0 {
-			text += ", except by its fence devices"
-		}
-		add("watchdog_none", fsm.Warning, "docs/howto/watchdog.md", "%s", text)
+		withoutWatchdog(f, add)
 	case !w.Protects:
 		add("watchdog_failed", fsm.Critical, "haadm hosts show "+f.Name, "its watchdog %s is %s: no protected VM can be started here", w.Device, w.State)
 	case w.State == "armed" && !w.Enduring:
-		add("watchdog_stops", fsm.Warning, "docs/howto/watchdog.md", "its watchdog %s stops when the guard dies: choose a driver with magic close, or load it with nowayout", w.Device)
+		add("watchdog_stops", fsm.Warning, "docs/howto/watchdog.md", "its watchdog %s stops when the guard dies, so the cluster does not go by it: choose a driver with magic close, or load it with nowayout", w.Device)
+	case !w.Counts:
+		add("watchdog_discounted", fsm.Warning, "haadm hosts show "+f.Name, "the cluster does not go by its watchdog %s: when it falls silent it is taken for a host without one", w.Device)
+	}
+}
+
+// withoutWatchdog says what the cluster does instead (R9).
+func withoutWatchdog(f Facts, add adder) {
+	const next = "docs/howto/watchdog.md"
+	switch {
+	case f.TrustsWait:
+		add("watchdog_none", fsm.Warning, next, "it has no watchdog, and the policy trusts the wait alone (fencing.mode): a kernel that hangs while QEMU goes on is not covered")
+	case f.Fences > 0:
+		add("watchdog_none", fsm.Info, next, "it has no watchdog: when it falls silent its VMs start elsewhere once its fence devices have proven it off, or a person says so")
+	default:
+		add("watchdog_none", fsm.Warning, next, "it has no watchdog and no fence device: when it falls silent its VMs start elsewhere only once a person says that it is off (haadm fence confirm %s)", f.Name)
 	}
 }
 

@@ -35,7 +35,7 @@ func patient() *apitest.Backend {
 
 func TestDoctor(t *testing.T) {
 	well := patient()
-	well.Said.Watchdog = doctor.Watchdog{State: "armed", Protects: true, Enduring: true}
+	well.Said.Watchdog = doctor.Watchdog{State: "armed", Protects: true, Enduring: true, Counts: true}
 	well.Said.Clock.Slew, well.Said.Virtual, well.Said.VMs = 0, false, nil
 	name := well.Me.Name
 	var b strings.Builder

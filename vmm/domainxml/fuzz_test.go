@@ -30,6 +30,9 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("hash %q, %v", sum, herr)
 		}
 		d, err := Parse(text)
+		if _, _, derr := Disks(text); (derr == nil) != (err == nil) {
+			t.Fatalf("the definition is read with %v and its disks with %v", err, derr)
+		}
 		if err != nil {
 			if !errors.Is(err, ErrInvalid) || d != (Definition{}) {
 				t.Fatalf("refused with %v and %+v", err, d)
