@@ -45,16 +45,6 @@ func together(all []Facts) []*seen {
 	return out
 }
 
-// hosts are those that said something of the VM, by name.
-func (s *seen) hosts() []string {
-	var names []string
-	for name := range s.on {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
-}
-
 func (s *seen) examine() (barriers []Barrier, findings []Finding) {
 	if s.Unread != "" {
 		return nil, []Finding{{Code: "definition_unread", Severity: fsm.Warning, VM: s.Name, Text: fmt.Sprintf("%s: its disks were not examined: %s", s.Name, s.Unread)}}

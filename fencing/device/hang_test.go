@@ -72,10 +72,10 @@ func newLine(t *testing.T, port string) *line {
 		}
 	})
 	t.Cleanup(func() {
-		near.Close()
+		_ = near.Close()
 		mu.Lock()
 		for _, c := range far {
-			c.Close()
+			_ = c.Close()
 		}
 		mu.Unlock()
 		all.Wait()
@@ -101,7 +101,7 @@ func naming(t *testing.T, word string) (list []string) {
 	}
 	for _, f := range files {
 		// A process may be gone by now.
-		text, _ := os.ReadFile(f) //nolint:errcheck // said above
+		text, _ := os.ReadFile(f)
 		if f != fmt.Sprintf("/proc/%d/cmdline", os.Getpid()) && bytes.Contains(text, []byte("\x00"+word+"\x00")) {
 			list = append(list, strings.ReplaceAll(string(text), "\x00", " "))
 		}
