@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/holdfast-ha/holdfast/cluster/lease"
 	"github.com/holdfast-ha/holdfast/config"
 )
@@ -79,8 +81,26 @@ func TestEveryRouteAndErrorIsTold(t *testing.T) {
 	says(t, "docs/reference/api.md", "error", found(t, "errors.go", `Code\w+\s+Code = "([a-z_]+)"`, source(t, "cluster/api/errors.go")))
 }
 
+// What exists is told in the table, and only what does not exist yet among what waits.
 func TestEveryActionIsTold(t *testing.T) {
-	says(t, "docs/scenarios.md", "action", found(t, "action.go", `(?m)^\t"([a-z_]+)":\s+\{`, source(t, "integration/sim/scenario/action.go")))
+	actions := source(t, "integration/sim/scenario/action.go")
+	says(t, "docs/scenarios.md", "action", found(t, "action.go", `(?m)^\t"([a-z_]+)":\s+\{`, actions))
+	waits := found(t, "action.go", `(?m)^\t"([a-z_]+)":\s+\{.*waits: `, actions)
+	text := read(t, "docs/scenarios.md").text
+	_, after, found := strings.Cut(text, "Read, but waiting for later:")
+	later, _, ends := strings.Cut(after, "What decides is")
+	if !found || !ends {
+		t.Fatal("docs/scenarios.md does not say what waits for later")
+	}
+	var told []string
+	for _, m := range regexp.MustCompile("`([a-z_]+)`").FindAllStringSubmatch(later, -1) {
+		told = append(told, m[1])
+	}
+	slices.Sort(waits)
+	slices.Sort(told)
+	if d := cmp.Diff(waits, told); d != "" {
+		t.Errorf("docs/scenarios.md lists other actions as waiting than wait (-action.go +docs):\n%s", d)
+	}
 }
 
 func TestEveryExitStatusIsTold(t *testing.T) {
