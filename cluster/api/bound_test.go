@@ -41,3 +41,27 @@ func TestWhatBoundsTheVMsOfASilentHostIsTold(t *testing.T) {
 		})
 	}
 }
+
+// A VM that stays down for want of a proof says so, and what to do.
+func TestProofThatIsAwaitedIsExplained(t *testing.T) {
+	h := &fsm.Host{Name: "b", Status: fsm.HostLive, Incarnation: 2, Verdict: "suspect"}
+	vm := &fsm.VM{UUID: "00000000-0000-4000-8000-000000000001", Name: "web", Intent: fsm.IntentRun, Owner: &fsm.Placement{Host: "b", Incarnation: 2, Generation: 3, Phase: fsm.PhaseRunning}}
+	w := World{Policy: config.DefaultPolicy("test"), State: &fsm.State{Hosts: map[string]*fsm.Host{"b": h}, VMs: map[string]*fsm.VM{vm.UUID: vm}},
+		Observed: map[string]HostObservation{"b": {Verdict: "suspect", Suspected: true, NeedsProof: true}}, Self: Self{Name: "a", Master: "a", IsMaster: true}}
+	told := func(e *Explanation, err error) string {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b strings.Builder
+		for _, r := range e.Steps {
+			b.WriteString(r.Rule + ": " + r.Text + "\n")
+		}
+		return b.String()
+	}
+	for what, text := range map[string]string{"the VM": told(w.ExplainVM("web")), "its host": told(w.ExplainHost("b"))} {
+		if !strings.Contains(text, "R9: ") || !strings.Contains(text, "haadm fence confirm b") {
+			t.Errorf("of %s it is said:\n%s", what, text)
+		}
+	}
+}

@@ -146,8 +146,11 @@ func (w World) explainPlacement(e *Explanation, vm *fsm.VM) {
 		}
 		e.fact(since, "host %s is %s", o.Host, state)
 		e.rule("O1", "it is placed elsewhere only when incarnation %d of %s is dead or has released generation %d: until then it may still run there", o.Incarnation, o.Host, o.Generation)
-		if left := w.Observed[o.Host].DeadIn; left > 0 {
-			e.fact(time.Time{}, "%s may be declared dead in %v", o.Host, left.Round(100*time.Millisecond))
+		switch seen := w.Observed[o.Host]; {
+		case seen.NeedsProof:
+			e.rule("R9", "no wait ends that: %s has no watchdog that counts, so a fence device has to prove it off, or a person who has made sure says: haadm fence confirm %s", o.Host, o.Host)
+		case seen.DeadIn > 0:
+			e.fact(time.Time{}, "%s may be declared dead in %v", o.Host, seen.DeadIn.Round(100*time.Millisecond))
 		}
 	}
 }
