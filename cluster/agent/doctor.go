@@ -60,8 +60,13 @@ func examined(vm *fsm.VM, look Look) doctor.VM {
 		out.Owner = vm.Owner.Host
 	}
 	xml, err := fsm.UnpackXML(vm.XML)
+	var needs *domainxml.Needs
 	var disks []domainxml.Disk
 	if err == nil {
+		needs, err = domainxml.ParseNeeds(xml)
+	}
+	if err == nil {
+		out.CPUMode = needs.CPUMode
 		disks, out.Leases, err = domainxml.Disks(xml)
 	}
 	if err != nil {

@@ -29,6 +29,9 @@ type Facts struct {
 	Watchdog Watchdog `json:"watchdog"`
 	Clock    Clock    `json:"clock"`
 	Libvirt  Libvirt  `json:"libvirt"`
+	// Networks are the HA networks, by name.
+	Networks []Network `json:"networks,omitempty"`
+	CPU      string    `json:"cpu,omitempty"` // the processor's name
 	// NoKVM says that there is no /dev/kvm.
 	NoKVM bool `json:"no_kvm,omitempty"`
 	// Virtual says that the host is itself a virtual machine.
@@ -71,6 +74,15 @@ type Clock struct {
 	Error float64 `json:"error"`
 }
 
+// Network is how a host is on one HA network.
+type Network struct {
+	Name    string `json:"name"`
+	Address string `json:"address"`
+	// Interface has the address; empty: none has.
+	Interface string `json:"interface,omitempty"`
+	MTU       int    `json:"mtu,omitempty"` // bytes
+}
+
 // Libvirt is how libvirt is set up on the host.
 type Libvirt struct {
 	Hook bool `json:"hook"` // libvirt asks the agent before it starts a VM
@@ -96,7 +108,9 @@ type VM struct {
 	Owner  string `json:"owner,omitempty"`  // host; empty: nobody
 	Unread string `json:"unread,omitempty"` // why its definition cannot be read
 	Leases int    `json:"leases,omitempty"`
-	Disks  []Disk `json:"disks"`
+	// CPUMode is how its processor is chosen, such as host-passthrough; empty: by QEMU.
+	CPUMode string `json:"cpu_mode,omitempty"`
+	Disks   []Disk `json:"disks"`
 }
 
 // Disk is a disk of a VM and where it is on the host.
@@ -183,7 +197,7 @@ func Examine(all []Facts) Report {
 		heard = append(heard, f)
 		r.Findings = append(r.Findings, hostFindings(f)...)
 	}
-	r.Findings = append(r.Findings, versionFindings(heard)...)
+	r.Findings = append(r.Findings, compare(heard)...)
 	for _, vm := range together(heard) {
 		barriers, findings := vm.examine()
 		r.Disks = append(r.Disks, barriers...)

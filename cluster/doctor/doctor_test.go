@@ -196,6 +196,10 @@ func TestHosts(t *testing.T) {
 		{"time by jiffies", func(f *Facts) { f.Clock.Source = "jiffies" }, "warning clock_source kvm1\n"},
 		{"a clock that catches up", func(f *Facts) { f.Clock.Adjusted = -6e-4 }, "warning clock_adjusted kvm1\n"},
 		{"a clock that may", func(f *Facts) { f.Clock.Slew = 0.083333 }, "warning clock_slew kvm1\n"},
+		{"an address that nobody has", func(f *Facts) {
+			f.Networks = []Network{{Name: "mgmt", Address: "10.0.0.1"}, {Name: "b", Address: "10.1.0.1", Interface: "eth1"}}
+		}, "warning address_missing kvm1\n"},
+		{"one network", func(f *Facts) { f.Networks = []Network{{Name: "mgmt", Address: "10.0.0.1", Interface: "eth0"}} }, "info network_single kvm1\n"},
 		{"no KVM, in a virtual machine", func(f *Facts) { f.NoKVM, f.Virtual = true, true }, "warning no_kvm kvm1\ninfo host_virtual kvm1\n"},
 		{"a file that cannot be read", func(f *Facts) { f.Unread = []string{"/etc/libvirt/qemu.conf: permission denied"} }, "info not_examined kvm1\n"},
 		{"the demonstration", func(f *Facts) {
@@ -223,10 +227,32 @@ func TestHosts(t *testing.T) {
 }
 
 func TestHostsAreCompared(t *testing.T) {
-	a, b := well("kvm1"), well("kvm2")
-	b.Hypervisor = "QEMU 8.2.0, libvirt 10.0.0"
-	if got := text(Examine([]Facts{a, b})); got != "info versions_differ \n" {
-		t.Errorf("found %q", got)
+	net := func(mtu int) []Network {
+		return []Network{{Name: "mgmt", Address: "10.0.0.1", Interface: "eth0", MTU: 1500}, {Name: "storage", Address: "10.1.0.1", Interface: "eth1", MTU: mtu}}
+	}
+	for _, tt := range []struct {
+		name   string
+		change func(a, b *Facts)
+		want   string
+	}{
+		{"all the same", func(a, b *Facts) { a.Networks, b.Networks, a.CPU, b.CPU = net(9000), net(9000), "X", "X" }, ""},
+		{"hypervisors", func(_, b *Facts) { b.Hypervisor = "QEMU 8.2.0, libvirt 10.0.0" }, "info versions_differ: hosts have different hypervisors: QEMU 7.2.17, libvirt 9.0.0 on kvm1; QEMU 8.2.0, libvirt 10.0.0 on kvm2"},
+		{"one that does not say", func(_, b *Facts) { b.Hypervisor = "" }, ""},
+		{"packets", func(a, b *Facts) { a.Networks, b.Networks = net(9000), net(1500) }, "warning mtu_differs: network storage has an MTU of 1500 on kvm2; 9000 on kvm1"},
+		{"processors that no VM is given", func(a, b *Facts) { a.CPU, b.CPU, a.VMs = "X", "Y", []VM{{Name: "db1", CPUMode: "host-model"}} }, ""},
+		{"processors", func(a, b *Facts) { a.CPU, b.CPU, a.VMs = "X", "Y", []VM{{Name: "db1", CPUMode: "host-passthrough"}} }, "info cpus_differ: hosts have different processors: X on kvm1; Y on kvm2. db1:"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a, b := well("kvm1"), well("kvm2")
+			tt.change(&a, &b)
+			var got []string
+			for _, f := range Examine([]Facts{a, b}).Findings {
+				got = append(got, fmt.Sprintf("%s %s: %s", f.Severity, f.Code, f.Text))
+			}
+			if one := strings.Join(got, "\n"); tt.want == "" && one != "" || !strings.HasPrefix(one, tt.want) || len(got) > 1 {
+				t.Errorf("found %q, want one that begins with %q", got, tt.want)
+			}
+		})
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
 	"github.com/holdfast-ha/holdfast/fsm"
 )
@@ -25,6 +24,7 @@ func hostFindings(f Facts) []Finding {
 		add("not_examined", fsm.Info, "", "not examined: %s", u)
 	}
 	clockFindings(f.Clock, add)
+	networkFindings(f.Networks, add)
 	if f.Embedded {
 		return out
 	}
@@ -109,21 +109,13 @@ func clockFindings(c Clock, add adder) {
 	}
 }
 
-// versionFindings compare hosts.
-func versionFindings(all []Facts) []Finding {
-	by := map[string][]string{}
-	for _, f := range all {
-		if f.Hypervisor != "" && !f.Embedded {
-			by[f.Hypervisor] = append(by[f.Hypervisor], f.Name)
+func networkFindings(all []Network, add adder) {
+	for _, n := range all {
+		if n.Interface == "" {
+			add("address_missing", fsm.Warning, "ip address", "no interface has %s, its address on network %s", n.Address, n.Name)
 		}
 	}
-	if len(by) < 2 {
-		return nil
+	if len(all) == 1 {
+		add("network_single", fsm.Info, "", "it has one HA network (%s): where that fails the heartbeat volumes are all that is left", all[0].Name)
 	}
-	var parts []string
-	for v, hosts := range by {
-		parts = append(parts, fmt.Sprintf("%s on %s", v, strings.Join(hosts, ", ")))
-	}
-	slices.Sort(parts)
-	return []Finding{{Code: "versions_differ", Severity: fsm.Info, Text: "hosts have different hypervisors: " + strings.Join(parts, "; ") + ". A VM whose machine type is newer than a host's QEMU does not start there"}}
 }

@@ -186,7 +186,7 @@ func environment(ctx context.Context, cfg *config.Agent, log hclog.Logger) (_ *a
 		wg.Wait()
 		return nil, nil, err
 	}
-	env.Look = looker(env.Guard, cfg.Hypervisor == "embedded")
+	env.Look = looker(env.Guard, cfg.Hypervisor == "embedded", local)
 	env.Hypervisor = hv
 	return env, func() {
 		cancel()

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os/exec"
 	"time"
 
@@ -13,8 +14,8 @@ import (
 
 // looker looks at this machine for the doctor. The guard of the demonstration is
 // part of this process, so there is nothing to be said of it.
-func looker(guard host.Guard, embedded bool) *look.Host {
-	h := &look.Host{Run: run}
+func looker(guard host.Guard, embedded bool, local map[string]netip.Addr) *look.Host {
+	h := &look.Host{Run: run, Networks: local}
 	if shared, ok := guard.(*fencing.Shared); ok && !embedded {
 		h.Guard = func() (fencing.Status, bool) { return shared.Status(), shared.GuardAlive(fencing.BootClock()) }
 	}

@@ -10,8 +10,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -27,10 +31,21 @@ type Host struct {
 	Root string
 	// Guard is what the guard says of itself; nil: the host has none, its VMs are the demonstration's.
 	Guard func() (s fencing.Status, alive bool)
+	// Networks are this host's addresses on the HA networks, by name.
+	Networks map[string]netip.Addr
+	// Interfaces lists the machine's network interfaces; nil: the kernel's.
+	Interfaces func() ([]Interface, error)
 	// Run runs a program and returns what it printed; nil: nothing is run.
 	Run func(ctx context.Context, name string, args ...string) (string, error)
 	// Adjtimex reads the kernel's clock discipline; nil: unix.Adjtimex.
 	Adjtimex func(*unix.Timex) (int, error)
+}
+
+// Interface is a network interface with its addresses.
+type Interface struct {
+	Name      string
+	MTU       int // bytes
+	Addresses []netip.Prefix
 }
 
 // Facts are those of the host itself, without its name, its hypervisor and its VMs.
@@ -38,8 +53,9 @@ func (h *Host) Facts(ctx context.Context) doctor.Facts {
 	f := doctor.Facts{Embedded: h.Guard == nil}
 	l := &reader{host: h, facts: &f}
 	f.NoKVM = !l.exists("/dev/kvm")
-	f.Virtual = l.virtual()
+	l.processor()
 	l.clock()
+	l.networks()
 	if h.Guard != nil {
 		l.guard()
 		l.libvirt(ctx)
@@ -71,19 +87,63 @@ func (l *reader) exists(name string) bool {
 	return err == nil
 }
 
-// virtual reads the flag that processors have in a virtual machine.
-func (l *reader) virtual() bool {
+// processor reads its name, and the flag that it has in a virtual machine.
+func (l *reader) processor() {
 	for line := range strings.Lines(l.read("/proc/cpuinfo")) {
-		if name, flags, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "flags" {
-			for _, f := range strings.Fields(flags) {
-				if f == "hypervisor" {
-					return true
-				}
-			}
-			return false
+		switch name, value, _ := strings.Cut(line, ":"); strings.TrimSpace(name) {
+		case "model name":
+			l.facts.CPU = strings.TrimSpace(value)
+		case "flags":
+			l.facts.Virtual = slices.Contains(strings.Fields(value), "hypervisor")
+			return // the others are like the first
 		}
 	}
-	return false
+}
+
+// networks finds the interface of each HA network.
+func (l *reader) networks() {
+	list := l.host.Interfaces
+	if list == nil {
+		list = interfaces
+	}
+	all, err := list()
+	if err != nil {
+		l.unread(err)
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.host.Networks)) {
+		addr := l.host.Networks[name]
+		n := doctor.Network{Name: name, Address: addr.String()}
+		for _, i := range all {
+			if slices.ContainsFunc(i.Addresses, func(p netip.Prefix) bool { return p.Addr() == addr || addr.IsLoopback() && p.Contains(addr) }) {
+				n.Interface, n.MTU = i.Name, i.MTU
+			}
+		}
+		l.facts.Networks = append(l.facts.Networks, n)
+	}
+}
+
+// interfaces are the kernel's.
+func interfaces() ([]Interface, error) {
+	list, err := net.Interfaces()
+	if err != nil {
+		return nil, fmt.Errorf("list network interfaces: %w", err)
+	}
+	var out []Interface
+	for _, i := range list {
+		addrs, err := i.Addrs()
+		if err != nil {
+			return nil, fmt.Errorf("list the addresses of %s: %w", i.Name, err)
+		}
+		o := Interface{Name: i.Name, MTU: i.MTU}
+		for _, a := range addrs {
+			if p, err := netip.ParsePrefix(a.String()); err == nil {
+				o.Addresses = append(o.Addresses, p)
+			}
+		}
+		out = append(out, o)
+	}
+	return out, nil
 }
 
 // guard reads how the guard's process stands in the kernel.

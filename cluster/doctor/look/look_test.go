@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -87,7 +88,7 @@ func TestFacts(t *testing.T) {
 		return "77 (a) b) S" + strings.Repeat(" 0", 37) + " " + policy + " 0 0\n"
 	}
 	files := map[string]string{
-		"/proc/1/mountinfo": mountinfo, "/srv/x": "", "/dev/kvm": "x", "/proc/cpuinfo": "processor\t: 0\nflags\t\t: fpu hypervisor avx\n",
+		"/proc/1/mountinfo": mountinfo, "/srv/x": "", "/dev/kvm": "x", "/proc/cpuinfo": "processor\t: 0\nmodel name\t: AMD EPYC\nflags\t\t: fpu hypervisor avx\n",
 		"/sys/devices/system/clocksource/clocksource0/current_clocksource": "tsc\n",
 		"/proc/77/status": "Name:\thaagent\nVmLck:\t   12345 kB\n", "/proc/77/stat": stat("2"),
 		"/etc/libvirt/hooks/qemu.d/holdfast":                                 "#!/bin/sh\nexec /usr/bin/haagent hook \"$@\"\n",
@@ -101,7 +102,8 @@ func TestFacts(t *testing.T) {
 	}
 	place := doctor.Place{Path: "/srv/vms/locks", Type: "nfs4", Source: "nas:/vms", Options: []string{"rw", "relatime", "rw", "vers=4.2", "local_lock=none"}}
 	well := doctor.Facts{
-		Virtual: true, Guard: doctor.Guard{Alive: true, Locked: true, RealTime: true},
+		Virtual: true, CPU: "AMD EPYC", Networks: []doctor.Network{{Name: "mgmt", Address: "10.0.0.1", Interface: "eth0", MTU: 1500}, {Name: "storage", Address: "10.1.0.1"}},
+		Guard:    doctor.Guard{Alive: true, Locked: true, RealTime: true},
 		Watchdog: doctor.Watchdog{State: "armed", Device: "/dev/watchdog0", Protects: true, Enduring: true},
 		Clock:    doctor.Clock{Source: "tsc", Adjusted: 3e-5, Slew: 2e-4},
 		Libvirt:  doctor.Libvirt{Hook: true, LockManager: "lockd", AutoLeases: true, Lockspace: &place, GuestsService: true},
@@ -132,7 +134,7 @@ func TestFacts(t *testing.T) {
 		}},
 		{name: "chrony by its own default", change: map[string]string{"/etc/chrony/chrony.conf": "", "/etc/chrony/conf.d/holdfast.conf": ""}, want: func(f *doctor.Facts) { f.Clock.Slew = 0.083333333 }},
 		{name: "no chrony", change: map[string]string{"/run/chrony/chronyd.pid": ""}, want: func(f *doctor.Facts) { f.Clock.Slew = 0 }},
-		{name: "no KVM, no virtual machine", change: map[string]string{"/dev/kvm": "", "/proc/cpuinfo": "flags : fpu\n"}, want: func(f *doctor.Facts) { f.NoKVM, f.Virtual = true, false }},
+		{name: "no KVM, no virtual machine", change: map[string]string{"/dev/kvm": "", "/proc/cpuinfo": "flags : fpu\n"}, want: func(f *doctor.Facts) { f.NoKVM, f.Virtual, f.CPU = true, false, "" }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			all := map[string]string{}
@@ -148,6 +150,10 @@ func TestFacts(t *testing.T) {
 				Root: root(t, all),
 				Guard: func() (fencing.Status, bool) {
 					return fencing.Status{GuardPID: 77, Watchdog: fencing.WatchdogStatus{State: fencing.DogArmed, Device: "/dev/watchdog0", Enduring: true}}, true
+				},
+				Networks: map[string]netip.Addr{"storage": netip.MustParseAddr("10.1.0.1"), "mgmt": netip.MustParseAddr("10.0.0.1")},
+				Interfaces: func() ([]Interface, error) {
+					return []Interface{{Name: "lo", MTU: 65536, Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8")}}, {Name: "eth0", MTU: 1500, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/24")}}}, nil
 				},
 				Run: func(context.Context, string, ...string) (string, error) {
 					if tt.run != nil {
@@ -174,9 +180,9 @@ func TestFacts(t *testing.T) {
 
 // On the machine of the test: whatever it is, it can be looked at.
 func TestThisMachine(t *testing.T) {
-	h := &Host{Guard: func() (fencing.Status, bool) { return fencing.Status{GuardPID: os.Getpid()}, true }}
+	h := &Host{Guard: func() (fencing.Status, bool) { return fencing.Status{GuardPID: os.Getpid()}, true }, Networks: map[string]netip.Addr{"test": netip.MustParseAddr("127.0.0.7")}}
 	f := h.Facts(t.Context())
-	if f.Clock.Source == "" || f.Guard.RealTime || len(f.Unread) > 0 {
+	if f.Clock.Source == "" || f.Guard.RealTime || len(f.Unread) > 0 || f.CPU == "" || len(f.Networks) != 1 || f.Networks[0].Interface != "lo" {
 		t.Errorf("%+v", f)
 	}
 	if p := h.Place(os.Args[0]); p.Type == "" || p.Missing {
