@@ -51,6 +51,10 @@ machine: ## three machines in QEMU with a real watchdog: resets, and takeovers a
 	@.ci/install machine
 	HOLDFAST_MACHINE=1 TEST_FORMAT=standard-verbose .ci/gotest machine -count=1 -timeout 9m ./integration/machine
 
+.PHONY: mutation
+mutation: ## each rule of docs/safety.md left out once, and the test that must then fail; a quarter of an hour
+	HOLDFAST_MUTATION=1 TEST_FORMAT=standard-verbose .ci/gotest mutation -count=1 -timeout 60m ./integration/mutation
+
 .PHONY: lint
 lint: ## gofmt, go vet, golangci-lint (.golangci.yml), go mod tidy; the linter's first build takes minutes
 	@.ci/lint

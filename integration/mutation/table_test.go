@@ -1,0 +1,261 @@
+package mutation
+
+// table is every mutant, in the order of docs/safety.md.
+var table = []mutant{
+	// The lease.
+	{"N", "heartbeats are sent over the first HA network alone",
+		"cluster/host/heartbeat.go", `range h.cfg.Networks {`, `range h.cfg.Networks[:1] {`,
+		in("cluster/host", "TestOneOfTwoNetworksIsDead"), ""},
+	{"R1", "an election alone gives the office",
+		"cluster/master/master.go", `if err := m.cfg.Log.Confirm(ctx); err != nil {
+		return fmt.Errorf("confirm the election: %w", err)
+	}`, ``,
+		in("cluster/master", "TestDeathIsProposedWhenTheWaitIsOver", "TestTheOfficeEndsWithItsProof", "TestANewOfficeTakesUpWhatTheLastOneLeft"), ""},
+	{"R1", "what an overtaken epoch proposes is applied",
+		"fsm/apply.go", `func (s *State) inEpoch(epoch uint64) *Refusal {`, `func (s *State) inEpoch(epoch uint64) *Refusal {
+	epoch = s.Office.Epoch`,
+		in("fsm", "TestCommands"), ""},
+	{"R2", "a renewal counts from the answer",
+		"cluster/host/heartbeat.go", `h.renew(r.Incarnation, h.sent[hb.Seq])`, `h.renew(r.Incarnation, h.cfg.Now())`,
+		in("cluster/host", "TestALateAcknowledgementIsWorthLess"), ""},
+	{"R2", "an older renewal shortens a newer one",
+		"cluster/lease/lease.go", `end > l.End {`, `end != l.End {`,
+		in("cluster/lease", "TestRenew"), ""},
+	{"R3", "a heartbeat is acknowledged without a confirmation after its receipt",
+		"cluster/master/serve.go", `if err := m.cfg.Log.Confirm(ctx); err != nil {
+		return api.HeartbeatReply{}, fmt.Errorf("%w: %w", api.ErrNotMaster, err)
+	}`, ``,
+		in("cluster/master", "TestHeartbeatIsAcknowledgedAfterAConfirmationBegunAfterReceipt", "TestTheOfficeEndsWithItsProof"), ""},
+	{"R4", "a lease that has ended is renewed",
+		"cluster/lease/lease.go", `|| !l.Held(now) || sent > now`, `|| sent > now`,
+		in("cluster/lease", "TestRenew"), ""},
+	{"R4", "a new incarnation is asked for while VMs of the last one run",
+		"cluster/host/decide.go", `p.Ended = end(in, p.Known, domains, p.Kill) && in.Trusted`, `p.Ended = (end(in, p.Known, domains, p.Kill) || true) && in.Trusted`,
+		in("cluster/host", "TestDecideAfterTheLease"), ""},
+	{"S", "suspects are acknowledged by storage",
+		"cluster/master/storage.go", `|| x.watch.Suspected != 0 || x.condemned ||`, `||`,
+		in("cluster/master", "TestAcknowledgeStored"), ""},
+	{"Q", "a host proves its lease against a claim that lists it",
+		"storagehb/set.go", ` || highest.Standing(slot, incarnation) != format.Clear {`, ` {`,
+		in("storagehb", "TestProof", "TestAPublishedClaimEndsEveryProof"), ""},
+	{"Q", "a proof counts from the newest of its readings",
+		"storagehb/set.go", `starts[len(starts)-s.R()]`, `starts[len(starts)-1]`,
+		in("storagehb", "TestProof"), ""},
+	{"C1", "a proof reads so few volumes that a claim can stand on the others",
+		"storagehb/set.go", `return len(s.Volumes) - s.W() + 1`, `return max(1, len(s.Volumes)-s.W())`,
+		in("storagehb", "TestQuorums", "TestAPublishedClaimEndsEveryProof"), ""},
+	{"C2", "of several claims the lowest counts",
+		"storagehb/set.go", `c.Stamp().Compare(highest.Stamp()) > 0`, `c.Stamp().Compare(highest.Stamp()) < 0`,
+		in("storagehb", "TestProof", "TestAPublishedClaimEndsEveryProof"), ""},
+	{"C2", "an eviction that is read is not believed",
+		"cluster/host/prove.go", `== format.Evicted {`, `== format.Evicted && false {`,
+		in("cluster/host", "TestLeaseByStorage"), ""},
+	{"C3", "a host goes back to an older set of volumes",
+		"cluster/host/prove.go", `case s.Volumes.Revision < h.record.Volumes:`, `case false:`,
+		in("cluster/host", "TestLeaseByStorage"), ""},
+	{"C3", "a claim need stand on one set alone",
+		"storagehb/set.go", `func Published(complete map[format.UUID]time.Duration, sets ...Set) (since time.Duration, ok bool) {`,
+		`func Published(complete map[format.UUID]time.Duration, sets ...Set) (since time.Duration, ok bool) {
+	sets = sets[:min(1, len(sets))]`,
+		in("storagehb", "TestPublishedOnEverySet"), ""},
+	{"C4", "a life begins by storage",
+		"cluster/host/prove.go", ` || h.lease.Incarnation != h.record.Incarnation {`, ` {`,
+		in("cluster/host", "TestLeaseByStorage"), ""},
+
+	// Taking VMs over.
+	{"R5", "a suspect is acknowledged",
+		"cluster/master/serve.go", `if live && x.watch.Suspected == 0 && !x.condemned {`, `if live && !x.condemned {`,
+		in("cluster/master", "TestSuspectAndCondemnedAreNotAcknowledged"), ""},
+	{"R5", "a host is suspected without another look at the volumes",
+		"cluster/master/decide.go", `!readSince(in.volumes, sets(in.state, h), bound)`, `false`,
+		in("cluster/master", "TestJudgeWithVolumes"), ""},
+	{"C5", "the claim does not list the suspects",
+		"cluster/master/claims.go", `case h.Status == fsm.HostLive && suspected(h.Name):`, `case false:`,
+		in("cluster/master", "TestListings"), ""},
+	{"C5", "a claim that got lost is not written again",
+		"cluster/master/claims.go", ` || c.missing(v) && now-c.at >= again`, ``,
+		in("cluster/master", "TestPublish"), ""},
+	{"R6", "a suspicion is never withdrawn",
+		"cluster/master/decide.go", `case heard:`, `case heard && false:`,
+		in("cluster/master", "TestDecide"), ""},
+	{"R7", "what a predecessor may have granted is not waited for",
+		"cluster/lease/lease.go", `return max(w.Acknowledged, w.Elected, w.claimed()) + t.Wait(), true
+}`, `return max(w.Acknowledged, w.claimed()) + t.Wait(), true
+}`,
+		in("cluster/lease", "TestWatch", "TestNobodyIsDeclaredDeadWhileHolding"), ""},
+	{"R7", "the wait is the lease alone",
+		"cluster/lease/lease.go", `return max(w.Acknowledged, w.Elected, w.claimed()) + t.Wait(), true
+}`, `return max(w.Acknowledged, w.Elected, w.claimed()) + t.LeaseGone(), true
+}`,
+		scenario("watchdog-resets-what-cannot-be-killed"), "was declared dead while v3 ran there"},
+	{"R7", "a host whose death was proposed is heard like any other",
+		"cluster/master/master.go", `	x.condemned = true
+	return true`, `	return true`,
+		in("cluster/master", "TestNoWithdrawalAfterADeathWasProposed"), ""},
+	{"C6", "a death is proposed without another look at the claim",
+		"cluster/master/master.go", ` || x.watch.Claims && !x.confirmed:`, `:`,
+		in("cluster/master", "TestCondemnWithClaims"), ""},
+	{"C6", "a claim that was hidden for a while counts as standing",
+		"cluster/master/claims.go", `st.before != (format.Stamp{}) && own.Other != st.before`, `false`,
+		in("cluster/master", "TestClaimStands"), ""},
+	{"C7", "a host that proves by volumes is declared dead though no claim stands",
+		"cluster/lease/lease.go", `w.Elected == 0 || w.Claims && w.Claimed == 0 {
+		return 0, false
+	}
+	return max`, `w.Elected == 0 {
+		return 0, false
+	}
+	return max`,
+		in("cluster/lease", "TestWatch"), ""},
+	{"C7", "a master that reaches fewer volumes keeps the office",
+		"cluster/master/handover.go", `n > most {`, `n > most && false {`,
+		scenario("master-without-storage-hands-over"), "office_handed_over"},
+	{"C8", "an office that ends leaves its claims standing",
+		"cluster/master/storage.go", `o.hosts[host] != nil && o.hosts[host].condemned })`, `o.suspects(host) })`,
+		in("cluster/master", "TestWithdrawAll"), ""},
+	{"R9", "the wait is taken for proof of a host without a watchdog",
+		"cluster/master/decide.go", `		if !outlasted(in.policy, h, o) {
+			awaitProof(`, `		if false {
+			awaitProof(`,
+		scenario("frozen-host-without-watchdog"), "ran twice"},
+	{"R8", "VMs of a dead host are still owned by it",
+		"fsm/apply.go", `owned := s.Owned(h.Name, h.Incarnation)
+	id :=`, `var owned []*VM
+	id :=`,
+		in("fsm", "TestCommands"), ""},
+	{"R8", "VMs of a host that begins anew stay with its last life",
+		"fsm/apply.go", `owned := s.Owned(h.Name, h.Incarnation)
+	h.Incarnation++`, `var owned []*VM
+	h.Incarnation++`,
+		in("fsm", "TestCommands"), ""},
+
+	// Starting.
+	{"O1", "a VM is placed that somebody owns",
+		"fsm/apply.go", `case vm.Owner != nil:
+		return &Refusal{CodeConflict, fmt.Sprintf("%s is owned by`, `case false:
+		return &Refusal{CodeConflict, fmt.Sprintf("%s is owned by`,
+		in("fsm", "TestCommands"), ""},
+	{"O1", "a placement of an old generation is accepted",
+		"fsm/apply.go", `case vm.Generation != previous:`, `case false:`,
+		in("fsm", "TestCommands"), ""},
+	{"O1", "a VM is placed on a host that is not live",
+		"fsm/apply.go", `	return s.liveHost(host, incarnation)
+}`, `	return nil
+}`,
+		in("fsm", "TestCommands"), ""},
+	{"O2", "a VM is started under a lease that is about to end",
+		"cluster/host/decide.go", `if in.Bounded && in.Lease.MayStart(in.Now, in.Timing) {`, `if in.Bounded {`,
+		in("cluster/host", "TestDecideUnderALease"), ""},
+	{"O2", "a VM is started whose generation could not be saved",
+		"cluster/host/host.go", `p.Start, p.Outcomes, p.Shutdown = nil, nil, nil`, `p.Outcomes, p.Shutdown = nil, nil`,
+		in("cluster/host", "TestDiskIsFull"), ""},
+	{"O3", "a VM is given back while a start or an end of it is under way",
+		"cluster/host/decide.go", `		if in.Busy[vm.UUID] {
+			continue
+		}
+		d, defined := domains[vm.UUID]
+		if defined && d.Autostart {`, `		d, defined := domains[vm.UUID]
+		if defined && d.Autostart {`,
+		in("cluster/host", "TestDecideUnderALease", "TestNothingIsGivenBackThatCouldRun"), ""},
+	{"O4", "a host that was rebooted goes on as if it had not been",
+		"cluster/host/host.go", `case h.record.BootID != cfg.BootID:`, `case false:`,
+		in("cluster/host", "TestReboot"), ""},
+	{"O4", "a restarted agent gives the lease up that its guard still holds",
+		"cluster/host/host.go", `h.lease = lease.Lease{Incarnation: g.Incarnation, End: g.Deadline}`, `h.beginWhy = "the agent was restarted"`,
+		in("cluster/host", "TestAgentRestart"), ""},
+	{"Starting", "a VM is let run without another look at the lease",
+		"cluster/host/jobs.go", `if err := h.cfg.Gate(ctx); err != nil || !permitted() {
+		h.undo(ctx, o.UUID)`, `if err := h.cfg.Gate(ctx); err != nil {
+		h.undo(ctx, o.UUID)`,
+		in("cluster/host", "TestFrozenDuringAStart", "TestNothingIsLetRunWithoutPermission"), ""},
+	{"Orders are read from the state, not from a message", "a half-read log after a restart decides",
+		"cluster/host/decide.go", `	if !in.Trusted || in.State == nil {
+		return p //`, `	if in.State == nil {
+		return p //`,
+		in("cluster/host", "TestDecideUnderALease"), ""},
+	{"A VM that was seen running", "a VM is placed while a host is seen to run it",
+		"fsm/apply.go", `case vm.Sighting != nil:
+		return &Refusal{CodeConflict, fmt.Sprintf("%s was seen running`, `case false:
+		return &Refusal{CodeConflict, fmt.Sprintf("%s was seen running`,
+		in("fsm", "TestCommands"), ""},
+	{"A person's word", "a host that is heard is taken for off",
+		"cluster/master/observe.go", `return o.heard() && now-o.spoke <= t.SuspectAfter()`, `return o.heard() && false`,
+		in("cluster/master", "TestConfirmOff", "TestWhoSpeaksIsNotOff"), ""},
+	{"Fence devices", "a host is switched off before its own lease has ended",
+		"cluster/lease/lease.go", `w.claimed()) + t.LeaseGone(), true`, `w.claimed()), true`,
+		in("cluster/master", "TestFenceDeviceShortensTheWait"), ""},
+	{"Fence devices", "a proof from before the host was heard again counts",
+		"cluster/master/fence.go", ` || max(o.watch.Heard, o.spoke) >= o.fence.off {`, ` {`,
+		in("cluster/master", "TestFenceProofAgainstAHeartbeat"), ""},
+
+	// The end of a lease on the host.
+	{"The end of a lease on the host", "a new incarnation is asked for before it is known what is protected",
+		"cluster/host/decide.go", ` && in.Trusted && in.State != nil
+`, `
+`,
+		in("cluster/host", "TestDecideAfterTheLease"), ""},
+	{"W1", "the watchdog is petted as long as the lease is valid, without the margin",
+		"fencing/watchdog.go", `held := t.Deadline != 0 && t.Now+margin <= t.Deadline`, `held := t.Deadline != 0 && t.Now <= t.Deadline`,
+		in("fencing", "TestKeeper", "TestNothingLivesPastTheHardEnd"), ""},
+	{"W1", "the watchdog is petted whatever becomes of the lease",
+		"fencing/watchdog.go", `held := t.Deadline != 0 && t.Now+margin <= t.Deadline
+	last := t.Now+2*margin > t.Deadline //`, `held, last := true, false //`,
+		scenario("watchdog-resets-what-cannot-be-killed"), "host_self_fenced"},
+	{"W2", "the device stays open past the end of the lease",
+		"fencing/watchdog.go", `case k.state == DogArmed && held && last && k.dog.Enduring() && !k.drop.stayOpen:`, `case false:`,
+		in("fencing", "TestKeeper"), ""},
+	{"W3", "the device stays open after a pet that came late",
+		"fencing/watchdog.go", `if k.state == DogArmed && k.clock()+margin > deadline && k.dog.Enduring() && !k.drop.stayLate {`, `if false {`,
+		in("fencing", "TestNothingLivesPastTheHardEnd"), ""},
+	{"W4", "the timer runs on a host whose VMs are all gone",
+		"fencing/watchdog.go", `case !t.Covered:
+		k.rest(t.Now)`, `case false:
+		k.rest(t.Now)`,
+		scenario("lease-ends-without-reset"), "host_self_fenced occurred"},
+
+	{"W5", "a lease is renewed without the watchdog that others count on",
+		"cluster/host/heartbeat.go", `if !h.bounded() {`, `if false {`,
+		in("cluster/host", "TestLeaseEndsWhereALostWatchdogIsCountedOn"), ""},
+	{"W5", "a VM is started without the watchdog that others count on",
+		"cluster/host/decide.go", `if in.Bounded && in.Lease.MayStart(in.Now, in.Timing) {`, `if in.Lease.MayStart(in.Now, in.Timing) {`,
+		in("cluster/host", "TestNothingStartsWhereALostWatchdogIsCountedOn"), ""},
+
+	// The inequality and the invariants.
+	{"The inequality", "one watchdog timeout is waited for, where a late pet makes two",
+		"cluster/lease/timing.go", `const latePets = 2`, `const latePets = 1`,
+		in("cluster/lease", "TestProfiles", "TestWaitOutlastsTheWorstClocks"), ""},
+	{"The inequality", "clocks are taken for exact",
+		"cluster/lease/timing.go", `return 2 * t.ClockError / (1 - t.ClockError)`, `return 0 * t.ClockError`,
+		in("cluster/lease", "TestWaitOutlastsTheWorstClocks"), ""},
+	{"I1", "the guard waits a second after the deadline",
+		"fencing/kill.go", `d == 0 || int64(now) < d {`, `d == 0 || int64(now) < d+int64(time.Second) {`,
+		in("fencing", "TestShared", "TestTheGuardActsWithoutItsAgent"), ""},
+	{"I2", "the watchdog is closed late, which pets it, past the end of the lease",
+		"fencing/watchdog.go", `case k.state == DogArmed && k.drop.closeLate:`, `case k.state == DogArmed:`,
+		in("fencing", "TestKeeper", "TestNothingLivesPastTheHardEnd"), ""},
+	{"I3", "a start counts without a look at the generation that was carried out",
+		"cluster/host/decide.go", `	if in.Record.Executed[vm.UUID] < g {
+		if vm.Intent == fsm.IntentStop || in.Draining {`, `	if true {
+		if vm.Intent == fsm.IntentStop || in.Draining {`,
+		in("cluster/host", "TestDecideUnderALease", "TestAnOrderIsExecutedOnce"), ""},
+	{"I4", "an office that has ended acknowledges",
+		"cluster/master/serve.go", `if m.office != o || h == nil || s.Office.Epoch != o.epoch {`, `if h == nil {`,
+		in("cluster/master", "TestHeartbeatThatIsNotAcknowledged", "TestTheOfficeEndsWithItsProof"), ""},
+	{"I5", "a host that was heard after the decision is declared dead",
+		"cluster/master/master.go", `if x == nil || x.condemned || x.watch.Heard > x.watch.Suspected {`, `if x == nil || x.condemned {`,
+		in("cluster/master", "TestHeartbeatBetweenDecisionAndDeed"), ""},
+	{"I6", "an incarnation that is not the present one is declared dead",
+		"fsm/apply.go", `	if r := s.liveHost(c.Host, c.Incarnation); r != nil {
+		return nil, r
+	}
+	return s.bury(`, `	return s.bury(`,
+		in("fsm", "TestCommands"), ""},
+	{"I7", "what a host writes to a volume goes back",
+		"storagehb/worker.go", `if value.Stamp().Compare(own.floor) <= 0 && own.known {`, `if false {`,
+		in("storagehb", "TestNeverBack", "TestRandomFaults"), ""},
+	{"I8", "the wait is the lease alone, and guards may be late",
+		"cluster/lease/lease.go", `return max(w.Acknowledged, w.Elected, w.claimed()) + t.Wait(), true
+}`, `return max(w.Acknowledged, w.Elected, w.claimed()) + t.LeaseGone(), true
+}`,
+		scenario("guards-as-late-as-they-may-be"), "ran twice"},
+}
