@@ -204,6 +204,7 @@ var events = map[string]string{
 	"office_handed_over":        "",
 	"host_fencing_failed":       "",
 	"host_proof_awaited":        "",
+	"vm_runs_elsewhere":         "",
 	"host_watchdog_changed":     "",
 	"host_switched_off":         "",
 	"host_switched_on":          "",
