@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -63,6 +64,9 @@ func (s *Server) factsOf(ctx context.Context, c *call, host string) (doctor.Fact
 	req.Header.Set(headerVia, s.backend.Self().Name)
 	req.Header.Set(headerActor, c.actor)
 	resp, err := s.opts.Forward.RoundTrip(req)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return f, fmt.Errorf("%s does not answer in time", host)
+	}
 	if err != nil {
 		return f, fmt.Errorf("%s does not answer: %w", host, err)
 	}

@@ -76,10 +76,24 @@ func TestDoctorWithoutAHost(t *testing.T) {
 			}
 			return nil
 		}, nil, "no route to host"},
+		{"hangs", func(r *http.Request) error {
+			if r.URL.Host == "kvm3" {
+				<-r.Context().Done()
+				return r.Context().Err()
+			}
+			return nil
+		}, nil, "does not answer in time"},
+		{"another answers in its place", func(r *http.Request) error {
+			if r.URL.Host == "kvm3" {
+				r.URL.Host, r.URL.Path = "kvm2", "/v1/hosts/kvm2/facts"
+			}
+			return nil
+		}, nil, `says that it is "kvm2"`},
 		{"says that it is another", nil, func(all map[string]*member) { all["kvm3"].Me.Name = "kvm1" }, "this is kvm1, not kvm3"},
 		{"left its cluster", nil, func(all map[string]*member) { all["kvm3"].St = nil }, "not a member"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			all := patients(t)
 			all["kvm1"].net.broken = tt.broken
 			if tt.change != nil {
