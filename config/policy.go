@@ -34,6 +34,8 @@ type Policy struct {
 	Fencing FencingPolicy `json:"fencing"`
 	// Volumes are the heartbeat_volume blocks, in the order of the file.
 	Volumes []HeartbeatVolume `json:"volumes,omitempty"`
+	// VolumeUse says how many of them are in use at once.
+	VolumeUse VolumesPolicy `json:"volume_use"`
 	// Isolation is what a host does that hears nobody.
 	Isolation IsolationPolicy `json:"isolation"`
 	// Muted are the warnings that the warnings block switches off.
@@ -172,6 +174,7 @@ func DefaultPolicy(clusterName string) *Policy {
 		Cluster:   clusterName,
 		Timing:    timing,
 		Fencing:   FencingPolicy{Mode: FencingRequired},
+		VolumeUse: VolumesPolicy{Count: defaultVolumeCount},
 		Isolation: defaultIsolation(),
 		Placement: defaultPlacement(),
 		Admission: defaultAdmission(),
@@ -281,7 +284,7 @@ func (r *report) policy(root *node, what, clusterName string) (*Policy, error) {
 	p.Isolation = isolation(root)
 	r.where(p, root)
 	warnings := root.one("warnings")
-	p.Muted = Muted{Volumes: !get[bool](warnings, "few_heartbeat_volumes"), Networks: !get[bool](warnings, "single_network")}
+	p.Muted = Muted{Volumes: !get[bool](warnings, "few_heartbeat_volumes"), OneServer: !get[bool](warnings, "volumes_on_one_server"), Networks: !get[bool](warnings, "single_network")}
 	if err := r.err(what); err != nil {
 		return nil, err
 	}

@@ -131,6 +131,9 @@ func (p *Policy) Warnings() []string {
 		list = append(list, `fencing.mode = "best_effort": VMs of a silent host without a watchdog start elsewhere after the wait alone; where its kernel hangs while a VM goes on, that VM runs twice and its disk is destroyed`)
 	}
 	list = append(list, p.idleVMs()...)
+	if text := p.scarceVolumes(); text != "" {
+		list = append(list, text)
+	}
 	if text := p.FewVolumes(); text != "" && len(p.Volumes) > 0 {
 		list = append(list, text) // where there is none yet, that is not this file's fault: haadm status says so
 	}

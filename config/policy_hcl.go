@@ -47,9 +47,7 @@ func (p *Policy) HCL() []byte {
 		putFence(open("fence", name), p.Fences[name])
 	}
 	putFencing(open, p.Fencing)
-	for _, v := range p.Volumes {
-		put(open("heartbeat_volume", v.Name), "path", v.Path)
-	}
+	putVolumes(open, p)
 	if names := p.muted(); len(names) > 0 {
 		b = open("warnings")
 		for _, name := range names {

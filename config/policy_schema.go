@@ -62,6 +62,7 @@ func policySchema() *block {
 		hostSchema(),
 		fenceSchema(),
 		fencingSchema(),
+		volumesSchema(),
 		volumeSchema(),
 		isolationSchemas()[0],
 		isolationSchemas()[1],

@@ -79,8 +79,11 @@ fence "pdu-b" {
   agent   = "fence_apc_snmp"
   options = { ip = "10.30.0.51", plug = 3 }
 }
+heartbeat_volumes { count = 3 }
+
 heartbeat_volume "san" {
   path = "/dev/disk/by-id/san"
+  pinned = true
 }
 fencing {
   mode = "best_effort"
@@ -128,7 +131,8 @@ vm "vdi gold" {
       "password_file": "/etc/haagent/kvm1-bmc", "timeout": "30s", "attempts": 3, "check": "1m"},
     "kvm2-bmc": {"agent": "fence_redfish", "options": {"ip": "10.30.0.12", "ipport": 1000000}, "password": "se \"cret"},
     "pdu-a": {"agent": "fence_apc_snmp", "options": {"ip": "10.30.0.50", "plug": "3"}}, "pdu-b": {"agent": "fence_apc_snmp", "options": {"ip": "10.30.0.51", "plug": 3}}},
-  "heartbeat_volume": {"san": {"path": "/dev/disk/by-id/san"}},
+  "heartbeat_volumes": {"count": 3},
+  "heartbeat_volume": {"san": {"path": "/dev/disk/by-id/san", "pinned": true}},
   "fencing": {"mode": "best_effort"},
   "isolation_check": {"addresses": ["10.10.0.1", "fd00::1"], "use_default_gateway": false},
   "isolation_response": {"action": "shutdown", "delay": "30s", "shutdown_timeout": "2m"},
@@ -151,7 +155,8 @@ vm "vdi gold" {
 			"pdu-a": {Agent: "fence_apc_snmp", Options: map[string]string{"ip": "10.30.0.50", "plug": "3"}, Timeout: 20 * time.Second, Attempts: 2, Check: 5 * time.Minute},
 			"pdu-b": {Agent: "fence_apc_snmp", Options: map[string]string{"ip": "10.30.0.51", "plug": "3"}, Timeout: 20 * time.Second, Attempts: 2, Check: 5 * time.Minute},
 		},
-		Volumes:   []HeartbeatVolume{{Name: "san", Path: "/dev/disk/by-id/san"}},
+		Volumes:   []HeartbeatVolume{{Name: "san", Path: "/dev/disk/by-id/san", Pinned: true}},
+		VolumeUse: VolumesPolicy{Count: 3},
 		Fencing:   FencingPolicy{Mode: FencingBestEffort},
 		Isolation: IsolationPolicy{Action: IsolationShutdown, Delay: 30 * time.Second, ShutdownTimeout: 2 * time.Minute, Addresses: []string{"10.10.0.1", "fd00::1"}},
 		Placement: defaultPlacement(),

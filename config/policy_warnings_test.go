@@ -13,12 +13,14 @@ func TestFewVolumesAreToldUnlessMuted(t *testing.T) {
 		body, begins string
 		warnings     int // of a plan
 	}{
-		"none":       {"", "the policy names no heartbeat volume", 0},
-		"one":        {one, "the policy names one heartbeat volume", 1},
-		"two":        {one + two, "", 0},
-		"none muted": {"warnings { few_heartbeat_volumes = false }", "", 0},
-		"one muted":  {one + "warnings { few_heartbeat_volumes = false }", "", 0},
-		"other mute": {one + "warnings { single_network = false }", "the policy names one", 1},
+		"none":         {"", "the policy names no heartbeat volume", 0},
+		"one":          {one, "the policy names one heartbeat volume", 1},
+		"two":          {one + two, "", 0},
+		"one of two":   {one + two + "heartbeat_volumes { count = 1 }", "heartbeat_volumes.count is 1", 1},
+		"three of two": {one + two + "heartbeat_volumes { count = 3 }", "", 1},
+		"none muted":   {"warnings { few_heartbeat_volumes = false }", "", 0},
+		"one muted":    {one + "warnings { few_heartbeat_volumes = false }", "", 0},
+		"other mute":   {one + "warnings { single_network = false }", "the policy names one", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := parse(t, "cluster \"c\" { schema = 1 }\n"+tt.body)
@@ -34,8 +36,8 @@ func TestFewVolumesAreToldUnlessMuted(t *testing.T) {
 
 func TestMutesAreShownAndCompared(t *testing.T) {
 	p := parse(t, "cluster \"c\" { schema = 1 }\n")
-	q := parse(t, "cluster \"c\" { schema = 1 }\nwarnings {\n  few_heartbeat_volumes = false\n  single_network = false\n}\n")
-	want := []Change{{"warnings.few_heartbeat_volumes", "true", "false"}, {"warnings.single_network", "true", "false"}}
+	q := parse(t, "cluster \"c\" { schema = 1 }\nwarnings {\n  few_heartbeat_volumes = false\n  volumes_on_one_server = false\n  single_network = false\n}\n")
+	want := []Change{{"warnings.few_heartbeat_volumes", "true", "false"}, {"warnings.volumes_on_one_server", "true", "false"}, {"warnings.single_network", "true", "false"}}
 	if d := cmp.Diff(want, DiffPolicies(p, q)); d != "" {
 		t.Errorf("the changes differ (-want +got):\n%s", d)
 	}

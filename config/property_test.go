@@ -47,7 +47,8 @@ func genPolicy() *rapid.Generator[*Policy] {
 		p.Timing = timing
 		p.Defaults.Protect = rapid.SampledFrom([]string{ProtectListed, ProtectAll}).Draw(t, "protect")
 		p.Defaults.OnCrash = rapid.SampledFrom([]string{CrashRestart, CrashLeave}).Draw(t, "crash")
-		p.Muted = Muted{Volumes: rapid.Bool().Draw(t, "few volumes"), Networks: rapid.Bool().Draw(t, "one network")}
+		genVolumes(t, p, name)
+		p.Muted = Muted{Volumes: rapid.Bool().Draw(t, "few volumes"), OneServer: rapid.Bool().Draw(t, "one server"), Networks: rapid.Bool().Draw(t, "one network")}
 		genFencing(t, p, name)
 		genWhere(t, p, name, vm)
 		for _, s := range rapid.SliceOfNDistinct(name, 0, 4, rapid.ID[string]).Draw(t, "selectors") {

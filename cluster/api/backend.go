@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ha/holdfast/cluster/doctor"
+	"github.com/holdfast-ha/holdfast/cluster/volumes/choice"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/vmm"
 )
@@ -66,6 +67,11 @@ type HostObservation struct {
 	Stored map[string]time.Duration `json:"stored,omitempty"`
 	// Suspected says that the master has stopped acknowledging it.
 	Suspected bool `json:"suspected,omitempty"`
+	// SuspectedFor is for how long; 0 when it is not.
+	SuspectedFor time.Duration `json:"suspected_for,omitempty"`
+	// Losses are on the master's own host: what its office knows of heartbeat volumes
+	// that were lost.
+	Losses choice.Losses `json:"losses,omitzero"`
 	// DeadIn is how long until a suspected host may be declared dead; 0 when it is not suspected.
 	DeadIn time.Duration `json:"dead_in,omitempty"`
 	// NeedsProof says that a suspected host is not declared dead by the wait: it has no

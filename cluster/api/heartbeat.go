@@ -69,6 +69,10 @@ type VolumeReport struct {
 	State string `json:"state,omitempty"`
 	// Error is why it cannot be used, or fails.
 	Error string `json:"error,omitempty"`
+	// Kind is "block", "nfs" or "other"; Server is the array or file server behind it,
+	// by address or name, several with commas between them. Empty while not known.
+	Kind   string `json:"kind,omitempty"`
+	Server string `json:"server,omitempty"`
 }
 
 // DomainReport is one domain of a host.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/holdfast-ha/holdfast/cluster/volumes/choice"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/storagehb"
 )
@@ -29,6 +30,9 @@ func (w World) storageProblems(volumes []VolumeView) []Problem {
 	}
 	for _, v := range volumes {
 		see := "haadm storage show " + v.Name
+		if v.Spare {
+			continue
+		}
 		if v.InPolicy && !v.InUse {
 			add(fsm.Warning, see, "heartbeat volume %s is not in use: %s", v.Name, v.Why)
 			continue
@@ -37,7 +41,35 @@ func (w World) storageProblems(volumes []VolumeView) []Problem {
 			add(fsm.Warning, see, "heartbeat volume %s fails on %s", v.Name, bad)
 		}
 	}
+	out = append(out, w.diversityProblems(volumes)...)
 	return append(out, w.reachProblems(volumes)...)
+}
+
+// diversityProblems are those of a set that is smaller than it could be, or whose
+// volumes fail together.
+func (w World) diversityProblems(volumes []VolumeView) []Problem {
+	policy, set := w.policy(), w.State.Volumes.Volumes
+	if n := len(set); n < 2 && policy.FewVolumes() == "" && !policy.Muted.Volumes {
+		text := "no heartbeat volume is in use: when the network between the hosts fails, their VMs are stopped"
+		if n == 1 {
+			text = "a single heartbeat volume is in use: when it fails, no silent host can be declared dead by the clock"
+		}
+		return []Problem{{Severity: fsm.Warning, Next: seeStorage, Text: fmt.Sprintf("%s; the policy asks for %d, and the others cannot be used", text, policy.VolumeUse.Count)}}
+	}
+	if policy.Muted.OneServer || len(set) < 2 {
+		return nil
+	}
+	var names []string
+	server := ""
+	for _, u := range set {
+		i := slices.IndexFunc(volumes, func(v VolumeView) bool { return v.ID == u.ID && v.InUse })
+		if i < 0 || volumes[i].Server == "" || server != "" && !choice.SameServer(server, volumes[i].Server) {
+			return nil
+		}
+		names, server = append(names, u.Name), volumes[i].Server
+	}
+	return []Problem{{Severity: fsm.Warning, Next: seeStorage,
+		Text: fmt.Sprintf("all heartbeat volumes in use, %s, are on one server, %s: they fail together, and count as one; name another on other storage, and pin it", strings.Join(names, ", "), server)}}
 }
 
 // failing lists the hosts on which a volume in use does not work, hosts of one reason together.
@@ -105,8 +137,8 @@ func (w World) reachProblems(volumes []VolumeView) []Problem {
 	switch {
 	case said && mine < takeover && most < takeover:
 		text := fmt.Sprintf("no host reaches the %d of %d heartbeat volumes that a takeover needs: a silent host cannot be declared dead by the clock, but only by a fence device or haadm fence confirm", takeover, total)
-		if w.suspected() == "" { // later the set cannot be changed any more
-			text += "; take the lost ones out of the policy, if they do not come back soon, while all hosts are heard"
+		if w.blocked() == "" {
+			text += "; take the lost ones out of the policy, or name others, if they do not come back soon, while all hosts are heard"
 		}
 		out = append(out, Problem{Severity: fsm.Critical, Next: seeStorage, Text: text})
 	case said && mine < most:

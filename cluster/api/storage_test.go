@@ -55,8 +55,12 @@ func TestWhyAVolumeIsNotInUse(t *testing.T) {
 			}
 		}, "it is the same volume as san, under another path", true},
 		{"a change is under way", func(b *apitest.Backend) { b.St.Hosts["kvm3"].Volumes = 2 }, "kvm3 may still prove with the volumes before revision 3", true},
-		{"a suspect", func(b *apitest.Backend) { observe(b, "kvm3", func(o *api.HostObservation) { o.Suspected = true }) },
-			"nothing is changed while kvm3 is suspected", true},
+		{"a suspect", func(b *apitest.Backend) {
+			observe(b, "kvm3", func(o *api.HostObservation) { o.Suspected, o.SuspectedFor = true, time.Second })
+		}, "nothing is changed while kvm3 is suspected", true},
+		{"one suspected for long", func(b *apitest.Backend) {
+			observe(b, "kvm3", func(o *api.HostObservation) { o.Suspected, o.SuspectedFor = true, time.Hour })
+		}, "every condition is met", true},
 		{"not the master", func(b *apitest.Backend) { b.Me.IsMaster = false }, "", false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -164,7 +168,7 @@ func TestStorageOfAHost(t *testing.T) {
 	}
 }
 
-// While a host is suspected the set cannot be changed: to do so is no advice then.
+// While the clock may declare a host dead the set is not changed: to do so is no advice then.
 func TestAdviceWhenNoVolumeIsLeft(t *testing.T) {
 	for _, silent := range []bool{false, true} {
 		b := apitest.Healthy()
@@ -173,7 +177,9 @@ func TestAdviceWhenNoVolumeIsLeft(t *testing.T) {
 				b.Volume(host, name, func(v *api.VolumeReport) { v.State, v.Error = "failing", "gone" })
 			}
 		}
-		observe(b, "kvm1", func(o *api.HostObservation) { o.Suspected = silent })
+		if silent {
+			observe(b, "kvm1", func(o *api.HostObservation) { o.Suspected, o.SuspectedFor = true, time.Second })
+		}
 		first := world(b).Storage().Problems[0]
 		if first.Severity != fsm.Critical || strings.Contains(first.Text, "take the lost ones out of the policy") == silent {
 			t.Errorf("a host is suspected: %v, and people read %q", silent, first.Text)

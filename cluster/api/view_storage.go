@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ha/holdfast/cluster/verdict"
+	"github.com/holdfast-ha/holdfast/cluster/volumes/choice"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/storagehb"
 	"github.com/holdfast-ha/holdfast/storagehb/format"
@@ -49,7 +50,14 @@ type VolumeView struct {
 	// ID is its UUID, as far as that is agreed upon.
 	ID       string `json:"id,omitempty"`
 	InPolicy bool   `json:"in_policy"`
+	Pinned   bool   `json:"pinned"` // the policy has it used before others, and never replaced
 	InUse    bool   `json:"in_use"` // hosts write to it
+	// Spare says that it could be used, and that others are.
+	Spare bool `json:"spare"`
+	// Kind is block, nfs or other, and Server the array or file server, as most hosts
+	// see it; empty while not known.
+	Kind   string `json:"kind,omitempty"`
+	Server string `json:"server,omitempty"`
 	// Why it is not in use although the policy names it, or the other way round; empty
 	// where neither is so, and where only the master knows.
 	Why   string         `json:"why,omitempty"`
@@ -75,7 +83,7 @@ type VolumeOnHost struct {
 
 // HostStorage is how a host does on the heartbeat volumes.
 type HostStorage struct {
-	// Working is how many of the policy's volumes work there, of Volumes.
+	// Working is how many of the policy's volumes work there, of Volumes. Spares do not count.
 	Working int `json:"working"`
 	Volumes int `json:"volumes"`
 	// Revision is the set that it proves its lease with, as far as the cluster knows.
@@ -132,21 +140,20 @@ func needs(s fsm.VolumeSet) (takeover, proof int) {
 func (w World) volumes() []VolumeView {
 	out := []VolumeView{}
 	used := w.State.AllVolumes()
-	taken := map[string]string{} // name by id, of what the next set would hold
-	for _, p := range w.policy().Volumes {
-		v := VolumeView{Name: p.Name, Path: p.Path, InPolicy: true, Hosts: w.onHosts(p.Path)}
-		if i := slices.IndexFunc(used, func(u fsm.Volume) bool { return u.Name == p.Name && u.Path == p.Path }); i >= 0 {
-			v.InUse, v.ID = true, used[i].ID
-		} else {
-			v.ID, v.Why = w.agreed(p.Path)
-			if first := taken[v.ID]; v.ID != "" && first != "" {
-				v.Why = "it is the same volume as " + first + ", under another path"
-			} else if v.ID != "" {
-				v.Why = cmp.Or(w.blocked(), "every condition is met: it comes into use now")
-			}
-		}
-		if v.ID != "" && taken[v.ID] == "" {
-			taken[v.ID] = p.Name
+	for _, c := range w.candidates() {
+		v := VolumeView{Name: c.Name, Path: c.Path, ID: c.ID, Pinned: c.Pinned, Kind: c.Kind, Server: c.Server, InPolicy: true, Hosts: w.onHosts(c.Path)}
+		i := slices.IndexFunc(used, func(u fsm.Volume) bool { return u.Name == c.Name && u.Path == c.Path })
+		v.InUse = i >= 0
+		switch {
+		case i >= 0 && c.Chosen:
+		case i >= 0: // it goes, or has gone and a host may still prove with it
+			v.ID = used[i].ID
+			v.Why = "another takes its place: " + cmp.Or(w.blocked(), c.Why)
+		case len(w.Observed) == 0: // only the master knows
+		case c.Chosen:
+			v.Why = cmp.Or(w.blocked(), "every condition is met: it comes into use now")
+		default:
+			v.Spare, v.Why = c.Spare, c.Why
 		}
 		out = append(out, v)
 	}
@@ -164,75 +171,21 @@ func (w World) blocked() string {
 	if behind := w.State.Behind(); len(behind) > 0 {
 		return fmt.Sprintf("%s may still prove with the volumes before revision %d, and there is one change at a time", strings.Join(behind, ", "), w.State.Volumes.Revision)
 	}
-	if names := w.suspected(); names != "" {
-		return "nothing is changed while " + names + " is suspected"
+	if names := w.holding(); names != "" {
+		return "nothing is changed while " + names + " is suspected and the clock may declare it dead"
 	}
 	return ""
 }
 
-// suspected are the live hosts that the master has stopped acknowledging.
-func (w World) suspected() string {
+// holding are the suspected hosts for whose sake the set stays what it is.
+func (w World) holding() string {
 	var names []string
 	for _, h := range w.State.SortedHosts() {
-		if w.Observed[h.Name].Suspected && h.Status == fsm.HostLive {
+		if h.Status == fsm.HostLive && choice.Held(w.Observed[h.Name].SuspectedFor, w.Timing) {
 			names = append(names, h.Name)
 		}
 	}
 	return strings.Join(names, ", ")
-}
-
-// agreed is the volume that the hosts find at a path, or why there is none. It goes by
-// the rule of the master: itself and most of the live hosts find it, nobody finds
-// another, and nobody has yet to look.
-func (w World) agreed(path string) (id, why string) {
-	if len(w.Observed) == 0 {
-		return "", ""
-	}
-	var silent, without []string
-	found := map[string][]string{} // hosts, by id
-	live, master := 0, ""
-	for _, h := range w.State.SortedHosts() {
-		if h.Status != fsm.HostLive {
-			continue
-		}
-		live++
-		r := reported(w.Observed[h.Name], path)
-		switch {
-		case r == nil:
-			silent = append(silent, h.Name)
-		case r.ID == "":
-			without = append(without, h.Name+": "+r.Error)
-			if h.Name == w.Self.Name {
-				master = r.Error
-			}
-		default:
-			found[r.ID] = append(found[r.ID], h.Name)
-		}
-	}
-	switch {
-	case len(silent) > 0:
-		return "", strings.Join(silent, ", ") + " has yet to say what it finds there"
-	case len(found) > 1:
-		return "", "not every host finds the same volume there: " + disagreement(found)
-	case master != "":
-		return "", "the master, " + w.Self.Name + ", cannot use it: " + master
-	}
-	for one, hosts := range found {
-		if 2*len(hosts) > live {
-			return one, ""
-		}
-	}
-	return "", "most of the live hosts have to find it, and these do not: " + strings.Join(without, "; ")
-}
-
-// disagreement says who finds which volume.
-func disagreement(found map[string][]string) string {
-	var parts []string
-	for id, hosts := range found {
-		parts = append(parts, id+" on "+strings.Join(hosts, ", "))
-	}
-	slices.Sort(parts)
-	return strings.Join(parts, "; ")
 }
 
 // reported is what a host says of a path, or nil.
@@ -293,7 +246,7 @@ func (w World) hostStorage(h *fsm.Host, o HostObservation, volumes []VolumeView)
 		}
 		on := v.Hosts[i]
 		s.On = append(s.On, VolumeOfHost{v.Name, on})
-		if v.InPolicy {
+		if v.InPolicy && !v.Spare {
 			s.Volumes++
 			if on.State == storagehb.Working.String() {
 				s.Working++

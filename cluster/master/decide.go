@@ -11,6 +11,7 @@ import (
 	"github.com/holdfast-ha/holdfast/cluster/recovery"
 	"github.com/holdfast-ha/holdfast/cluster/verdict"
 	"github.com/holdfast-ha/holdfast/cluster/volumes"
+	"github.com/holdfast-ha/holdfast/cluster/volumes/choice"
 	"github.com/holdfast-ha/holdfast/config"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/storagehb/format"
@@ -30,6 +31,7 @@ type input struct {
 	hosts   map[string]*observed
 	policy  *config.Policy
 	volumes *volumes.View
+	losses  choice.Losses // of heartbeat volumes
 }
 
 // suspicion is a host to suspect, or to declare dead, with the command that says so.

@@ -179,6 +179,8 @@ func (m *Master) gather(o *office) input {
 		o.observe(h, now)
 	}
 	o.readVolumes(s, v, now, m.cfg.Timing)
+	policy := m.cfg.Policy(s)
+	losses := m.watchVolumes(o, s, policy, now)
 	hosts := map[string]*observed{}
 	for name := range s.Hosts {
 		hosts[name] = o.hosts[name].snapshot()
@@ -189,7 +191,7 @@ func (m *Master) gather(o *office) input {
 		}
 	}
 	return input{now: now, wall: m.cfg.Wall(), self: m.cfg.Name, epoch: o.epoch, elected: o.elected, timing: m.cfg.Timing,
-		grace: m.cfg.Grace, state: s, hosts: hosts, policy: m.cfg.Policy(s), volumes: v}
+		grace: m.cfg.Grace, state: s, hosts: hosts, policy: policy, volumes: v, losses: losses}
 }
 
 // observe returns the office's record of a host in its present incarnation. The lock is held.
@@ -406,7 +408,10 @@ func (m *Master) Observations() (map[string]api.HostObservation, error) {
 		x := m.office.observe(h, now)
 		signals := x.signals(s, h, view, now, m.cfg.Timing, m.cfg.Name)
 		v, ev := verdict.Judge(signals)
-		ob := api.HostObservation{Verdict: string(v), Evidence: ev, Applied: x.applied, Networks: map[string]time.Duration{}, Stored: map[string]time.Duration{}, Suspected: signals.Suspected}
+		ob := api.HostObservation{Verdict: string(v), Evidence: ev, Applied: x.applied, Networks: map[string]time.Duration{}, Stored: map[string]time.Duration{}, Suspected: signals.Suspected, SuspectedFor: x.suspectedFor(now)}
+		if name == m.cfg.Name {
+			ob.Losses = m.office.storage.losses
+		}
 		for name, sign := range signals.Volumes {
 			ob.Stored[name] = sign.Age
 		}

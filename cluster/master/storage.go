@@ -6,6 +6,7 @@ import (
 
 	"github.com/holdfast-ha/holdfast/cluster/lease"
 	"github.com/holdfast-ha/holdfast/cluster/volumes"
+	"github.com/holdfast-ha/holdfast/cluster/volumes/choice"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/storagehb"
 	"github.com/holdfast-ha/holdfast/storagehb/format"
@@ -20,6 +21,8 @@ type storage struct {
 	revision uint64
 	changed  time.Duration
 	read     time.Duration // when a reading was asked for last
+	watch    choice.Watch
+	losses   choice.Losses // as the watch saw them last
 }
 
 func newStorage(epoch uint64, slot int, revision uint64) storage {

@@ -2,82 +2,64 @@ package master
 
 import (
 	"slices"
+	"time"
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/cluster/volumes/choice"
+	"github.com/holdfast-ha/holdfast/config"
 	"github.com/holdfast-ha/holdfast/fsm"
 )
 
-// volumeSet keeps the set of heartbeat volumes what the policy names, as far as the
-// hosts find it, one change at a time; and notes which set each host proves with.
+// volumeSet keeps the set of heartbeat volumes what the hosts' reports and the policy
+// make of it, one change at a time; and notes which set each host proves with.
 func volumeSet(in input, m fsm.Meta, d *decision) {
-	suspected := false
+	held := false
 	for _, h := range in.state.SortedHosts() {
 		o := in.hosts[h.Name]
 		if o == nil || h.Status != fsm.HostLive {
 			continue
 		}
-		suspected = suspected || o.watch.Suspected != 0
+		held = held || o.condemned || choice.Held(o.suspectedFor(in.now), in.timing)
 		if o.incarnation == h.Incarnation && o.proves > h.Volumes && o.proves <= in.state.Volumes.Revision {
 			d.commands = append(d.commands, &fsm.NoteVolumes{Meta: m, Epoch: in.epoch, Host: h.Name, Incarnation: h.Incarnation, Revision: o.proves})
 		}
 	}
-	if suspected || len(d.commands) > 0 || len(in.state.Behind()) > 0 {
+	if held || len(d.commands) > 0 || len(in.state.Behind()) > 0 {
 		return
 	}
-	if want := usable(in); !slices.Equal(want, in.state.Volumes.Volumes) {
+	if want, _ := choice.Choose(candidates(in)); !slices.Equal(want, in.state.Volumes.Volumes) {
 		d.commands = append(d.commands, &fsm.SetVolumes{Meta: m, Epoch: in.epoch, Previous: in.state.Volumes.Revision, Volumes: want})
 	}
 }
 
-// usable are the volumes of the policy that are in use already, however they do, and
-// those that this host and a majority of the live hosts find at their path, where
-// nobody finds another one and nobody has yet to look.
-func usable(in input) []fsm.Volume {
-	var all []fsm.Volume
-	for _, w := range in.policy.Volumes {
-		i := slices.IndexFunc(in.state.Volumes.Volumes, func(u fsm.Volume) bool { return u.Name == w.Name && u.Path == w.Path })
-		if i >= 0 {
-			all = append(all, in.state.Volumes.Volumes[i])
-			continue
-		}
-		if id := agreed(in, w.Path); id != "" && !slices.ContainsFunc(all, func(u fsm.Volume) bool { return u.ID == id }) {
-			all = append(all, fsm.Volume{Name: w.Name, Path: w.Path, ID: id})
-		}
-	}
-	return all
-}
-
-// agreed is the volume that hosts find at a path; empty while they do not agree.
-func agreed(in input, path string) (id string) {
-	live, found := 0, 0
+// candidates is what the choice of the volumes goes by.
+func candidates(in input) choice.Input {
+	c := choice.Input{Candidates: in.policy.Volumes, Count: in.policy.VolumeUse.Count, InUse: in.state.Volumes.Volumes, Losses: in.losses}
 	for _, h := range in.state.SortedHosts() {
 		o := in.hosts[h.Name]
 		if h.Status != fsm.HostLive || o == nil {
 			continue
 		}
-		r := o.present()
-		if r == nil {
-			return ""
+		on := choice.Host{Name: h.Name, Self: h.Name == in.self, Silent: o.watch.Suspected != 0, Fresh: h.Name == in.self || o.reached(in.now, in.timing)}
+		if r := o.present(); r != nil {
+			on.Reports = api.ChoiceReports(r.Volumes)
 		}
-		i := slices.IndexFunc(r.Volumes, func(v api.VolumeReport) bool { return v.Path == path })
-		if i < 0 {
-			return "" // it has yet to look
-		}
-		live++
-		switch v := r.Volumes[i]; {
-		case v.ID == "":
-			if h.Name == in.self {
-				return ""
-			}
-		case id != "" && v.ID != id:
-			return ""
-		default:
-			id = v.ID
-			found++
-		}
+		c.Hosts = append(c.Hosts, on)
 	}
-	if 2*found <= live {
-		return ""
+	return c
+}
+
+// suspectedFor is for how long this office has suspected the host; 0 when it does not.
+func (o *observed) suspectedFor(now time.Duration) time.Duration {
+	if o.watch.Suspected == 0 {
+		return 0
 	}
-	return id
+	return max(now-o.watch.Suspected, 1)
+}
+
+// watchVolumes follows what the hosts say of the volumes. The lock is held.
+func (m *Master) watchVolumes(o *office, s *fsm.State, policy *config.Policy, now time.Duration) choice.Losses {
+	in := input{now: now, self: m.cfg.Name, timing: m.cfg.Timing, state: s, hosts: o.hosts, policy: policy}
+	o.storage.losses = o.storage.watch.Look(candidates(in), now)
+	return o.storage.losses
 }

@@ -111,10 +111,16 @@ fencing {
 # --- Heartbeat volumes ---------------------------------------------------------
 
 # Small areas of shared storage, a block device or a file on a shared file system,
-# up to five and best on different storage. Hosts prove by them that nobody takes
-# their VMs over while the network is out. Made with `haadm storage heartbeat init`.
+# best on different storage. Hosts prove by them that nobody takes their VMs over
+# while the network is out. Made with `haadm storage heartbeat init`. Up to 16 can be
+# named; the cluster chooses `count` of them, 1 to 5, and another one when one is lost.
+heartbeat_volumes {
+  #count = 2
+}
+
 heartbeat_volume "san" {
   path = "/dev/disk/by-id/wwn-0x6001405f00d-part1"
+  #pinned = false # true: in use before others, and never replaced
 }
 
 heartbeat_volume "nfs" {
@@ -124,9 +130,11 @@ heartbeat_volume "nfs" {
 # --- Warnings ------------------------------------------------------------------
 
 # What haadm status says as long as it is so, and what can be muted here: fewer
-# than two heartbeat volumes, and hosts that have a single HA network.
+# than two heartbeat volumes, all that are in use on one server or array, and hosts
+# that have a single HA network.
 warnings {
   #few_heartbeat_volumes = true
+  #volumes_on_one_server = true
   #single_network = true
 }
 

@@ -156,9 +156,15 @@ func (b *Backend) Volume(host, name string, change func(v *api.VolumeReport)) {
 	b.Observed[host] = o
 }
 
-// AddVolume has the policy name one more heartbeat volume, which every host finds
-// and nobody uses yet.
+// AddVolume has the policy name one more heartbeat volume, and ask for three at once.
+// Every host finds it and nobody uses it yet.
 func (b *Backend) AddVolume(name, path, id string) {
+	b.AddSpare(name, path, id)
+	b.St.Policy.Files["cluster.hcl"] = append(b.St.Policy.Files["cluster.hcl"], "\nheartbeat_volumes {\n  count = 3\n}\n"...)
+}
+
+// AddSpare has the policy name one more heartbeat volume, which every host finds.
+func (b *Backend) AddSpare(name, path, id string) {
 	text := string(b.St.Policy.Files["cluster.hcl"]) + fmt.Sprintf("\nheartbeat_volume %q {\n  path = %q\n}\n", name, path)
 	b.St.Policy.Files = map[string][]byte{"cluster.hcl": []byte(text)}
 	for host, o := range b.Observed {
