@@ -38,11 +38,24 @@ func (w World) storageProblems(volumes []VolumeView) []Problem {
 			continue
 		}
 		if bad := failing(v); bad != "" {
-			add(fsm.Warning, see, "heartbeat volume %s fails on %s", v.Name, bad)
+			add(fsm.Warning, see, "heartbeat volume %s fails on %s%s", v.Name, bad, w.successor(v, volumes))
 		}
 	}
 	out = append(out, w.diversityProblems(volumes)...)
 	return append(out, w.reachProblems(volumes)...)
+}
+
+// successor says which volume takes the place of one that fails on most hosts; empty
+// where none does.
+func (w World) successor(v VolumeView, volumes []VolumeView) string {
+	losses := w.Observed[w.Self.Name].Losses
+	if _, lost := losses.Lost[v.Path]; !lost || v.Pinned || !v.InPolicy {
+		return ""
+	}
+	if !slices.ContainsFunc(volumes, func(o VolumeView) bool { return o.Spare && !losses.Spared[o.Path] }) {
+		return "; the policy names no other that could take its place"
+	}
+	return fmt.Sprintf("; another takes its place when that has lasted for %v", choice.LostAfter)
 }
 
 // diversityProblems are those of a set that is smaller than it could be, or whose

@@ -253,6 +253,7 @@ func (w World) hostStorage(h *fsm.Host, o HostObservation, volumes []VolumeView)
 			}
 		}
 	}
+	s.Volumes = min(s.Volumes, w.policy().VolumeUse.Count)
 	for _, age := range o.Stored {
 		if a := Seconds(age); age >= 0 && (s.Heard == nil || a < *s.Heard) {
 			s.Heard = &a

@@ -30,6 +30,7 @@ func TestWhatPeopleRead(t *testing.T) {
 		{"storage.txt", apitest.StorageTrouble, []string{
 			"status", "hosts list", "hosts list -o wide", "hosts show kvm1", "hosts show kvm3", "storage list", "storage list -o wide", "storage show nfs", "storage show spare", "explain host kvm1", "explain host kvm3",
 		}},
+		{"volumelost.txt", apitest.VolumeLost, []string{"storage list", "storage list -o wide", "storage show old", "storage show nfs", "hosts list"}},
 		{"nomaster.txt", apitest.NoMaster, []string{
 			"status", "hosts list", "vms list", "explain vm db1", "explain host kvm1", "storage list", "cluster members", "protect build --yes", "unprotect db1 --yes", "cluster token create", "wait quorum --timeout 1ms",
 		}},

@@ -76,14 +76,18 @@ func (p *program) storageList(a *api.StorageAnswer) {
 	} else {
 		var rows [][]any
 		for _, v := range a.Volumes {
-			rows = append(rows, []any{v.Name, p.inUse(v), p.worksOn(v), v.Path})
+			rows = append(rows, []any{v.Name, p.inUse(v), p.worksOn(v), dash(v.Kind), dash(v.Server), v.Path})
 		}
-		p.grid([]any{"VOLUME", "IN USE", "WORKS ON", "PATH"}, rows)
+		p.grid([]any{"VOLUME", "IN USE", "WORKS ON", "KIND", "SERVER", "PATH"}, rows)
 	}
 	for _, v := range a.Volumes {
-		if v.InUse && v.Why != "" {
+		switch {
+		case v.InUse && v.Why != "":
 			p.say("")
 			p.paragraph("", fmt.Sprintf("%s is still in use: %s.", v.Name, v.Why))
+		case v.Spare && v.Why != "":
+			p.say("")
+			p.paragraph("", fmt.Sprintf("%s is a spare: %s.", v.Name, v.Why))
 		}
 	}
 	if len(a.Problems) > 0 {
@@ -123,10 +127,14 @@ func (p *program) setLine(a *api.StorageAnswer) string {
 
 func (p *program) inUse(v api.VolumeView) string {
 	switch {
-	case v.InUse && !v.InPolicy:
+	case v.InUse && v.Why != "":
 		return p.tint("still", "warning")
+	case v.InUse && v.Pinned:
+		return p.tint("pinned", "info")
 	case v.InUse:
 		return p.tint("yes", "info")
+	case v.Spare:
+		return "spare"
 	}
 	return p.tint("no", "warning")
 }
@@ -186,6 +194,8 @@ func (p *program) storageVolume(a *api.StorageAnswer, v api.VolumeView) {
 	p.field("volume", "%s", v.Name)
 	p.field("path", "%s", v.Path)
 	p.field("id", "%s", dash(v.ID))
+	p.field("kind", "%s", dash(v.Kind))
+	p.field("server", "%s", dash(v.Server))
 	use := p.inUse(v)
 	if v.InUse && slices.Contains(a.Set.Volumes, v.Name) && v.InPolicy {
 		use += fmt.Sprintf(", revision %d", a.Set.Revision)

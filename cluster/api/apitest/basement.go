@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/cluster/volumes/choice"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/vmm"
 )
@@ -66,7 +67,11 @@ func Healthy() *Backend {
 			Guard: "none", Version: "0.1.0", Applied: 2210, Stored: map[string]time.Duration{"san": 210 * time.Millisecond, "nfs": 230 * time.Millisecond},
 		}
 		for _, v := range st.Volumes.Volumes {
-			o.Volumes = append(o.Volumes, api.VolumeReport{Name: v.Name, Path: v.Path, ID: v.ID, InUse: true, State: "working"})
+			r := api.VolumeReport{Name: v.Name, Path: v.Path, ID: v.ID, InUse: true, State: "working", Kind: "block", Server: "10.40.0.10"}
+			if v.Name == "nfs" {
+				r.Kind, r.Server = "nfs", "10.20.0.5"
+			}
+			o.Volumes = append(o.Volumes, r)
 		}
 		if name != "kvm2" {
 			o.Networks = map[string]time.Duration{"mgmt": 120 * time.Millisecond, "storage": 130 * time.Millisecond}
@@ -194,5 +199,27 @@ func StorageTrouble() *Backend {
 	}
 	b.Observed["kvm1"] = o
 	b.Servers[0].Healthy, b.Servers[0].Contact = false, 3*time.Minute
+	return b
+}
+
+// VolumeLost is Healthy with three more heartbeat volumes that are not in use: a spare
+// on the server of nfs, one that no host finds, and a spare that was lost a while ago.
+// nfs, in use, has failed on two of three hosts for a while.
+func VolumeLost() *Backend {
+	b := Healthy()
+	b.AddSpare("nfs2", "/srv/iso/.holdfast-heartbeat", uuid(205))
+	b.AddSpare("gone", "/dev/mapper/gone", "")
+	b.AddSpare("old", "/dev/mapper/old", uuid(206))
+	for _, host := range []string{"kvm1", "kvm2", "kvm3"} {
+		b.Volume(host, "nfs2", func(v *api.VolumeReport) { v.Kind, v.Server = "nfs", "10.20.0.5" })
+		b.Volume(host, "gone", func(v *api.VolumeReport) { v.Error = "no such file or directory" })
+		b.Volume(host, "old", func(v *api.VolumeReport) { v.Kind = "block" })
+		if host != "kvm3" {
+			b.Volume(host, "nfs", func(v *api.VolumeReport) { v.State, v.Error = "failing", "write: input/output error" })
+		}
+	}
+	o := b.Observed["kvm2"]
+	o.Losses = choice.Losses{Lost: map[string]time.Duration{"/srv/vm/.holdfast-heartbeat": 12 * time.Second}, Spared: map[string]bool{"/dev/mapper/old": true}}
+	b.Observed["kvm2"] = o
 	return b
 }

@@ -293,7 +293,7 @@ func (c *Candidate) explain(in Input, all []*Candidate) {
 	case c.Used:
 		c.Why = fmt.Sprintf("heartbeat_volumes.count is %d, and %s %s chosen before it", in.Count, strings.Join(names, ", "), areIs(len(names)))
 	case in.Spared[c.Path]:
-		c.Why = fmt.Sprintf("it failed on most hosts a while ago, and replaces no other for %v after that", SparedFor)
+		c.Why = fmt.Sprintf("it failed on most hosts a while ago, and replaces no other for %.0f minutes after that", SparedFor.Minutes())
 	default:
 		c.Why = fmt.Sprintf("%s %s in use, as many as heartbeat_volumes.count asks for: it takes the place of the first that is lost", strings.Join(names, ", "), areIs(len(names)))
 	}
