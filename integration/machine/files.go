@@ -206,7 +206,7 @@ mount -t tmpfs run /run
 mkdir -p /run/haagent
 for m in $(cat /modules/order); do insmod /modules/$m || echo "inside: cannot load $m"; done
 i=0
-while [ ! -b /dev/vdc -o ! -b /dev/vdb -o ! -b /dev/vda ] && [ $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done
+while [ ! -b /dev/vdd -o ! -b /dev/vdc -o ! -b /dev/vdb -o ! -b /dev/vda ] && [ $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done
 mount -t ext4 -o ro /dev/vda /usr
 mount -t ext4 -o errors=continue /dev/vdb /var/lib
 for word in $(cat /proc/cmdline); do

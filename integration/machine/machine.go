@@ -41,7 +41,7 @@ type answer struct {
 }
 
 // boot starts the machine. Its console is in dir/console.
-func boot(ctx context.Context, n int, dir string, f *files, shared string, h *hub) (*Machine, error) {
+func boot(ctx context.Context, n int, dir string, f *files, shared, volume string, h *hub) (*Machine, error) {
 	m := &Machine{Name: fmt.Sprintf("h%d", n), number: n, dir: dir, exited: make(chan struct{}), heard: make(chan struct{}), waiting: map[uint64]chan answer{}}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the folder of %s: %w", m.Name, err)
@@ -55,9 +55,9 @@ func boot(ctx context.Context, n int, dir string, f *files, shared string, h *hu
 	drive := func(id, file, more string) []string {
 		return []string{"-drive", "if=none,format=raw,id=" + id + ",file=" + file + more, "-device", "virtio-blk-pci,drive=" + id + map[bool]string{true: ",share-rw=on"}[id != "disk"]}
 	}
-	args := []string{"-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "512",
+	args := []string{"-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "256",
 		"-kernel", f.kernel, "-initrd", f.initramfs,
-		"-append", fmt.Sprintf("console=ttyS0 loglevel=6 no_timer_check mitigations=off panic=1 tsc=reliable host=%s addr=10.0.0.%d", m.Name, n),
+		"-append", fmt.Sprintf("console=ttyS0 loglevel=6 no_timer_check mitigations=off panic=1 tsc=unstable clocksource=hpet host=%s addr=10.0.0.%d", m.Name, n),
 		"-serial", "file:" + m.path("console"), "-qmp", "unix:" + m.path("qmp") + ",server=on,wait=off",
 		"-device", "i6300esb", "-action", "watchdog=reset",
 		"-device", "virtio-rng-pci",
@@ -65,7 +65,8 @@ func boot(ctx context.Context, n int, dir string, f *files, shared string, h *hu
 		"-device", "virtio-serial-pci", "-chardev", "socket,id=hand,server=on,wait=off,path=" + m.path("hand"), "-device", "virtserialport,chardev=hand"}
 	args = append(args, drive("programs", f.programs, ",readonly=on")...)
 	args = append(args, drive("disk", m.path("disk"), ",cache=unsafe")...)
-	args = append(args, drive("shared", shared, ",cache=none,file.locking=off")...)
+	args = append(args, drive(SharedDisk, shared, ",cache=none,file.locking=off")...)
+	args = append(args, drive(HeartbeatDisk, volume, ",cache=none,file.locking=off")...)
 	m.cmd = exec.Command("qemu-system-x86_64", args...)
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	log, err := os.Create(m.path("qemu.log"))
@@ -180,10 +181,17 @@ func (m *Machine) Resets(from time.Time) []time.Time { return m.qmp.since("RESET
 // Fired lists the moments from a time on at which its watchdog fired.
 func (m *Machine) Fired(from time.Time) []time.Time { return m.qmp.since("WATCHDOG", from) }
 
-// Stall lets what the machine writes to the shared disk take for ever, or not.
-func (m *Machine) Stall(stalled bool) error {
+// The disks that all machines share.
+const (
+	SharedDisk    = "shared"    // of the VMs
+	HeartbeatDisk = "heartbeat" // the heartbeat volume
+)
+
+// Stall lets what the machine reads and writes on a shared disk take for ever, or
+// no longer than it takes. At most one I/O gets through after it.
+func (m *Machine) Stall(disk string, stalled bool) error {
 	bps := map[bool]int{true: 1}[stalled]
-	return m.qmp.do("block_set_io_throttle", map[string]any{"device": "shared", "bps": bps, "bps_rd": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0})
+	return m.qmp.do("block_set_io_throttle", map[string]any{"device": disk, "bps": bps, "bps_rd": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0})
 }
 
 // Console is the last lines of the machine's console.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -18,11 +19,12 @@ const VMs = 2
 
 // World is three machines, what connects them and what watches them.
 type World struct {
-	Hosts []*Machine
-	hub   *hub
-	watch *watch
-	end   context.CancelFunc
-	wg    sync.WaitGroup
+	Hosts   []*Machine
+	volumes int // heartbeat volumes that the policy names
+	hub     *hub
+	watch   *watch
+	end     context.CancelFunc
+	wg      sync.WaitGroup
 }
 
 // UUID is one VM's.
@@ -30,7 +32,10 @@ func UUID(vm int) string { return fmt.Sprintf("10000000-0000-4000-8000-%012d", v
 
 // start boots three machines in dir.
 func start(ctx context.Context, f *files, dir string) (_ *World, err error) {
-	shared := filepath.Join(dir, "shared")
+	shared, volume := filepath.Join(dir, "shared"), filepath.Join(dir, "heartbeat")
+	if err := errors.Join(os.WriteFile(volume, nil, 0o600), os.Truncate(volume, volumeSize)); err != nil {
+		return nil, fmt.Errorf("make the disk for the heartbeat volume: %w", err)
+	}
 	w := &World{hub: newHub()}
 	if w.watch, err = openWatch(shared, VMs); err != nil {
 		return nil, err
@@ -39,7 +44,7 @@ func start(ctx context.Context, f *files, dir string) (_ *World, err error) {
 	w.end = end
 	w.wg.Go(func() { w.watch.run(wctx) })
 	for n := 1; n <= 3; n++ {
-		m, err := boot(ctx, n, filepath.Join(dir, fmt.Sprintf("h%d", n)), f, shared, w.hub)
+		m, err := boot(ctx, n, filepath.Join(dir, fmt.Sprintf("h%d", n)), f, shared, volume, w.hub)
 		if err != nil {
 			return nil, errors.Join(err, w.Stop())
 		}
@@ -95,6 +100,14 @@ timing {
   lease    = "8s"
 }`
 
+// volumePath is the heartbeat volume in every machine, and volumeSize what it is
+// given; for volumeSlots hosts it needs less.
+const (
+	volumePath  = "/dev/vdd"
+	volumeSize  = 2 << 20
+	volumeSlots = 8
+)
+
 // Form makes a cluster of the machines.
 func (w *World) Form(ctx context.Context) error {
 	first := w.Hosts[0]
@@ -134,6 +147,26 @@ func (w *World) Form(ctx context.Context) error {
 	return w.Settled(ctx)
 }
 
+// AddVolume makes a heartbeat volume as people do, and waits until it is in use and
+// works on every host.
+func (w *World) AddVolume(ctx context.Context) error {
+	first := w.Hosts[0]
+	if _, err := first.Run(60*time.Second, "haadm", "storage", "heartbeat", "init", volumePath, "--slots", fmt.Sprint(volumeSlots), "--label", "san", "--yes"); err != nil {
+		return err
+	}
+	for _, m := range w.Hosts {
+		if _, err := m.Run(30*time.Second, "haadm", "storage", "heartbeat", "verify", volumePath); err != nil {
+			return err
+		}
+	}
+	text := fmt.Sprintf("%s\n\nheartbeat_volume \"san\" {\n  path = %q\n}", policy, volumePath)
+	if _, err := first.Sh(30*time.Second, "cat >/tmp/cluster.hcl <<'END'\n%s\nEND\nhaadm config apply --yes /tmp/cluster.hcl", text); err != nil {
+		return err
+	}
+	w.volumes = 1
+	return w.Settled(ctx)
+}
+
 // Protect starts each VM by hand and has the cluster protect it.
 func (w *World) Protect(ctx context.Context) error {
 	for vm := 1; vm <= VMs; vm++ {
@@ -155,32 +188,46 @@ func (w *World) Protect(ctx context.Context) error {
 	return nil
 }
 
-// Settled waits until every host is live and votes, and every protected VM runs.
+// Settled waits until every host is live and votes, every heartbeat volume works on
+// all of them, and every protected VM runs.
 func (w *World) Settled(ctx context.Context) error {
 	return Until(ctx, "the cluster is settled", func() (bool, string) {
-		var errs []error
-		for _, m := range w.Hosts {
-			out, err := m.Run(5*time.Second, "haadm", "status", "--json")
-			if err != nil {
-				errs = append(errs, err)
-				continue // ask another
-			}
-			var st api.Status
-			if err := json.Unmarshal([]byte(out), &st); err != nil {
-				return false, err.Error() + ": " + out
-			}
-			return settled(&st), out
+		st, err := w.Status(w.Hosts...)
+		if err != nil {
+			return false, err.Error()
 		}
-		return false, fmt.Sprint("no agent answers: ", errors.Join(errs...))
+		text, err := json.Marshal(st)
+		return err == nil && w.settled(st), string(text)
 	})
 }
 
-func settled(st *api.Status) bool {
+// Status is what the first of the machines that answers says of the cluster.
+func (w *World) Status(of ...*Machine) (*api.Status, error) {
+	var errs []error
+	for _, m := range of {
+		out, err := m.Run(5*time.Second, "haadm", "status", "--json")
+		if err != nil {
+			errs = append(errs, err)
+			continue // ask another
+		}
+		var st api.Status
+		if err := json.Unmarshal([]byte(out), &st); err != nil {
+			return nil, fmt.Errorf("read the status: %w: %s", err, out)
+		}
+		return &st, nil
+	}
+	return nil, fmt.Errorf("no agent answers: %w", errors.Join(errs...))
+}
+
+func (w *World) settled(st *api.Status) bool {
 	if !st.Source.Fresh || st.VotersHealthy == nil || *st.VotersHealthy != 3 || len(st.Hosts) != 3 {
 		return false
 	}
 	for _, h := range st.Hosts {
 		if h.State != "live" {
+			return false
+		}
+		if w.volumes > 0 && (h.Storage == nil || h.Storage.Working != w.volumes || h.Storage.Revision == 0 || h.Storage.Alone) {
 			return false
 		}
 	}

@@ -18,7 +18,9 @@ import (
 	"github.com/holdfast-ha/holdfast/cluster/agent"
 	"github.com/holdfast-ha/holdfast/cluster/api"
 	"github.com/holdfast-ha/holdfast/cluster/peer"
+	"github.com/holdfast-ha/holdfast/cluster/reach"
 	"github.com/holdfast-ha/holdfast/fencing"
+	"github.com/holdfast-ha/holdfast/storagehb/apart"
 )
 
 const (
@@ -87,8 +89,15 @@ func runAgent([]string) error {
 		return err
 	}
 	go keepGuard(ctx, guard, log)
+	around, err := surroundings(ctx, addr, log)
+	if err != nil {
+		return err
+	}
+	volumes := apart.NewOpener("inside", "volume-io")
+	defer volumes.Close()
 	a := agent.New(agent.Env{Name: name, Listen: []peer.Address{{Network: "lan", Addr: netip.AddrPortFrom(addr, 7300).String()}}, Version: "machine",
 		BootID: boot, Run: uint64(fencing.BootClock()), Network: peer.OS{Local: map[string]netip.Addr{"lan": addr}},
+		OpenVolume: volumes.Open, Reach: around,
 		Hypervisor: processes{dir: filepath.Join(filepath.Dir(dataDir), "domains")}, Guard: guard, Store: store,
 		Now: fencing.BootClock, Wall: time.Now, Logger: log})
 	if err := os.Remove(socketPath); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -103,6 +112,32 @@ func runAgent([]string) error {
 	defer srv.Close() //nolint:errcheck // the process ends with it
 	go func() { _ = srv.Serve(l) }()
 	return a.Run(ctx)
+}
+
+// volumeIO reads and writes a heartbeat volume for the agent, as `haagent volume-io` does.
+func volumeIO(args []string) error { return apart.Serve(args[0]) }
+
+// pinger is what this machine can reach, as in `haagent agent`.
+type pinger struct {
+	*reach.Reach
+	bound time.Duration
+}
+
+func (p pinger) Bound() time.Duration { return p.bound }
+
+func surroundings(ctx context.Context, addr netip.Addr, log hclog.Logger) (agent.Reach, error) {
+	c := reach.DefaultConfig()
+	c.Now, c.AskGateways, c.Networks, c.Log = fencing.BootClock, true, map[string]netip.Addr{"lan": addr}, log.Named("reach")
+	r, err := reach.New(c)
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		if err := r.Run(ctx); err != nil && ctx.Err() == nil {
+			log.Warn("what this machine can reach is not known any more", "error", err)
+		}
+	}()
+	return pinger{r, c.Bound()}, nil
 }
 
 // keepGuard replaces a guard that is silent, as `haagent agent` does.

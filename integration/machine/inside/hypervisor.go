@@ -120,7 +120,7 @@ func (h processes) StartPaused(ctx context.Context, xml string) (vmm.Process, er
 	if _, ok := find(def.UUID); ok {
 		return vmm.Process{}, vmm.ErrRunning
 	}
-	if err := errors.Join(os.MkdirAll(h.dir, 0o755), os.WriteFile(h.file(def.UUID), []byte(xml), 0o644)); err != nil {
+	if err := h.define(def.UUID, xml); err != nil {
 		return vmm.Process{}, fmt.Errorf("define %s: %w", def.Name, err)
 	}
 	cmd := exec.Command("/usr/bin/inside", "vm", def.UUID)
@@ -139,6 +139,23 @@ func (h processes) StartPaused(ctx context.Context, xml string) (vmm.Process, er
 	kctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	return vmm.Process{}, errors.Join(fmt.Errorf("start %s: %w", def.Name, ctx.Err()), h.Kill(kctx, def.UUID))
+}
+
+// define keeps a definition so that it is there, whole, after a reset at any moment.
+func (h processes) define(uuid, xml string) error {
+	if err := os.MkdirAll(h.dir, 0o755); err != nil {
+		return err
+	}
+	tmp := h.file(uuid) + ".new"
+	f, err := os.Create(tmp)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(xml)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(tmp, h.file(uuid))
 }
 
 func (h processes) signal(uuid string, s syscall.Signal) error {

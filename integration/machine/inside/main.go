@@ -4,6 +4,7 @@
 //
 // The guard is the product's own (`haagent guard`), and so is all of the agent but
 // the hypervisor: QEMU in QEMU would not leave two processors time for anything.
+// Both run with the priorities that their units in packaging/systemd give them.
 package main
 
 import (
@@ -13,10 +14,10 @@ import (
 
 func main() {
 	parts := map[string]func(args []string) error{
-		"init": initProcess, "serve": serve, "agent": runAgent, "vm": runVM, "start-vm": startVM, "load": load, "qualify": qualify, "qualified": qualified, "gap": gap,
+		"init": initProcess, "serve": serve, "service": service, "agent": runAgent, "vm": runVM, "start-vm": startVM, "load": load, "squeeze": squeeze, "volume-io": volumeIO, "qualify": qualify, "qualified": qualified, "gap": gap,
 	}
 	if len(os.Args) < 2 || parts[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: inside init|serve|agent|vm|start-vm|load|qualify|qualified|gap …")
+		fmt.Fprintln(os.Stderr, "usage: inside init|serve|service|agent|vm|start-vm|load|squeeze|volume-io|qualify|qualified|gap …")
 		os.Exit(2)
 	}
 	if err := parts[os.Args[1]](os.Args[2:]); err != nil {

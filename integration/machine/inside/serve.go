@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -56,8 +57,7 @@ func serve([]string) error {
 	if err != nil {
 		return err
 	}
-	guard := []string{"/usr/bin/haagent", "guard", "--state", guardPath, "--watchdog", watchdogPath, "--watchdog-timeout", watchdogTimeout.String()}
-	go supervise("guard", guard)
+	go supervise("guard", []string{"/usr/bin/haagent", "guard", "--state", guardPath, "--watchdog", watchdogPath, "--watchdog-timeout", watchdogTimeout.String()})
 	go supervise("agent", []string{"/usr/bin/inside", "agent"})
 	var mu sync.Mutex
 	say := func(r reply) {
@@ -117,7 +117,7 @@ func supervise(name string, argv []string) {
 			time.Sleep(50 * time.Millisecond)
 			continue
 		}
-		cmd := exec.Command(argv[0], argv[1:]...)
+		cmd := exec.Command("/proc/self/exe", append([]string{"service", name}, argv...)...)
 		cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 		err := cmd.Start()
@@ -128,4 +128,22 @@ func supervise(name string, argv []string) {
 		fmt.Fprintf(os.Stderr, "inside: %s ended: %v\n", name, err)
 		time.Sleep(100 * time.Millisecond)
 	}
+}
+
+// service becomes the program of a service, with what the units in packaging/systemd
+// and the programs themselves ask the kernel for.
+func service(args []string) error {
+	runtime.LockOSThread() // the thread that executes is the one that stays
+	name, argv, score := args[0], args[1:], "-900"
+	var err error
+	if name == "guard" {
+		score = "-1000"
+		err = unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: 50}, 0)
+	} else {
+		err = syscall.Setpriority(syscall.PRIO_PROCESS, 0, -15)
+	}
+	if err := errors.Join(err, os.WriteFile("/proc/self/oom_score_adj", []byte(score), 0)); err != nil {
+		return fmt.Errorf("prepare the service %s: %w", name, err)
+	}
+	return fmt.Errorf("execute %q: %w", argv, syscall.Exec(argv[0], argv, os.Environ()))
 }

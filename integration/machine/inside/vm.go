@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -48,6 +47,11 @@ func runVM(args []string) error {
 	n, err := number(args[0])
 	if err != nil {
 		return err
+	}
+	// The agent, whose child this may be, goes before others; QEMU is libvirt's child and does not.
+	// The process group is all threads of this process, and no other's.
+	if err := errors.Join(syscall.Setpriority(syscall.PRIO_PGRP, 0, 0), os.WriteFile("/proc/self/oom_score_adj", []byte("0"), 0)); err != nil {
+		return fmt.Errorf("become an ordinary process: %w", err)
 	}
 	if err := syscall.Kill(os.Getpid(), syscall.SIGSTOP); err != nil {
 		return fmt.Errorf("stop: %w", err)
@@ -95,89 +99,6 @@ func startVM(args []string) error {
 	return h.Resume(ctx, args[1])
 }
 
-// load makes a machine busy for so many seconds: eight hogs, one that fills the
-// memory, one that never stops writing to the disk.
-func load(args []string) error {
-	seconds, err := strconv.Atoi(args[0])
-	if err != nil {
-		return fmt.Errorf("seconds: %w", err)
-	}
-	if len(args) > 1 {
-		return hog(args[1])
-	}
-	deadline := time.Now().Add(time.Duration(seconds) * time.Second)
-	var kids []*os.Process
-	for _, part := range strings.Fields("cpu cpu cpu cpu cpu cpu cpu cpu memory disk") {
-		p, err := os.StartProcess("/usr/bin/inside", []string{"inside", "load", "0", part}, &os.ProcAttr{Files: []*os.File{nil, os.Stderr, os.Stderr}})
-		if err != nil {
-			return fmt.Errorf("start a hog: %w", err)
-		}
-		if part == "memory" {
-			// It is to be the one that the kernel ends when memory is short.
-			if err := os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", p.Pid), []byte("1000"), 0); err != nil {
-				return fmt.Errorf("offer the hog to the kernel: %w", err)
-			}
-		}
-		kids = append(kids, p)
-	}
-	time.Sleep(time.Until(deadline))
-	for _, p := range kids {
-		_ = p.Kill()
-	}
-	for _, p := range kids {
-		_, _ = p.Wait()
-	}
-	return nil
-}
-
-func hog(part string) error {
-	switch part {
-	case "cpu":
-		for n := uint64(0); ; n++ {
-			if n == 1<<63 {
-				return nil
-			}
-		}
-	case "memory":
-		left, err := available()
-		if err != nil {
-			return err
-		}
-		b, err := unix.Mmap(-1, 0, int(left-24<<20), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
-		if err != nil {
-			return fmt.Errorf("map: %w", err)
-		}
-		for n := byte(1); ; n++ {
-			for i := 0; i < len(b); i += 4096 {
-				b[i] = n
-			}
-		}
-	}
-	f, err := os.Create("/var/lib/hog")
-	if err != nil {
-		return fmt.Errorf("create the hog's file: %w", err)
-	}
-	for b := make([]byte, 1<<20); ; {
-		if _, err := f.WriteAt(b, 0); err != nil || f.Sync() != nil {
-			return errors.Join(err, io.ErrShortWrite)
-		}
-	}
-}
-
-// available is the memory that the kernel could still give, bytes.
-func available() (int64, error) {
-	b, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return 0, fmt.Errorf("read the memory: %w", err)
-	}
-	_, rest, _ := strings.Cut(string(b), "MemAvailable:")
-	var kib int64
-	if _, err := fmt.Sscan(rest, &kib); err != nil {
-		return 0, fmt.Errorf("read the memory: %w", err)
-	}
-	return kib << 10, nil
-}
-
 // qualify measures the watchdog, which resets this machine.
 func qualify([]string) error {
 	boot, err := bootID()
@@ -205,7 +126,7 @@ func qualified([]string) error {
 	return nil
 }
 
-// gap prints how late the guard has been at most.
+// gap prints how long the guard has let pass at most between two looks, and between two pets, in ns.
 func gap([]string) error {
 	s, err := fencing.OpenShared(guardPath)
 	if err != nil {
@@ -213,6 +134,6 @@ func gap([]string) error {
 	}
 	defer s.Close() //nolint:errcheck // only read
 	st := s.Status()
-	fmt.Printf("%v, %v\n", st.Gap, st.Watchdog.Gap)
+	fmt.Printf("%d %d\n", st.Gap, st.Watchdog.Gap)
 	return nil
 }
