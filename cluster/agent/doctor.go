@@ -60,20 +60,16 @@ func examined(vm *fsm.VM, look Look) doctor.VM {
 		out.Owner = vm.Owner.Host
 	}
 	xml, err := fsm.UnpackXML(vm.XML)
-	var needs *domainxml.Needs
-	var disks []domainxml.Disk
+	var shared domainxml.Shared
 	if err == nil {
-		needs, err = domainxml.ParseNeeds(xml)
-	}
-	if err == nil {
-		out.CPUMode = needs.CPUMode
-		disks, out.Leases, err = domainxml.Disks(xml)
+		shared, err = domainxml.ParseShared(xml)
 	}
 	if err != nil {
 		out.Unread = err.Error()
 		return out
 	}
-	for _, d := range disks {
+	out.Leases, out.CPUMode = shared.Leases, shared.CPUMode
+	for _, d := range shared.Disks {
 		x := doctor.Disk{Disk: d}
 		if d.Kind == domainxml.DiskFile || d.Kind == domainxml.DiskBlock {
 			x.Place = look.Place(d.Source)

@@ -30,21 +30,36 @@ type Disk struct {
 	Shareable bool   `json:"shareable,omitempty"` // several VMs are meant to write to it
 }
 
-// Disks lists the disks of a definition that have a medium, in its order, and how
-// many leases it names (<lease>), which a lock manager of libvirt's takes for the
-// whole VM. Backing images are not listed: nobody writes to them. Errors are those
-// of Parse.
-func Disks(text string) (disks []Disk, leases int, err error) {
+// Shared is what of a definition decides whether a VM can harm, or be harmed by, a
+// second one of itself elsewhere.
+type Shared struct {
+	// Disks are those that have a medium, in the definition's order. Backing images are
+	// not among them: nobody writes to them.
+	Disks []Disk
+	// Leases is how many the definition names (<lease>), which a lock manager of
+	// libvirt's takes for the whole VM.
+	Leases int
+	// CPUMode is how the guest's processor is chosen, such as host-passthrough; empty: by QEMU.
+	CPUMode string
+}
+
+// ParseShared reads that in a definition. Errors are those of Parse.
+func ParseShared(text string) (Shared, error) {
 	if _, err := Parse(text); err != nil {
-		return nil, 0, err
+		return Shared{}, err
 	}
 	var x libvirtxml.Domain
 	if err := x.Unmarshal(text); err != nil {
-		return nil, 0, fmt.Errorf("%w: %w", ErrInvalid, err)
+		return Shared{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	var s Shared
+	if x.CPU != nil {
+		s.CPUMode = x.CPU.Mode
 	}
 	if x.Devices == nil {
-		return nil, 0, nil
+		return s, nil
 	}
+	s.Leases = len(x.Devices.Leases)
 	for i := range x.Devices.Disks {
 		d := &x.Devices.Disks[i]
 		disk := Disk{Target: "?", ReadOnly: d.ReadOnly != nil || d.Device == "cdrom", Shareable: d.Shareable != nil}
@@ -55,10 +70,10 @@ func Disks(text string) (disks []Disk, leases int, err error) {
 			disk.Cache = d.Driver.Cache
 		}
 		if disk.Kind, disk.Source = medium(d.Source); disk.Source != "" {
-			disks = append(disks, disk)
+			s.Disks = append(s.Disks, disk)
 		}
 	}
-	return disks, len(x.Devices.Leases), nil
+	return s, nil
 }
 
 // medium is what is in a drive; empty when nothing is.

@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestDisks(t *testing.T) {
+func TestParseShared(t *testing.T) {
 	domain := func(devices string) string {
 		return `<domain type='kvm'><name>w</name><uuid>` + id + `</uuid><memory>1024</memory>` + devices + `</domain>`
 	}
@@ -15,6 +15,7 @@ func TestDisks(t *testing.T) {
 		name, xml string
 		want      []Disk
 		leases    int
+		cpu       string
 	}{
 		{name: "no devices", xml: domain("")},
 		{
@@ -47,18 +48,19 @@ func TestDisks(t *testing.T) {
 			xml:    domain(`<devices><lease><lockspace>s</lockspace><key>k</key><target path='/srv/leases' offset='0'/></lease></devices>`),
 			leases: 1,
 		},
+		{name: "the host's processor", xml: domain(`<cpu mode='host-passthrough' check='none'/>`), cpu: "host-passthrough"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, leases, err := Disks(tt.xml)
-			if err != nil || leases != tt.leases {
-				t.Fatalf("%d leases, %v; want %d", leases, err, tt.leases)
+			got, err := ParseShared(tt.xml)
+			if err != nil {
+				t.Fatal(err)
 			}
-			if diff := cmp.Diff(tt.want, got); diff != "" {
-				t.Errorf("disks (-want +got):\n%s", diff)
+			if diff := cmp.Diff(Shared{Disks: tt.want, Leases: tt.leases, CPUMode: tt.cpu}, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
 	}
-	if _, _, err := Disks("<domain"); !errors.Is(err, ErrInvalid) {
+	if _, err := ParseShared("<domain"); !errors.Is(err, ErrInvalid) {
 		t.Errorf("of no definition: %v, want ErrInvalid", err)
 	}
 }

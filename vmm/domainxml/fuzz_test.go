@@ -30,8 +30,8 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("hash %q, %v", sum, herr)
 		}
 		d, err := Parse(text)
-		if _, _, derr := Disks(text); (derr == nil) != (err == nil) {
-			t.Fatalf("the definition is read with %v and its disks with %v", err, derr)
+		if _, derr := ParseShared(text); (derr == nil) != (err == nil) {
+			t.Fatalf("the definition is read with %v and what it shares with %v", err, derr)
 		}
 		if err != nil {
 			if !errors.Is(err, ErrInvalid) || d != (Definition{}) {

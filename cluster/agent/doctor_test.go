@@ -1,0 +1,45 @@
+package agent
+
+import (
+	"context"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/holdfast-ha/holdfast/cluster/doctor"
+	"github.com/holdfast-ha/holdfast/fsm"
+	"github.com/holdfast-ha/holdfast/vmm/domainxml"
+)
+
+// everywhereNFS is a machine on which every path is on one file server.
+type everywhereNFS struct{}
+
+func (everywhereNFS) Facts(context.Context) doctor.Facts { return doctor.Facts{} }
+func (everywhereNFS) Place(path string) doctor.Place {
+	return doctor.Place{Path: path, Type: "nfs4", Source: "nas:/vms"}
+}
+
+// Where a disk is, is asked of what has a path, and of nothing else.
+func TestWhatTheDoctorIsToldOfAVM(t *testing.T) {
+	packed, err := fsm.PackXML(`<domain type='kvm'><name>db1</name><uuid>3b1c2a44-0d6f-4a58-9f0e-7a1d2c3b4e5f</uuid><memory>1</memory><cpu mode='host-model'/><devices>
+		<disk type='file'><driver cache='none'/><source file='/srv/db1'/><target dev='vda'/></disk>
+		<disk type='network'><source protocol='rbd' name='vms/db1'/><target dev='vdb'/></disk>
+		<disk type='volume'><source pool='default' volume='db1'/><target dev='vdc'/></disk><lease><lockspace>s</lockspace><key>k</key><target path='/l'/></lease></devices></domain>`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := examined(&fsm.VM{UUID: "u", Name: "db1", XML: packed, Owner: &fsm.Placement{Host: "kvm1"}}, everywhereNFS{})
+	want := doctor.VM{UUID: "u", Name: "db1", Owner: "kvm1", Leases: 1, CPUMode: "host-model", Disks: []doctor.Disk{
+		{Disk: domainxml.Disk{Target: "vda", Kind: domainxml.DiskFile, Source: "/srv/db1", Cache: "none"}, Place: doctor.Place{Path: "/srv/db1", Type: "nfs4", Source: "nas:/vms"}},
+		{Disk: domainxml.Disk{Target: "vdb", Kind: domainxml.DiskNetwork, Source: "rbd:vms/db1"}},
+		{Disk: domainxml.Disk{Target: "vdc", Kind: domainxml.DiskPool, Source: "default/db1"}},
+	}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for name, xml := range map[string][]byte{"none": nil, "what is not packed": []byte("<domain/>")} {
+		if got := examined(&fsm.VM{Name: "db1", XML: xml}, everywhereNFS{}); got.Unread == "" || len(got.Disks) != 0 {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
