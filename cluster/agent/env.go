@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-ha/holdfast/cluster/host"
 	"github.com/holdfast-ha/holdfast/cluster/identity"
 	"github.com/holdfast-ha/holdfast/cluster/lease"
+	"github.com/holdfast-ha/holdfast/cluster/master"
 	"github.com/holdfast-ha/holdfast/cluster/peer"
 	"github.com/holdfast-ha/holdfast/cluster/raftnode"
 	"github.com/holdfast-ha/holdfast/fencing"
@@ -46,6 +47,10 @@ type Env struct {
 
 	// Look tells of the machine itself; nil: the doctor is told that it cannot be looked at.
 	Look Look
+
+	// Fencer switches hosts off and on; nil: by the fence agents that are installed here, as the policy
+	// names them, which are checked at intervals.
+	Fencer master.Fencer
 
 	Network    peer.Network
 	Hypervisor vmm.Hypervisor

@@ -87,7 +87,11 @@ func (a *Agent) enter(ms *Membership) (_ *member, err error) {
 	m.runner = device.NewRunner(device.Config{BootClock: env.Now})
 	m.monitor = device.NewMonitor(m.told)
 	m.monitor.Compare(m.heardBehind)
-	m.master = master.New(master.Config{Name: env.Name, Fencer: fencer{m.runner}, Timing: ms.Timing, Grace: env.Grace, Log: replicated{m.node}, View: m.machine.View, Policy: a.parsed, Volumes: m.volumes, HandOver: m.handOver,
+	var switches master.Fencer = fencer{m.runner}
+	if env.Fencer != nil {
+		switches = env.Fencer
+	}
+	m.master = master.New(master.Config{Name: env.Name, Fencer: switches, Timing: ms.Timing, Grace: env.Grace, Log: replicated{m.node}, View: m.machine.View, Policy: a.parsed, Volumes: m.volumes, HandOver: m.handOver,
 		Now: env.Now, Wall: env.Wall, Gate: env.Gate, Logger: m.log.Named("master")})
 	var look func() host.Around
 	if env.Reach != nil {
@@ -217,8 +221,10 @@ func (m *member) serveOffice(ctx context.Context) error {
 			g, octx = newGroup(ctx)
 			g.run("office", func() error { return m.holdOffice(octx) })
 			g.run("membership", func() error { return m.keepMembership(octx) })
-			g.run("fence devices", func() error { return m.monitor.Run(octx) })
-			g.run("fence devices", func() error { return m.watchDevices(octx) })
+			if m.agent.env.Fencer == nil {
+				g.run("fence devices", func() error { return m.monitor.Run(octx) })
+				g.run("fence devices", func() error { return m.watchDevices(octx) })
+			}
 		}
 	}
 }
