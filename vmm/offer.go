@@ -14,4 +14,6 @@ type Offer struct {
 	Capabilities []string `json:"capabilities,omitzero"`
 	// HugePages are the bytes that are set aside by the size of a page in KiB; 0 is the default size.
 	HugePages map[uint64]uint64 `json:"huge_pages,omitzero"`
+	// DefaultPage is the default size in KiB, where it is known: what a VM gets that names no size.
+	DefaultPage uint64 `json:"default_page,omitempty"`
 }

@@ -109,6 +109,9 @@ type Process struct {
 type Hypervisor interface {
 	// Capacity reads the host's size and what is free.
 	Capacity(ctx context.Context) (Capacity, error)
+	// Offer tells what VMs find on the host besides room. It may take longer than
+	// other calls, and changes rarely.
+	Offer(ctx context.Context) (Offer, error)
 	// Domains lists every domain, running or not, ordered by name.
 	Domains(ctx context.Context) ([]Domain, error)
 	// XML returns the definition from which the domain can be defined elsewhere
@@ -121,6 +124,10 @@ type Hypervisor interface {
 	StartPaused(ctx context.Context, xml string) (Process, error)
 	// Resume lets the virtual CPUs of a paused domain run.
 	Resume(ctx context.Context, uuid string) error
+	// PingGuest asks the guest agent, a program inside of the VM, for an answer, and returns
+	// nil when it came. ErrNoDomain when there is no such domain; any other error says in
+	// words why there is no answer.
+	PingGuest(ctx context.Context, uuid string) error
 	// Shutdown asks the guest to shut down and returns at once.
 	Shutdown(ctx context.Context, uuid string) error
 	// Kill ends the domain's process without asking the guest, and returns nil

@@ -52,6 +52,10 @@ type HostObservation struct {
 	// Networks is the age of the last heartbeat on each HA network, by name; negative: never heard.
 	Networks map[string]time.Duration `json:"networks"`
 	Capacity vmm.Capacity             `json:"capacity"`
+	// Offer, Datastores and Reserve are as in HostReport.
+	Offer      vmm.Offer `json:"offer,omitzero"`
+	Datastores []string  `json:"datastores,omitzero"`
+	Reserve    uint64    `json:"reserve,omitempty"`
 	// HypervisorError is why the host's hypervisor cannot be asked.
 	HypervisorError string         `json:"hypervisor_error,omitempty"`
 	Domains         []DomainReport `json:"domains,omitempty"`

@@ -39,6 +39,10 @@ type Heartbeat struct {
 // HostReport is the slow-changing part of what a host says about itself.
 type HostReport struct {
 	Capacity vmm.Capacity `json:"capacity"`
+	// Offer is what VMs find here besides room, and Datastores are those of the policy that
+	// the host has, sorted. A nil list is not known: nothing follows from it.
+	Offer      vmm.Offer `json:"offer,omitzero"`
+	Datastores []string  `json:"datastores,omitzero"`
 	// HypervisorError is why the hypervisor could not be asked; empty when it answers.
 	HypervisorError string         `json:"hypervisor_error,omitempty"`
 	Domains         []DomainReport `json:"domains"` // all, ordered by name
@@ -86,6 +90,10 @@ type DomainReport struct {
 	XMLHash string     `json:"xml_hash"`
 	// Persistent is false for a domain that is gone once it stops.
 	Persistent bool `json:"persistent"`
+	// Ready says that its process runs and that what the policy asks of its group
+	// (ready_when) held once since it began. NotReady is why not, or not yet.
+	Ready    bool   `json:"ready,omitempty"`
+	NotReady string `json:"not_ready,omitempty"`
 }
 
 // OutcomeReport is what became of one generation of a VM, repeated until the

@@ -18,7 +18,7 @@ func (b *Builder) Build(in Input) *Inventory {
 	for i := range in.Hosts {
 		k.hosts[in.Hosts[i].Name] = &in.Hosts[i]
 	}
-	k.pages = k.knowsPages()
+	k.pages, k.usual = k.knowsPages(), k.usualPage()
 	protected := in.State.SortedVMs()
 	for _, vm := range protected {
 		w, given := in.Wants[vm.UUID]
@@ -52,6 +52,7 @@ type maker struct {
 	strangers map[string]string
 	// pages: huge pages are told apart from other memory.
 	pages bool
+	usual uint64 // KiB of a huge page that is asked for without a size; 0: that differs, or is not known
 }
 
 func (k *maker) problem(format string, args ...any) {
@@ -87,7 +88,30 @@ func (k *maker) knowsPages() bool {
 	return some
 }
 
-func pagesWord(kib uint64) string {
+// usualPage is the default size of a huge page, where all hosts have the same.
+func (k *maker) usualPage() (usual uint64) {
+	for _, h := range k.in.Hosts {
+		switch {
+		case h.State == placement.Down:
+		case h.DefaultPage == 0 || usual != 0 && h.DefaultPage != usual:
+			return 0
+		default:
+			usual = h.DefaultPage
+		}
+	}
+	return usual
+}
+
+// unsized reports whether huge pages that are asked for without a size are told of by
+// no host: they count as ordinary memory.
+func (k *maker) unsized(kib uint64) bool {
+	return kib == 0 && k.usual == 0 && !slices.ContainsFunc(k.in.Hosts, func(h Host) bool { _, tells := h.HugePages[0]; return tells })
+}
+
+func (k *maker) pagesWord(kib uint64) string {
+	if kib == 0 {
+		kib = k.usual
+	}
 	if kib == 0 {
 		return "huge pages"
 	}
@@ -174,7 +198,10 @@ func (k *maker) needs(v *placement.VM, w Wants) {
 	if k.pages && len(w.HugePages) > 0 {
 		v.Extra = map[string]int64{}
 		for kib, n := range w.HugePages {
-			v.Extra[pagesWord(kib)] = amount(n)
+			if k.unsized(kib) {
+				continue
+			}
+			v.Extra[k.pagesWord(kib)] += amount(n)
 			v.Memory -= amount(n)
 		}
 		v.Memory = max(0, v.Memory)
@@ -301,7 +328,7 @@ func (k *maker) host(h *Host) {
 	if k.pages {
 		x.Extra = map[string]int64{}
 		for kib, n := range h.HugePages {
-			x.Extra[pagesWord(kib)] = amount(n)
+			x.Extra[k.pagesWord(kib)] += amount(n)
 			x.Memory -= amount(n)
 		}
 		x.Memory = max(0, x.Memory)

@@ -366,6 +366,38 @@ func TestHugePages(t *testing.T) {
 	}
 }
 
+// A VM that names no size of its huge pages gets those of the size that hosts have by
+// default, where that is known; otherwise they count as ordinary memory.
+func TestHugePagesWithoutSize(t *testing.T) {
+	const usual = "huge pages of 2048 KiB"
+	for _, tt := range []struct {
+		name     string
+		defaults [2]uint64
+		pages    map[uint64]uint64
+		extra    map[string]int64
+	}{
+		{"known", [2]uint64{2048, 2048}, map[uint64]uint64{2048: 16 * gib}, map[string]int64{usual: 8 * gib}},
+		{"not known of the first", [2]uint64{0, 2048}, map[uint64]uint64{2048: 16 * gib}, map[string]int64{}},
+		{"not known of the second", [2]uint64{2048, 0}, map[uint64]uint64{2048: 16 * gib}, map[string]int64{}},
+		{"not the same", [2]uint64{2048, 1 << 20}, map[uint64]uint64{2048: 16 * gib}, map[string]int64{}},
+		{"told without a size", [2]uint64{0, 0}, map[uint64]uint64{0: 16 * gib}, map[string]int64{"huge pages": 8 * gib}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in := Input{State: state(vm(t, "a", "kvm1", definition("a", "<memoryBacking><hugepages/></memoryBacking>", ""))), Policy: policy(t, ""), Hosts: []Host{host("kvm1"), host("kvm2")}}
+			for i := range in.Hosts {
+				in.Hosts[i].HugePages, in.Hosts[i].DefaultPage = tt.pages, tt.defaults[i]
+			}
+			v := find(t, build(t, in), "a")
+			if d := cmp.Diff(tt.extra, v.Extra); d != "" {
+				t.Errorf("extra (-want +got):\n%s", d)
+			}
+			if want := int64(8*gib) - v.Extra[usual] - v.Extra["huge pages"]; v.Memory != want {
+				t.Errorf("ordinary memory is %d, want %d", v.Memory, want)
+			}
+		})
+	}
+}
+
 // Rules that only the VMs that there are bring against each other: the rule that would tie is left out.
 func TestRulesThatCollide(t *testing.T) {
 	p := policy(t, `

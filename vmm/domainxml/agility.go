@@ -99,6 +99,8 @@ type Needs struct {
 	Networks []Network
 
 	ties []Tie
+	// unchecked: nothing is asked of the processor; reduced: some features of its model are switched off.
+	unchecked, reduced bool
 }
 
 // baseOverhead is the allowance for QEMU itself, bytes.

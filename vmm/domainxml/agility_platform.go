@@ -20,7 +20,10 @@ func (n *Needs) Capabilities() []string {
 	word("arch", n.Arch)
 	word("machine", n.Machine)
 	word("emulator", n.Emulator)
-	if n.CPUMode == "custom" {
+	if n.unchecked {
+		return list
+	}
+	if n.CPUMode == "custom" && !n.reduced {
 		word("cpu", n.CPUModel)
 	}
 	for _, f := range n.CPUFeatures {
@@ -57,7 +60,12 @@ func (n *Needs) platform(x *libvirtxml.Domain) {
 	if c.Model != nil && (c.Mode == "custom" || c.Mode == "") {
 		n.CPUMode, n.CPUModel = "custom", strings.TrimSpace(c.Model.Value)
 	}
+	// Nobody compares the processor before such a VM starts: it starts anywhere.
+	n.unchecked = c.Check == "none"
 	for _, f := range c.Features {
+		if f.Policy == "disable" || f.Policy == "forbid" {
+			n.reduced = true // it can run where the whole model cannot
+		}
 		if f.Policy == "require" {
 			n.CPUFeatures = append(n.CPUFeatures, f.Name)
 		}

@@ -62,9 +62,32 @@ func TestNeedsOfAWholeDefinition(t *testing.T) {
 	if d := cmp.Diff(wantTies, ties); d != "" {
 		t.Errorf("ties (-want +got):\n%s", d)
 	}
-	words := []string{"type:kvm", "arch:x86_64", "machine:pc-q35-7.2", "emulator:/usr/bin/qemu-system-x86_64", "cpu:Skylake-Server-IBRS", "feature:pcid", "feature:ssbd"}
+	words := []string{"type:kvm", "arch:x86_64", "machine:pc-q35-7.2", "emulator:/usr/bin/qemu-system-x86_64", "feature:pcid", "feature:ssbd"} // of its model a feature is switched off
 	if d := cmp.Diff(words, got.Capabilities()); d != "" {
 		t.Errorf("capabilities (-want +got):\n%s", d)
+	}
+}
+
+func TestCapabilitiesOfProcessor(t *testing.T) {
+	for _, tt := range []struct {
+		name, cpu string
+		want      []string
+	}{
+		{"a model", "<cpu mode='custom' check='partial'><model>EPYC</model><feature policy='require' name='x2apic'/></cpu>", []string{"type:kvm", "cpu:EPYC", "feature:x2apic"}},
+		{"a model without a feature runs where the whole one may not", "<cpu mode='custom' check='partial'><model>EPYC</model><feature policy='disable' name='svm'/></cpu>", []string{"type:kvm"}},
+		{"what libvirt writes for VMs that name no model", "<cpu mode='custom' match='exact' check='none'><model fallback='forbid'>qemu64</model></cpu>", []string{"type:kvm"}},
+		{"unchecked features", "<cpu mode='custom' check='none'><model>EPYC</model><feature policy='require' name='x2apic'/></cpu>", []string{"type:kvm"}},
+		{"the host's own", "<cpu mode='host-passthrough'/>", []string{"type:kvm"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n, err := ParseNeeds("<domain type='kvm'><name>a</name><uuid>0b9ffa8a-97c5-44a9-8ef8-1f2a4ee1b3c7</uuid><memory>1048576</memory><vcpu>1</vcpu>" + tt.cpu + "</domain>")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(tt.want, n.Capabilities()); d != "" {
+				t.Errorf("(-want +got):\n%s", d)
+			}
+		})
 	}
 }
 

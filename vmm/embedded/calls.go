@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/holdfast-ha/holdfast/vmm"
@@ -26,6 +28,35 @@ func (h *Host) Capacity(ctx context.Context) (vmm.Capacity, error) {
 		}
 	}
 	return c, nil
+}
+
+// Offer tells what the host was made with, or SetOffer said last.
+func (h *Host) Offer(ctx context.Context) (vmm.Offer, error) {
+	if err := h.enter(ctx); err != nil {
+		return vmm.Offer{}, fmt.Errorf("read what the host offers: %w", err)
+	}
+	defer h.unlock()
+	o := h.offer
+	o.Networks, o.Pools, o.Capabilities, o.HugePages = slices.Clone(o.Networks), slices.Clone(o.Pools), slices.Clone(o.Capabilities), maps.Clone(o.HugePages)
+	return o, nil
+}
+
+// PingGuest is answered by every guest that runs, unless SetGuestSilent says otherwise.
+func (h *Host) PingGuest(ctx context.Context, uuid string) error {
+	if err := h.enter(ctx); err != nil {
+		return fmt.Errorf("ask the guest agent of %s: %w", uuid, err)
+	}
+	defer h.unlock()
+	d, err := h.known(uuid)
+	switch {
+	case err != nil:
+		return fmt.Errorf("ask the guest agent: %w", err)
+	case d.state != vmm.Running:
+		return fmt.Errorf("ask the guest agent of %s: the domain does not run", d.Name)
+	case h.silent[d.Name] || h.silent[d.UUID] || h.silent["*"]:
+		return fmt.Errorf("ask the guest agent of %s: it does not answer", d.Name)
+	}
+	return nil
 }
 
 // Domains lists every domain, by name.

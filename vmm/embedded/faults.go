@@ -106,6 +106,21 @@ func (h *Host) SetHang(hang bool) {
 	h.notify()
 }
 
+// SetOffer changes what the host offers from now on.
+func (h *Host) SetOffer(o vmm.Offer) {
+	h.mu.Lock()
+	defer h.unlock()
+	h.offer = o
+}
+
+// SetGuestSilent makes a guest's agent (by name or UUID of the domain; "*" is all of
+// them) not answer PingGuest, until it is set to false. The domain need not be known yet.
+func (h *Host) SetGuestSilent(vm string, silent bool) {
+	h.mu.Lock()
+	defer h.unlock()
+	h.silent[vm] = silent
+}
+
 // SetKillFails makes Kill return vmm.ErrNotProven, the VM going on, until it is
 // set to false: a process that hangs in the kernel.
 func (h *Host) SetKillFails(fails bool) {

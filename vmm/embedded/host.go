@@ -26,6 +26,9 @@ type HostConfig struct {
 	MHz     int    // of one processor; 0 means 2400
 	Memory  uint64 // bytes; 0 means 64 GiB
 	Domains []DomainConfig
+	// Offer is what Offer tells; the zero one leaves everything open, so that VMs find
+	// all that they ask for.
+	Offer vmm.Offer
 }
 
 // DomainConfig is a domain that a host knows from the beginning.
@@ -66,6 +69,8 @@ type Host struct {
 	delays   Delays
 	domains  map[string]*domain // by UUID
 	faults   map[string]StartFault
+	silent   map[string]bool // guests whose agent does not answer, by name or UUID
+	offer    vmm.Offer
 	starting map[string]int // starts by UUID that were asked for and are not done
 	subs     []*subscription
 	ticks    uint64 // last start time that a process got
@@ -113,6 +118,8 @@ func NewHost(w *World, cfg HostConfig) (*Host, error) {
 		changed:  make(chan struct{}),
 		domains:  make(map[string]*domain),
 		faults:   make(map[string]StartFault),
+		silent:   make(map[string]bool),
+		offer:    cfg.Offer,
 		starting: make(map[string]int),
 		pid:      1000,
 	}

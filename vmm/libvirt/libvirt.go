@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -32,6 +33,8 @@ type Config struct {
 	// Proc is where the proc file system of the VMs' PID namespace is mounted;
 	// empty means /proc.
 	Proc string
+	// Sys is where the sys file system is; empty means /sys.
+	Sys string
 	// Grace is how long Kill leaves the daemon to end a VM, which makes its own
 	// books right, before it kills the process past it; 0 means one second.
 	Grace time.Duration
@@ -43,13 +46,15 @@ type Config struct {
 // while it lasts, so that one that hangs holds up no other, neither here nor in
 // the daemon, which works on a few requests of one client at a time only.
 type Driver struct {
-	cfg  Config
-	log  hclog.Logger
-	pool *pool
+	cfg   Config
+	log   hclog.Logger
+	pool  *pool
+	links func() ([]net.Interface, error) // of the host
 
 	mu       sync.Mutex               // guards everything below; never held while waiting
 	starting map[string]chan struct{} // by UUID; closed when a start that was asked for has been answered
 	parsed   map[string]parsedXML     // by UUID, so that an unchanged definition is read once
+	runs     platform                 // what the hypervisor can run
 }
 
 var _ vmm.Hypervisor = (*Driver)(nil)
@@ -61,6 +66,9 @@ func New(cfg Config) *Driver {
 	}
 	if cfg.Proc == "" {
 		cfg.Proc = "/proc"
+	}
+	if cfg.Sys == "" {
+		cfg.Sys = "/sys"
 	}
 	if cfg.Grace <= 0 {
 		cfg.Grace = time.Second
@@ -75,6 +83,7 @@ func New(cfg Config) *Driver {
 	return &Driver{
 		cfg: cfg, log: cfg.Logger,
 		pool:     newPool(sockets, rpc.ConnectURI(cfg.URI)),
+		links:    net.Interfaces,
 		starting: make(map[string]chan struct{}),
 		parsed:   make(map[string]parsedXML),
 	}

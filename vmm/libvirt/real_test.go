@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -40,6 +42,7 @@ func TestLab(t *testing.T) {
 	t.Run("start fails", lab.startFails)
 	t.Run("starts past the schema", lab.startsPastSchema)
 	t.Run("autostart is switched off", lab.autostart)
+	t.Run("offer", lab.offer)
 	t.Run("definition and hash", lab.definition)
 	t.Run("daemon is killed and comes back", lab.daemonRestarts)
 	t.Run("daemon hangs", lab.daemonHangs)
@@ -436,6 +439,62 @@ func (l *lab) hungProcess(t *testing.T) {
 	if took > 10*time.Second {
 		t.Errorf("kill of a hung process took %v: the daemon's patience, not ours", took)
 	}
+}
+
+// offer: what libvirt and the kernel have is told, and follows what people do.
+func (l *lab) offer(t *testing.T) {
+	if out, err := exec.Command("ip", "link", "add", "br77", "type", "bridge").CombinedOutput(); err != nil {
+		t.Fatalf("make a bridge: %v\n%s", err, out)
+	}
+	pool, net := t.TempDir(), t.TempDir()+"/net.xml"
+	if err := os.WriteFile(net, []byte("<network><name>inner</name></network>"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	virsh(t, "pool-create-as", "images", "dir", "--target", pool)
+	virsh(t, "net-define", net)
+	began := time.Now()
+	o, err := l.d.Offer(within(t, callTime))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := time.Since(began)
+	has := func(list []string, word string, want bool) {
+		t.Helper()
+		if slices.Contains(list, word) != want {
+			t.Errorf("%q listed: %v, want %v: %q", word, !want, want, list)
+		}
+	}
+	has(o.Networks, "bridge:br77", true)
+	has(o.Networks, "network:inner", false) // it is not active
+	has(o.Networks, "device:lo", false)
+	has(o.Pools, "images", true)
+	for _, word := range []string{"type:qemu", "arch:x86_64", "machine:pc", "machine:pc-q35-7.2", "cpu:qemu64", "cpu:Nehalem"} {
+		has(o.Capabilities, word, true)
+	}
+	has(o.Capabilities, "cpu:Icelake-Server", false) // neither QEMU itself nor anything here can do all of it
+	// A bridge that only libvirt makes needs no firewall tool when nothing is forwarded.
+	if out, err := exec.Command("virsh", "-q", "net-start", "inner").CombinedOutput(); err != nil {
+		t.Logf("libvirt cannot start a network here: %s", out)
+	} else {
+		if o, err = l.d.Offer(within(t, callTime)); err != nil {
+			t.Fatal(err)
+		}
+		has(o.Networks, "network:inner", true)
+	}
+	virsh(t, "pool-destroy", "images")
+	began = time.Now()
+	if o, err = l.d.Offer(within(t, callTime)); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("the first offer took %v, the next one %v; %d words", first, time.Since(began), len(o.Capabilities))
+	has(o.Pools, "images", false)
+	if out, err := exec.Command("ip", "link", "delete", "br77").CombinedOutput(); err != nil {
+		t.Fatalf("delete the bridge: %v\n%s", err, out)
+	}
+	if o, err = l.d.Offer(within(t, callTime)); err != nil {
+		t.Fatal(err)
+	}
+	has(o.Networks, "bridge:br77", false)
 }
 
 func (l *lab) cost(t *testing.T) {

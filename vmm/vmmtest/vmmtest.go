@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -33,6 +34,8 @@ func Run(t *testing.T, s Setup) {
 	t.Run("definitions", c.definitions)
 	t.Run("unknown domains", c.unknownDomains)
 	t.Run("capacity", c.capacity)
+	t.Run("offer", c.offer)
+	t.Run("guest agent", c.guestAgent)
 	t.Run("subscription ends with its context", c.subscriptionEnds)
 	t.Run("a context that has ended", c.endedContext)
 }
@@ -257,6 +260,7 @@ func (c *checker) unknownDomains(t *testing.T) {
 	for name, err := range map[string]error{
 		"XML":          xmlErr,
 		"Resume":       h.Resume(c.ctx(t), unknown),
+		"PingGuest":    h.PingGuest(c.ctx(t), unknown),
 		"Shutdown":     h.Shutdown(c.ctx(t), unknown),
 		"SetAutostart": h.SetAutostart(c.ctx(t), unknown, true),
 	} {
@@ -297,11 +301,58 @@ func (c *checker) subscriptionEnds(t *testing.T) {
 	}
 }
 
+// offer: words have a kind and a name, and each is there once.
+func (c *checker) offer(t *testing.T) {
+	o, err := c.Hypervisor.Offer(c.ctx(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, words := range map[string][]string{"network": o.Networks, "capability": o.Capabilities} {
+		for i, w := range words {
+			if kind, name, ok := strings.Cut(w, ":"); !ok || kind == "" || name == "" {
+				t.Errorf("%s %q is not KIND:NAME", what, w)
+			}
+			if i > 0 && words[i-1] >= w {
+				t.Errorf("%s %q stands before %q", what, words[i-1], w)
+			}
+		}
+	}
+	for kib := range o.HugePages {
+		if kib == 0 && o.DefaultPage != 0 {
+			t.Errorf("huge pages of the default size are told by no size, though it is known to be %d KiB: %v", o.DefaultPage, o.HugePages)
+		}
+	}
+	again, err := c.Hypervisor.Offer(c.ctx(t))
+	if err != nil || !reflect.DeepEqual(o, again) {
+		t.Errorf("asked again the answer differs (%v):\n%+v\n%+v", err, o, again)
+	}
+}
+
+// guestAgent: nobody answers for a VM that is stopped.
+func (c *checker) guestAgent(t *testing.T) {
+	h, id := c.Hypervisor, uuid(7)
+	if _, err := h.StartPaused(c.ctx(t), c.XML("agent", id, 64<<20, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.PingGuest(c.ctx(t), id); err == nil {
+		t.Error("the guest of a VM that is paused answered")
+	}
+	if err := h.Kill(c.ctx(t), id); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.PingGuest(c.ctx(t), id); err == nil {
+		t.Error("the guest of a VM that is stopped answered")
+	}
+}
+
 func (c *checker) endedContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := c.Hypervisor.Domains(ctx); !errors.Is(err, vmm.ErrUnavailable) {
 		t.Errorf("list returned %v, want ErrUnavailable", err)
+	}
+	if _, err := c.Hypervisor.Offer(ctx); !errors.Is(err, vmm.ErrUnavailable) {
+		t.Errorf("offer returned %v, want ErrUnavailable", err)
 	}
 	if _, err := c.Hypervisor.StartPaused(ctx, c.XML("late", uuid(9), 64<<20, 1)); err == nil {
 		t.Error("start returned nil")

@@ -100,6 +100,14 @@ func (h processes) Domains(context.Context) ([]vmm.Domain, error) {
 	return all, nil
 }
 
+// Offer leaves open what there is: the VMs ask for nothing.
+func (h processes) Offer(context.Context) (vmm.Offer, error) { return vmm.Offer{}, nil }
+
+// PingGuest finds no agent in any guest.
+func (h processes) PingGuest(context.Context, string) error {
+	return errors.New("the guest has no agent")
+}
+
 // XML reads the definition.
 func (h processes) XML(_ context.Context, uuid string) (string, error) {
 	b, err := os.ReadFile(h.file(uuid))
