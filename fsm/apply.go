@@ -388,6 +388,7 @@ func (c *Redefine) apply(s *State) (any, *Refusal) {
 		}
 	}
 	vm.Name, vm.XML, vm.XMLHash, vm.VCPUs, vm.Memory = c.Name, c.XML, c.XMLHash, c.VCPUs, c.Memory
+	vm.Failures = nil // they were another definition's
 	s.emit(c.Meta, Event{Type: EventVMRedefined, VM: vm.Name, Host: vm.Home, Text: fmt.Sprintf("the definition of %s changed", vm.Name)})
 	return nil, nil
 }
@@ -406,7 +407,7 @@ func (c *Assign) apply(s *State) (any, *Refusal) {
 		return refuse(CodeConflict, "%s was stopped by a person: it is not started", vm.Name)
 	}
 	vm.Generation++
-	vm.Owner = &Placement{Host: c.Host, Incarnation: c.Incarnation, Generation: vm.Generation, Phase: PhaseOrdered, At: c.At, Why: c.Why}
+	vm.Owner = &Placement{Host: c.Host, Incarnation: c.Incarnation, Generation: vm.Generation, Phase: PhaseOrdered, At: c.At, Round: c.Round, Why: c.Why}
 	vm.Waiting = ""
 	vm.Cause = s.emit(c.Meta, Event{Type: EventVMAssigned, VM: vm.Name, From: vm.Home, To: c.Host, Host: c.Host, Cause: vm.Cause,
 		Text: fmt.Sprintf("start of %s ordered on %s, generation %d: %s", vm.Name, c.Host, vm.Generation, c.Why)})
@@ -493,9 +494,10 @@ func (c *Report) apply(s *State) (any, *Refusal) {
 	switch c.Outcome {
 	case OutcomeRunning:
 		vm.Owner.Phase, vm.Home = PhaseRunning, c.Host
-		if n := len(vm.Failures); n > 0 && c.At.Sub(vm.Failures[n-1].At) > failureMemory {
-			vm.Failures = nil
+		if vm.Owner.Round > 0 { // entries of before there were rounds come to what they came to then
+			vm.Owner.Since = c.At
 		}
+		vm.forget(c.At)
 		e.Type = EventVMStarted
 		e.Text = fmt.Sprintf("%s runs on %s, generation %d", vm.Name, c.Host, c.Generation)
 		if !vm.WaitingSince.IsZero() {
@@ -508,11 +510,11 @@ func (c *Report) apply(s *State) (any, *Refusal) {
 		e.Type = EventVMStopped
 	case OutcomeCrashed:
 		s.release(vm, c.Meta, fmt.Sprintf("it crashed on %s", c.Host))
-		vm.fail(c, o.Phase == PhaseRunning)
+		vm.fail(c, o.Phase == PhaseRunning, o.Round)
 		e.Type, e.Severity = EventVMCrashed, Warning
 	case OutcomeStartFailed:
 		s.release(vm, c.Meta, fmt.Sprintf("its start on %s failed: %s", c.Host, c.Detail))
-		vm.fail(c, false)
+		vm.fail(c, false, o.Round)
 		e.Type, e.Severity = EventVMStartFailed, Warning
 	case OutcomeReleased:
 		s.release(vm, c.Meta, fmt.Sprintf("%s gave it back: %s", c.Host, c.Detail))
@@ -529,8 +531,19 @@ func (c *Report) apply(s *State) (any, *Refusal) {
 	return nil, nil
 }
 
-func (vm *VM) fail(c *Report, crash bool) {
-	vm.Failures = append(vm.Failures, Failure{Host: c.Host, Generation: c.Generation, At: c.At, Detail: c.Detail, Crash: crash})
+// forget drops the failed starts of a VM that runs now, and its crashes when they are long past.
+func (vm *VM) forget(now time.Time) {
+	if n := len(vm.Failures); n > 0 && now.Sub(vm.Failures[n-1].At) > failureMemory {
+		vm.Failures = nil
+	}
+	vm.Failures = slices.DeleteFunc(vm.Failures, func(f Failure) bool { return !f.Crash && f.Round > 0 })
+	if len(vm.Failures) == 0 {
+		vm.Failures = nil
+	}
+}
+
+func (vm *VM) fail(c *Report, crash bool, round int) {
+	vm.Failures = append(vm.Failures, Failure{Host: c.Host, Generation: c.Generation, At: c.At, Detail: c.Detail, Crash: crash, Round: round})
 	if len(vm.Failures) > failuresKept {
 		vm.Failures = vm.Failures[len(vm.Failures)-failuresKept:]
 	}
@@ -587,6 +600,13 @@ func (c *SetWaiting) apply(s *State) (any, *Refusal) {
 		return nil, nil
 	}
 	vm.Waiting = c.Why
-	s.emit(c.Meta, Event{Type: EventVMNoHost, Severity: Critical, VM: vm.Name, From: vm.Home, Cause: vm.Cause, Text: fmt.Sprintf("%s cannot be started: %s", vm.Name, c.Why)})
+	e := Event{Type: EventVMNoHost, Severity: Critical, VM: vm.Name, From: vm.Home, Cause: vm.Cause, Text: fmt.Sprintf("%s cannot be started: %s", vm.Name, c.Why)}
+	switch c.For {
+	case WaitHeld:
+		e.Type, e.Severity, e.Text = EventVMHeld, Info, fmt.Sprintf("%s is not started yet: %s", vm.Name, c.Why)
+	case WaitGivenUp:
+		e.Type, e.Text = EventVMGivenUp, fmt.Sprintf("%s is given up: %s", vm.Name, c.Why)
+	}
+	s.emit(c.Meta, e)
 	return nil, nil
 }

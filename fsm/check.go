@@ -173,8 +173,15 @@ func checkVM(uuid, name string, xml []byte) error {
 func (c *Unprotect) check() error { return checkUUID(c.UUID) }
 func (c *Redefine) check() error  { return checkVM(c.UUID, c.Name, c.XML) }
 func (c *Assign) check() error {
+	if c.Round < 0 || c.Round > maxRound {
+		return invalid("round %d: 0 to %d are wanted", c.Round, maxRound)
+	}
 	return first(checkUUID(c.UUID), CheckHostName(c.Host), checkIncarnation(c.Incarnation), checkText("reason", c.Why))
 }
+
+// maxRound bounds the tries of a schedule, which the policy bounds further.
+const maxRound = 1 << 20
+
 func (c *Adopt) check() error {
 	return first(checkUUID(c.UUID), CheckHostName(c.Host), checkIncarnation(c.Incarnation))
 }
@@ -208,5 +215,10 @@ func (c *Record) check() error {
 	return nil
 }
 func (c *SetWaiting) check() error {
+	switch c.For {
+	case WaitNoHost, WaitHeld, WaitGivenUp:
+	default:
+		return invalid("a VM cannot wait for %.50q", c.For)
+	}
 	return first(checkUUID(c.UUID), checkText("reason", c.Why))
 }

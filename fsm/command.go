@@ -222,7 +222,10 @@ type Assign struct {
 	Previous    uint64 `json:"previous"`
 	Host        string `json:"host"`
 	Incarnation uint64 `json:"incarnation"`
-	Why         string `json:"why"`
+	// Round numbers the tries to start the VM by the policy's schedule, from 1; each is one
+	// on every host that could take it. 0: it is no matter.
+	Round int    `json:"round,omitempty"`
+	Why   string `json:"why"`
 }
 
 // Outcome is what a host reports of one generation of a VM that it owns.
@@ -281,11 +284,21 @@ type Adopt struct {
 	Incarnation uint64 `json:"incarnation"`
 }
 
+// Wait is what a VM waits for that shall run and is nobody's.
+type Wait string
+
+const (
+	WaitNoHost  Wait = ""         // a host that could take it
+	WaitHeld    Wait = "held"     // others, which start before it
+	WaitGivenUp Wait = "given_up" // a person, or a change of the cluster: every try failed
+)
+
 // SetWaiting notes why a VM that shall run is nobody's, once per reason.
 type SetWaiting struct {
 	Meta
 	Epoch uint64 `json:"epoch"`
 	UUID  string `json:"uuid"`
+	For   Wait   `json:"for,omitempty"`
 	Why   string `json:"why"`
 }
 

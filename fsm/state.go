@@ -164,7 +164,8 @@ type VM struct {
 	Sighting *Sighting `json:"sighting,omitempty"`
 	// Home is the host that last ran it (or where it was defined).
 	Home string `json:"home"`
-	// Failures are the starts that failed and the crashes since it last ran for long, newest last (at most failuresKept).
+	// Failures are the crashes since it last ran for long, and the starts that failed since it last ran
+	// at all, newest last (at most failuresKept).
 	Failures []Failure `json:"failures,omitempty"`
 	// Waiting says why nobody owns it, while it shall run and nobody does.
 	Waiting string `json:"waiting,omitempty"`
@@ -190,6 +191,10 @@ type Placement struct {
 	Generation  uint64    `json:"generation"`
 	Phase       Phase     `json:"phase"`
 	At          time.Time `json:"at"`
+	// Since is when its host reported it running; zero before, and for one that was seen running at At.
+	Since time.Time `json:"since,omitzero"`
+	// Round numbers the tries to start it by the policy's schedule, from 1 (Assign.Round).
+	Round int `json:"round,omitempty"`
 	// Why is the placement's reason, for people: cause and the figures that ranked the host.
 	Why string `json:"why"`
 }
@@ -208,11 +213,14 @@ type Failure struct {
 	At         time.Time `json:"at"`
 	Detail     string    `json:"detail"`
 	Crash      bool      `json:"crash,omitempty"` // it had been running
+	// Round is that of the placement that failed.
+	Round int `json:"round,omitempty"`
 }
 
 const (
-	failuresKept = 16
-	// failureMemory is how long a VM must run for its earlier failures to be forgotten.
+	// failuresKept is no less than the hosts that one round of tries may take a VM to.
+	failuresKept = 64
+	// failureMemory is how long a VM must run for its earlier crashes to be forgotten.
 	failureMemory = 10 * time.Minute
 )
 
@@ -277,6 +285,8 @@ const (
 	EventVMCrashed       = "vm_crashed"
 	EventVMStartFailed   = "vm_start_failed"
 	EventVMNoHost        = "vm_no_eligible_host"
+	EventVMHeld          = "vm_start_held"
+	EventVMGivenUp       = "vm_given_up"
 	EventVMIntentChanged = "vm_intent_changed"
 	EventTokenCreated    = "token_created"
 	EventTokenRevoked    = "token_revoked"

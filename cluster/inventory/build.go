@@ -148,7 +148,7 @@ func (k *maker) protected(vm *fsm.VM, w Wants) {
 	default:
 		v.Status, v.Host = placement.Stopped, vm.Home
 	}
-	v.Failed = failedOn(vm)
+	v.Failed = TriesOf(k.in.State, vm).Failed
 	k.needs(&v, w)
 	k.inv.Cluster.VMs = append(k.inv.Cluster.VMs, v)
 }
@@ -233,26 +233,6 @@ func (k *maker) shared(path string) (datastore string, ok bool) {
 		}
 	}
 	return "", true
-}
-
-// failedOn lists the hosts on which a start failed in this round of tries. A round
-// ends when every one of them has failed it once.
-func failedOn(vm *fsm.VM) []string {
-	count, most := map[string]int{}, 0
-	for _, f := range vm.Failures {
-		if !f.Crash {
-			count[f.Host]++
-			most = max(most, count[f.Host])
-		}
-	}
-	var list []string
-	for host, n := range count {
-		if n == most {
-			list = append(list, host)
-		}
-	}
-	slices.Sort(list)
-	return list
 }
 
 // others adds what runs on hosts besides: VMs that are not protected, and protected

@@ -149,7 +149,7 @@ rule "apart" {
 <interface type='bridge'><source bridge='br0'/></interface>`))
 	web := vm(t, "web1", "", definition("web1", "", ""))
 	web.Home = "kvm2"
-	web.Failures = []fsm.Failure{{Host: "kvm1"}, {Host: "kvm2"}, {Host: "kvm2"}, {Host: "kvm1", Crash: true}}
+	web.Failures = []fsm.Failure{{Host: "kvm1", Round: 2}, {Host: "kvm3", Crash: true}, {Host: "kvm1", Round: 1}, {Host: "kvm2", Round: 2}}
 	spare := vm(t, "spare1", "", "")
 	spare.Intent = fsm.IntentStop
 	seen := vm(t, "seen1", "", "")

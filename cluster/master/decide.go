@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/cluster/inventory"
 	"github.com/holdfast-ha/holdfast/cluster/lease"
-	"github.com/holdfast-ha/holdfast/cluster/recovery"
 	"github.com/holdfast-ha/holdfast/cluster/verdict"
 	"github.com/holdfast-ha/holdfast/cluster/volumes"
 	"github.com/holdfast-ha/holdfast/cluster/volumes/choice"
@@ -31,7 +31,8 @@ type input struct {
 	hosts   map[string]*observed
 	policy  *config.Policy
 	volumes *volumes.View
-	losses  choice.Losses // of heartbeat volumes
+	losses  choice.Losses      // of heartbeat volumes
+	builder *inventory.Builder // nil: a new one
 }
 
 // suspicion is a host to suspect, or to declare dead, with the command that says so.
@@ -347,77 +348,4 @@ func unprotect(in input, m fsm.Meta, d *decision) {
 			d.commands = append(d.commands, &fsm.Unprotect{Meta: m, UUID: vm.UUID})
 		}
 	}
-}
-
-// recover_ orders starts. It waits until every live host has been heard or is
-// suspected: a new master knows nothing of the hosts' room before.
-func recover_(in input, m fsm.Meta, d *decision) {
-	var hosts []recovery.Host
-	for _, h := range in.state.SortedHosts() {
-		rh, known := room(in, h)
-		if !known {
-			return
-		}
-		hosts = append(hosts, rh)
-	}
-	for _, s := range recovery.Plan(recovery.Input{State: in.state, Hosts: hosts, Now: in.wall}) {
-		switch {
-		case s.Host != "":
-			d.commands = append(d.commands, &fsm.Assign{Meta: m, Epoch: in.epoch, UUID: s.VM.UUID, Previous: s.VM.Generation,
-				Host: s.Host, Incarnation: s.Incarnation, Why: s.Why})
-		case !s.Retry.IsZero():
-			d.lookAt(in.now + max(s.Retry.Sub(in.wall), in.timing.Heartbeat))
-		case s.VM.Waiting != s.Why: // said once: each commit wakes the office, and saying it again would never end
-			d.commands = append(d.commands, &fsm.SetWaiting{Meta: m, Epoch: in.epoch, UUID: s.VM.UUID, Why: s.Why})
-		}
-	}
-}
-
-// room is what a host could take. known is false while the master has yet to hear from it.
-func room(in input, h *fsm.Host) (rh recovery.Host, known bool) {
-	rh = recovery.Host{Name: h.Name, Incarnation: h.Incarnation}
-	o := in.hosts[h.Name]
-	switch {
-	case h.Status == fsm.HostDead:
-		rh.Why = "it is dead"
-		return rh, true
-	case h.Status == fsm.HostJoining:
-		rh.Why, rh.Awaited = "it has not come up yet", in.now < in.elected+in.grace
-		return rh, true
-	case o == nil || o.incarnation != h.Incarnation:
-		return rh, false
-	case o.watch.Suspected != 0 || o.condemned:
-		rh.Why = "it is suspected to be dead"
-		return rh, true
-	case o.stored.at != 0 && !o.reached(in.now, in.timing):
-		rh.Why = "it is heard by the heartbeat volumes only"
-		return rh, true
-	}
-	r := o.present()
-	switch {
-	case r == nil || r.Capacity.Memory == 0 && r.HypervisorError == "":
-		rh.Why, rh.Awaited = "it has not said yet what room it has", true
-		return rh, in.now-o.since > 4*in.timing.Heartbeat
-	case r.HypervisorError != "":
-		rh.Why = "its hypervisor does not answer"
-		return rh, true
-	case r.Draining:
-		rh.Why = "it is being shut down"
-		return rh, true
-	case r.Guard != "running":
-		rh.Why = "its guard is " + r.Guard
-		return rh, true
-	}
-	rh.Usable, rh.CPUs = true, r.Capacity.CPUs
-	if r.Capacity.Memory > r.Reserve {
-		rh.Memory = r.Capacity.Memory - r.Reserve
-	}
-	for _, x := range r.Domains {
-		vm := in.state.VMs[x.UUID]
-		if x.State != vmm.Stopped && (vm == nil || vm.Owner == nil || vm.Owner.Host != h.Name) {
-			rh.RunningMemory += x.Memory
-			rh.RunningVCPUs += x.VCPUs
-		}
-	}
-	return rh, true
 }

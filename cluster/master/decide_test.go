@@ -273,7 +273,7 @@ func TestDecide(t *testing.T) {
 		{"it runs where it is not owned", func(in *input) {
 			in.owner("b", 2, fsm.PhaseRunning)
 			in.lists("c", web, "web", vmm.Running)
-		}, nil},
+		}, []string{"vm_runs_elsewhere c"}},
 		{"it was seen elsewhere and that is not settled", func(in *input) {
 			in.vm().Sighting = &fsm.Sighting{Host: "b", Generation: 7}
 			in.lists("c", web, "web", vmm.Running)
@@ -379,11 +379,11 @@ func TestDecide(t *testing.T) {
 		{"no host can take it", func(in *input) {
 			in.vm().Intent = fsm.IntentRun
 			in.vm().Memory = 9 << 30
-		}, []string{"waiting: no host can take it: a: 8192 MiB of memory are free, 9280 MiB are needed; b: 8192 MiB of memory are free, 9280 MiB are needed; c: 8192 MiB of memory are free, 9280 MiB are needed"}},
+		}, []string{"waiting: no host can take it: a: has 8192 MiB of memory for VMs in all, 9280 MiB of memory are needed; b: has 8192 MiB of memory for VMs in all, 9280 MiB of memory are needed; c: has 8192 MiB of memory for VMs in all, 9280 MiB of memory are needed"}},
 		{"no host can take it, and that has been said", func(in *input) {
 			in.vm().Intent = fsm.IntentRun
 			in.vm().Memory = 9 << 30
-			in.vm().Waiting = "no host can take it: a: 8192 MiB of memory are free, 9280 MiB are needed; b: 8192 MiB of memory are free, 9280 MiB are needed; c: 8192 MiB of memory are free, 9280 MiB are needed"
+			in.vm().Waiting = "no host can take it: a: has 8192 MiB of memory for VMs in all, 9280 MiB of memory are needed; b: has 8192 MiB of memory for VMs in all, 9280 MiB of memory are needed; c: has 8192 MiB of memory for VMs in all, 9280 MiB of memory are needed"
 		}, nil},
 		{"what runs without a placement takes room", func(in *input) {
 			in.vm().Intent = fsm.IntentRun

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/cluster/inventory"
 	"github.com/holdfast-ha/holdfast/cluster/lease"
 	"github.com/holdfast-ha/holdfast/cluster/verdict"
 	"github.com/holdfast-ha/holdfast/cluster/volumes"
@@ -80,6 +81,7 @@ type office struct {
 	jobs    sync.WaitGroup
 	noted   chan struct{} // closed, and replaced, at each heartbeat with news
 	storage storage
+	builder inventory.Builder
 	fewer   time.Duration // since when another host has seen more heartbeat volumes; 0: none does
 }
 
@@ -191,7 +193,7 @@ func (m *Master) gather(o *office) input {
 		}
 	}
 	return input{now: now, wall: m.cfg.Wall(), self: m.cfg.Name, epoch: o.epoch, elected: o.elected, timing: m.cfg.Timing,
-		grace: m.cfg.Grace, state: s, hosts: hosts, policy: policy, volumes: v, losses: losses}
+		grace: m.cfg.Grace, state: s, hosts: hosts, policy: policy, volumes: v, losses: losses, builder: &o.builder}
 }
 
 // observe returns the office's record of a host in its present incarnation. The lock is held.

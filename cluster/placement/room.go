@@ -104,7 +104,7 @@ func (r *room) consider(v, h int32, need []int64) Considered {
 	m := r.m
 	need = m.demand(v, need)
 	if r.dead.has(h) {
-		return Considered{Host: m.hosts[h].Name}.no(HostDown, "")
+		return Considered{Host: m.hosts[h].Name}.no(HostDown, m.hosts[h].Why)
 	}
 	if r.leaving.has(h) {
 		return Considered{Host: m.hosts[h].Name}.no(InMaintenance, "its VMs leave it")

@@ -1,6 +1,9 @@
 // Package recovery decides what to start next and where: every protected VM that
-// shall run and that nobody owns, placed on the live hosts by free memory, with
-// retries on other hosts when a start failed. It is pure.
+// shall run and that nobody owns. The planner (cluster/placement) finds the hosts;
+// this package says whose turn it is, by the policy: the schedule of tries, what
+// starts after what, how many starts are under way at once. It is pure, and goes by
+// the replicated state and the hosts' reports alone, so that a new master goes on
+// where the last one was.
 package recovery
 
 import (
@@ -9,193 +12,269 @@ import (
 	"strings"
 	"time"
 
+	"github.com/holdfast-ha/holdfast/cluster/inventory"
+	"github.com/holdfast-ha/holdfast/cluster/placement"
+	"github.com/holdfast-ha/holdfast/config"
 	"github.com/holdfast-ha/holdfast/fsm"
 )
 
-// Host is a host that could take VMs, as the master sees it now.
+// Host is a host as the master judges it now.
 type Host struct {
-	Name        string
+	inventory.Host
 	Incarnation uint64
-	// Usable is false, with the reason in Why, for a host that must not be given anything.
-	Usable bool
-	Why    string
-	CPUs   int
-	Memory uint64 // bytes for VMs in all
-	// Running is what its domains take that no placement in the state accounts for.
-	RunningMemory uint64
-	RunningVCPUs  int
 	// Awaited is a host that has never begun an incarnation or is just coming
 	// back: a VM at home there waits for it.
 	Awaited bool
 }
 
+// Readiness is what the host of a VM that runs says of its group's ready_when block.
+type Readiness struct {
+	Ready bool
+	// Since is when it became ready; zero where that is not known.
+	Since time.Time
+	Why   string // it is not
+}
+
 // Input is everything a round goes by.
 type Input struct {
-	State *fsm.State
-	Hosts []Host
-	Now   time.Time // wall clock, for the delays between retries only
+	State  *fsm.State
+	Policy *config.Policy
+	Hosts  []Host
+	// Ready is what hosts say of VMs that run, by UUID. A VM that is not in it is ready
+	// once it runs, unless its group's ready_when asks for more.
+	Ready map[string]Readiness
+	Now   time.Time // wall clock, for delays and time-outs of starts only
+	// Builder reads definitions; nil: a new one.
+	Builder *inventory.Builder
 }
 
 // Step is one thing to do about a VM that nobody owns: an order, or the reason
 // why there is none.
 type Step struct {
 	VM          *fsm.VM
-	Host        string // empty: no host, Why says so
+	Host        string // empty: no order
 	Incarnation uint64
-	Why         string
+	Round       int // of the order, from 1
+	// Why is for people: of an order why there, else what it waits for. Empty: nothing new.
+	Why string
+	// For is what it waits for.
+	For fsm.Wait
 	// Retry is when to look at it again; zero when only a change can help.
 	Retry time.Time
 }
 
-// overhead is what QEMU itself takes beside the guest's memory, bytes.
-const overhead = 64 << 20
-
-// delays are the waits before the next try once every host has had its turn.
-var delays = []time.Duration{0, 0, 5 * time.Second, 15 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute}
-
-// load is a host with what is placed on it.
-type load struct {
-	Host
-	free  int64
-	vcpus int
-	vms   int
-}
+// planWork bounds the search of one plan: the office waits for it.
+const planWork = 16_000_000
 
 // Plan returns a step for each VM that shall run and that nobody owns, in the
 // order in which they are to be started. The same input gives the same plan.
 func Plan(in Input) []Step {
-	loads := place(in)
-	var steps []Step
-	for _, vm := range in.State.SortedVMs() {
-		if vm.Intent != fsm.IntentRun || vm.Owner != nil || vm.Sighting != nil {
+	waiting := map[string]*fsm.VM{}
+	for uuid, vm := range in.State.VMs {
+		if vm.Intent == fsm.IntentRun && vm.Owner == nil && vm.Sighting == nil {
+			waiting[uuid] = vm
+		}
+	}
+	if len(waiting) == 0 {
+		return nil
+	}
+	p := &planner{Input: in, hosts: map[string]*Host{}, waiting: waiting, groups: map[string]*config.Group{}}
+	for i := range in.Hosts {
+		p.hosts[in.Hosts[i].Name] = &in.Hosts[i]
+	}
+	p.look()
+	p.readGroups()
+	steps := p.awaitHomes()
+	for {
+		decided := placement.Decide(p.inv.Cluster, placement.Question{}).Decisions
+		if p.openStandby(decided) {
 			continue
 		}
-		if at := notBefore(vm, loads); in.Now.Before(at) {
-			steps = append(steps, Step{VM: vm, Retry: at})
-			continue
+		now, left := p.steps(decided)
+		if len(left) == 0 {
+			return append(steps, now...)
 		}
-		s := choose(vm, loads)
-		if s.Host != "" {
-			loads[s.Host].take(vm)
+		// What is given up takes no room from the others.
+		for _, s := range left {
+			p.drop(s.VM)
 		}
-		steps = append(steps, s)
+		steps = append(steps, left...)
+	}
+}
+
+// planner is one plan in the making.
+type planner struct {
+	Input
+	hosts   map[string]*Host
+	inv     *inventory.Inventory
+	at      map[string]int     // index in the picture, by UUID
+	waiting map[string]*fsm.VM // that are not settled yet, by UUID
+	// groups are those of the policy, members their protected VMs, both by name.
+	groups  map[string]*config.Group
+	members map[string][]*fsm.VM
+	within  map[string]*config.Group // by UUID
+	gates   map[string]*gate         // by group
+	// closed are VMs that are kept from standby hosts, by their names in the picture.
+	closed map[string]bool
+}
+
+// look makes the picture that the planner goes by.
+func (p *planner) look() {
+	b := p.Builder
+	if b == nil {
+		b = &inventory.Builder{}
+	}
+	in := inventory.Input{State: p.State, Policy: p.Policy}
+	for i := range p.Hosts {
+		in.Hosts = append(in.Hosts, p.Hosts[i].Host)
+	}
+	p.inv = b.Build(in)
+	p.inv.Cluster.Policy.Work = planWork
+	p.at = map[string]int{}
+	for i := range p.inv.Cluster.VMs {
+		v := &p.inv.Cluster.VMs[i]
+		if uuid := p.inv.UUIDs[v.Name]; p.inv.Names[uuid] == v.Name {
+			p.at[uuid] = i
+		}
+	}
+	p.keepStandby()
+}
+
+func (p *planner) picture(vm *fsm.VM) *placement.VM { return &p.inv.Cluster.VMs[p.at[vm.UUID]] }
+
+// drop leaves a VM out of what is planned for.
+func (p *planner) drop(vm *fsm.VM) {
+	p.picture(vm).Status = placement.Stopped
+	delete(p.waiting, vm.UUID)
+}
+
+// awaitHomes has VMs wait whose home is expected.
+func (p *planner) awaitHomes() (steps []Step) {
+	for _, vm := range p.State.SortedVMs() {
+		if h := p.hosts[vm.Home]; p.waiting[vm.UUID] != nil && h != nil && h.State != placement.Up && h.Awaited {
+			steps = append(steps, Step{VM: vm, Why: fmt.Sprintf("%s, its home, is expected: %s", h.Name, h.Why), For: fsm.WaitHeld})
+			p.drop(vm)
+		}
 	}
 	return steps
 }
 
-// place counts what every host carries already.
-func place(in Input) map[string]*load {
-	loads := map[string]*load{}
-	for _, h := range in.Hosts {
-		loads[h.Name] = &load{Host: h, free: int64(h.Memory) - int64(h.RunningMemory), vcpus: h.RunningVCPUs}
-	}
-	for _, vm := range in.State.VMs {
-		if vm.Owner != nil && loads[vm.Owner.Host] != nil {
-			loads[vm.Owner.Host].take(vm)
+// keepStandby keeps VMs whose home can take them from standby hosts: their host was
+// not lost, and those are for VMs whose host was.
+func (p *planner) keepStandby() {
+	p.closed = map[string]bool{}
+	standby := map[string]string{}
+	for name, rule := range p.Policy.Hosts {
+		if rule.Standby && p.hosts[name] != nil {
+			standby[name] = "it is kept for failures of other hosts"
 		}
 	}
-	return loads
-}
-
-func (l *load) take(vm *fsm.VM) {
-	l.free -= int64(vm.Memory + overhead)
-	l.vcpus += vm.VCPUs
-	l.vms++
-}
-
-// notBefore is when the VM may be tried again: at once while there is a host
-// that has not failed it, then at growing intervals.
-func notBefore(vm *fsm.VM, loads map[string]*load) time.Time {
-	n := len(vm.Failures)
-	if n == 0 {
-		return time.Time{}
+	if len(standby) == 0 {
+		return
 	}
-	last := vm.Failures[n-1]
-	if !last.Crash {
-		for name, l := range loads {
-			if l.Usable && !failedOn(vm, name) {
-				return time.Time{}
+	for _, vm := range p.waiting {
+		h := p.hosts[vm.Home]
+		if h == nil || h.State != placement.Up || standby[vm.Home] != "" || slices.Contains(p.picture(vm).Failed, vm.Home) {
+			continue
+		}
+		v := p.picture(vm)
+		barred := map[string]string{}
+		for name, why := range standby {
+			barred[name] = why
+		}
+		for name, why := range v.Barred {
+			barred[name] = why
+		}
+		v.Barred = barred
+		p.closed[v.Name] = true
+	}
+}
+
+// openStandby lets VMs that would stay down go to standby hosts after all.
+func (p *planner) openStandby(decided []placement.Decision) (opened bool) {
+	for i := range decided {
+		name := decided[i].VM
+		if decided[i].Action != placement.StayDown || !p.closed[name] {
+			continue
+		}
+		v := p.picture(p.State.VMs[p.inv.UUIDs[name]])
+		kept := map[string]string{}
+		for host, why := range v.Barred {
+			if !p.Policy.Hosts[host].Standby {
+				kept[host] = why
 			}
 		}
+		v.Barred = kept
+		delete(p.closed, name)
+		opened = true
 	}
-	return last.At.Add(delays[min(n, len(delays)-1)])
+	return opened
 }
 
-// failedOn reports whether a start on that host failed in this round of tries. A
-// round ends when every host has failed it once.
-func failedOn(vm *fsm.VM, host string) bool {
-	count := map[string]int{}
-	most := 0
-	for _, f := range vm.Failures {
-		if !f.Crash {
-			count[f.Host]++
-			most = max(most, count[f.Host])
+// steps goes through what the planner decided. left are VMs that are given up.
+func (p *planner) steps(decided []placement.Decision) (now, left []Step) {
+	starts := p.underWay()
+	for i := range decided {
+		d := &decided[i]
+		vm := p.waiting[p.inv.UUIDs[d.VM]]
+		if vm == nil || d.Action != placement.Start && d.Action != placement.StayDown {
+			continue
 		}
-	}
-	return count[host] > 0 && count[host] == most
-}
-
-// choose picks the host for one VM: its home when that can take it, else the one
-// with the most free memory, then the fewest virtual CPUs for its processors,
-// then the fewest VMs, then the first by name.
-func choose(vm *fsm.VM, loads map[string]*load) Step {
-	var fit, spare []*load
-	var no []string
-	names := make([]string, 0, len(loads))
-	for name := range loads {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	need := int64(vm.Memory + overhead)
-	for _, name := range names {
-		l := loads[name]
+		s := p.step(vm, d)
 		switch {
-		case !l.Usable && l.Awaited && name == vm.Home:
-			return Step{VM: vm, Why: fmt.Sprintf("%s, its home, is expected: %s", name, l.Why)}
-		case !l.Usable:
-			no = append(no, fmt.Sprintf("%s: %s", name, l.Why))
-		case l.free < need:
-			no = append(no, fmt.Sprintf("%s: %s of memory are free, %s are needed", name, mib(l.free), mib(need)))
-		case failedOn(vm, name):
-			spare = append(spare, l)
-		default:
-			fit = append(fit, l)
+		case s.For == fsm.WaitGivenUp:
+			left = append(left, s)
+			continue
+		case s.Host != "" && !starts.begin(s.Host, p.picture(vm).Datastores):
+			s = Step{VM: vm} // once another start is through
 		}
+		now = append(now, s)
 	}
-	if len(fit) == 0 {
-		fit = spare
+	return now, left
+}
+
+// step is what to do about one VM now, given where it would go.
+func (p *planner) step(vm *fsm.VM, d *placement.Decision) Step {
+	if at := afterCrash(vm); p.Now.Before(at) {
+		return Step{VM: vm, Retry: at}
 	}
-	if len(fit) == 0 {
-		return Step{VM: vm, Why: "no host can take it: " + strings.Join(no, "; ")}
+	if s, held := p.held(vm); held {
+		return s
 	}
-	best := slices.MinFunc(fit, func(a, b *load) int { return rank(vm, a, b) })
-	why := fmt.Sprintf("most free memory of %d eligible (%s)", len(fit), mib(best.free))
-	if best.Name == vm.Home {
+	if d.Action == placement.StayDown {
+		return Step{VM: vm, Why: d.Why}
+	}
+	t := inventory.TriesOf(p.State, vm)
+	round := max(1, t.Round)
+	if slices.Contains(t.Failed, d.To) { // every host that can take it has failed it
+		wait, more := config.RetryAfter(p.Policy.VM(vm.Name).Retries, round)
+		if !more {
+			return Step{VM: vm, Why: givenUp(round, t), For: fsm.WaitGivenUp}
+		}
+		if at := t.Last.Add(wait); p.Now.Before(at) {
+			return Step{VM: vm, Retry: at}
+		}
+		round++
+	}
+	why := d.Why
+	if d.To == vm.Home {
 		why = "its home"
 	}
-	if vm.Waiting != "" {
+	if vm.Waiting != "" && !longWait(vm.Waiting) {
 		why = vm.Waiting + "; " + why
 	}
-	return Step{VM: vm, Host: best.Name, Incarnation: best.Incarnation, Why: why}
+	return Step{VM: vm, Host: d.To, Incarnation: p.hosts[d.To].Incarnation, Round: round, Why: why}
 }
 
-func rank(vm *fsm.VM, a, b *load) int {
-	switch {
-	case a.Name == vm.Home && b.Name != vm.Home:
-		return -1
-	case b.Name == vm.Home && a.Name != vm.Home:
-		return 1
-	case a.free != b.free:
-		if a.free > b.free {
-			return -1
+// longWait reports whether a reason to wait is over, and not what led to the start.
+func longWait(waiting string) bool {
+	for _, begins := range []string{noHost, heldBy, "it stays down: "} {
+		if strings.HasPrefix(waiting, begins) {
+			return true
 		}
-		return 1
-	case a.vcpus*max(b.CPUs, 1) != b.vcpus*max(a.CPUs, 1):
-		return a.vcpus*max(b.CPUs, 1) - b.vcpus*max(a.CPUs, 1)
-	case a.vms != b.vms:
-		return a.vms - b.vms
 	}
-	return strings.Compare(a.Name, b.Name)
+	return false
 }
 
-func mib(n int64) string { return fmt.Sprintf("%d MiB", max(n, 0)>>20) }
+// noHost is how the planner begins to say that no host can take a VM.
+const noHost = "no host can take it"

@@ -2,7 +2,11 @@ package structure
 
 // pure are the packages that decide: functions of values, without a clock, a
 // network, a disk or a log.
-var pure = []string{"fsm", "cluster/lease", "cluster/verdict", "cluster/placement", "cluster/recovery"}
+var pure = []string{"fsm", "cluster/lease", "cluster/verdict", "cluster/placement"}
+
+// weighing are the packages that decide by the policy and the VMs' definitions too, which
+// they get as values; the packages that those come from can also read files.
+var weighing = []string{"cluster/recovery", "cluster/inventory"}
 
 // raft are the modules of the consensus library.
 var raft = []string{"github.com/hashicorp/raft/...", "github.com/hashicorp/raft-boltdb/...", "github.com/hashicorp/raft-autopilot/..."}
@@ -36,6 +40,16 @@ var Rules = []Rule{
 		},
 		Allow: []string{"net/netip", "net/url"}, // addresses as values
 		Why:   "a package that decides is a function of values: the same on every member, in the simulation and in an explanation",
+	},
+	{
+		Packages: weighing,
+		Deny: []string{
+			"own", "net/...", "os/...", "syscall", "log/...",
+			"math/rand", "math/rand/v2", "crypto/rand", "runtime", "testing/...", "unsafe",
+		},
+		Allow:  append([]string{"vmm", "vmm/domainxml", "config", "cluster/inventory", "net/netip", "net/url"}, pure...),
+		Direct: true,
+		Why:    "a package that decides is a function of values: the policy and the definitions come to it read",
 	},
 	{
 		Packages: []string{"fencing/...", "storagehb/...", "vmm/...", "config/..."},

@@ -152,6 +152,11 @@ func TestRulesFindWhatBreaksThem(t *testing.T) {
 			want:  []string{"cluster/recovery → vmm/embedded"},
 		},
 		{
+			name:  "the order of starts looks at a disk",
+			graph: Graph{"cluster/recovery": {"config", "os"}, "config": {"os"}},
+			want:  []string{"cluster/recovery → os"},
+		},
+		{
 			name:  "the guard waits for the log",
 			graph: Graph{"fencing/guard": {"fsm"}, "fsm": {"cluster/lease"}, "cluster/lease": nil, "fencing": {"cluster/raftnode"}, "cluster/raftnode": {"github.com/hashicorp/raft"}},
 			want:  []string{"fencing → cluster/raftnode"},

@@ -1,0 +1,100 @@
+package master
+
+import (
+	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/cluster/inventory"
+	"github.com/holdfast-ha/holdfast/cluster/placement"
+	"github.com/holdfast-ha/holdfast/cluster/recovery"
+	"github.com/holdfast-ha/holdfast/fsm"
+	"github.com/holdfast-ha/holdfast/vmm"
+)
+
+// recover_ orders starts. It waits until every live host has been heard or is
+// suspected: a new master knows nothing of the hosts' room before.
+func recover_(in input, m fsm.Meta, d *decision) {
+	hosts, known := rooms(in)
+	if !known {
+		return
+	}
+	for _, s := range recovery.Plan(recovery.Input{State: in.state, Policy: in.policy, Hosts: hosts, Ready: readiness(in), Now: in.wall, Builder: in.builder}) {
+		if !s.Retry.IsZero() {
+			d.lookAt(in.now + max(s.Retry.Sub(in.wall), in.timing.Heartbeat))
+		}
+		switch {
+		case s.Host != "":
+			d.commands = append(d.commands, &fsm.Assign{Meta: m, Epoch: in.epoch, UUID: s.VM.UUID, Previous: s.VM.Generation,
+				Host: s.Host, Incarnation: s.Incarnation, Round: s.Round, Why: s.Why})
+		case s.Why != "" && s.VM.Waiting != s.Why: // said once: each commit wakes the office, and saying it again would never end
+			d.commands = append(d.commands, &fsm.SetWaiting{Meta: m, Epoch: in.epoch, UUID: s.VM.UUID, For: s.For, Why: s.Why})
+		}
+	}
+}
+
+// rooms are all hosts with what they could take. known is false while the master has
+// yet to hear from one.
+func rooms(in input) (hosts []recovery.Host, known bool) {
+	known = true
+	for _, h := range in.state.SortedHosts() {
+		rh, heard := room(in, h)
+		known = known && heard
+		hosts = append(hosts, rh)
+	}
+	return hosts, known
+}
+
+// room is what a host could take. known is false while the master has yet to hear from it.
+func room(in input, h *fsm.Host) (rh recovery.Host, known bool) {
+	rh = recovery.Host{Incarnation: h.Incarnation, Host: inventory.Host{Name: h.Name, State: placement.Closed}}
+	o := in.hosts[h.Name]
+	var r *api.HostReport
+	if o != nil && o.incarnation == h.Incarnation {
+		if r = o.present(); r != nil {
+			describe(&rh.Host, r)
+		}
+	}
+	switch {
+	case h.Status == fsm.HostDead:
+		rh.State, rh.Why, rh.Domains = placement.Down, "it is dead", nil
+		return rh, true
+	case h.Status == fsm.HostJoining:
+		rh.Why, rh.Awaited = "it has not come up yet", in.now < in.elected+in.grace
+		return rh, true
+	case o == nil || o.incarnation != h.Incarnation:
+		return rh, false
+	case o.watch.Suspected != 0 || o.condemned:
+		rh.Why = "it is suspected to be dead"
+		return rh, true
+	case o.stored.at != 0 && !o.reached(in.now, in.timing):
+		rh.Why = "it is heard by the heartbeat volumes only"
+		return rh, true
+	}
+	switch {
+	case r == nil || r.Capacity.Memory == 0 && r.HypervisorError == "":
+		rh.Why, rh.Awaited = "it has not said yet what room it has", true
+		return rh, in.now-o.since > 4*in.timing.Heartbeat
+	case r.HypervisorError != "":
+		rh.Why = "its hypervisor does not answer"
+		return rh, true
+	case r.Draining:
+		rh.Why = "it is being shut down"
+		return rh, true
+	case r.Guard != "running":
+		rh.Why = "its guard is " + r.Guard
+		return rh, true
+	}
+	rh.State = placement.Up
+	return rh, true
+}
+
+// describe takes over what a host says of itself.
+func describe(h *inventory.Host, r *api.HostReport) {
+	h.Memory, h.Reserve, h.CPUs, h.MHz = r.Capacity.Memory, r.Reserve, r.Capacity.CPUs, r.Capacity.MHz
+	for _, x := range r.Domains {
+		h.Domains = append(h.Domains, inventory.Domain{UUID: x.UUID, Name: x.Name, Running: x.State != vmm.Stopped, VCPUs: x.VCPUs, Memory: x.Memory})
+	}
+}
+
+// readiness is what the owners of VMs say of the groups that those belong to.
+func readiness(in input) map[string]recovery.Readiness {
+	return map[string]recovery.Readiness{}
+}
