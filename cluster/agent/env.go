@@ -17,6 +17,7 @@ import (
 	"github.com/holdfast-ha/holdfast/cluster/master"
 	"github.com/holdfast-ha/holdfast/cluster/peer"
 	"github.com/holdfast-ha/holdfast/cluster/raftnode"
+	"github.com/holdfast-ha/holdfast/cluster/volumes"
 	"github.com/holdfast-ha/holdfast/fencing"
 	"github.com/holdfast-ha/holdfast/storagehb"
 	"github.com/holdfast-ha/holdfast/vmm"
@@ -41,6 +42,8 @@ type Env struct {
 
 	// OpenVolume opens a heartbeat volume at a path; nil: this host can use none. It may hang.
 	OpenVolume func(path string) (storagehb.File, error)
+	// LocateVolume finds out what stands behind a path; nil: nobody knows. It does not hang.
+	LocateVolume func(path string) (volumes.Place, error)
 
 	// Reach tells what this host can reach; nil: it cannot tell, and never holds itself for isolated.
 	Reach Reach

@@ -82,7 +82,7 @@ func (a *Agent) enter(ms *Membership) (_ *member, err error) {
 	if open == nil {
 		open = func(string) (storagehb.File, error) { return nil, errors.New("this host has no shared storage") }
 	}
-	m.volumes = volumes.New(volumes.Config{Host: env.Name, Timing: ms.Timing, Open: open, State: m.stateOr(record), Policy: a.parsed,
+	m.volumes = volumes.New(volumes.Config{Host: env.Name, Timing: ms.Timing, Open: open, Locate: env.LocateVolume, State: m.stateOr(record), Policy: a.parsed,
 		Now: env.Now, Wall: env.Wall, Logger: m.log.Named("volumes")})
 	m.runner = device.NewRunner(device.Config{BootClock: env.Now})
 	m.monitor = device.NewMonitor(m.told)

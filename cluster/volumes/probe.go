@@ -15,7 +15,8 @@ import (
 // path has at most one look under way: one that hangs is not joined by another.
 type prober struct {
 	v    *Volumes
-	next map[string]bool // look at it again
+	next map[string]bool // it was looked at lately
+	old  bool            // what stands behind those in use is to be found out anew
 	jobs sync.WaitGroup
 
 	mu   sync.Mutex // guards busy
@@ -27,7 +28,10 @@ func newProber(v *Volumes) *prober {
 }
 
 // due has every path looked at again.
-func (p *prober) due() { clear(p.next) }
+func (p *prober) due() {
+	clear(p.next)
+	p.old = true
+}
 
 // look begins with the paths that are due.
 func (p *prober) look(ctx context.Context, s *fsm.State, me *fsm.Host) {
@@ -37,6 +41,10 @@ func (p *prober) look(ctx context.Context, s *fsm.State, me *fsm.Host) {
 	}
 	used := s.AllVolumes()
 	paths := map[string]bool{}
+	for _, u := range used {
+		p.v.locate(u.Path, p.old)
+	}
+	p.old = false
 	for _, w := range p.v.cfg.Policy(s).Volumes {
 		if !slices.ContainsFunc(used, func(u fsm.Volume) bool { return u.Path == w.Path }) {
 			paths[w.Path] = true
@@ -64,6 +72,7 @@ func (p *prober) look(ctx context.Context, s *fsm.State, me *fsm.Host) {
 			delete(p.busy, path)
 			p.mu.Unlock()
 			if ctx.Err() == nil {
+				p.v.locate(path, f.Err == nil)
 				p.v.found(path, f)
 			}
 		})
@@ -103,4 +112,21 @@ func (v *Volumes) found(path string, f Found) {
 		return
 	}
 	v.update(func(w *View) { w.Found[path] = f })
+}
+
+// locate keeps what stands behind a path; again asks anew where that is known already.
+func (v *Volumes) locate(path string, again bool) {
+	view, _ := v.View()
+	if _, known := view.Places[path]; v.cfg.Locate == nil || known && !again {
+		return
+	}
+	place, err := v.cfg.Locate(path)
+	if err != nil {
+		v.cfg.Logger.Debug("where a heartbeat volume is nobody knows", "path", path, "error", err)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if was, known := v.view.Places[path]; !known || was != place {
+		v.update(func(w *View) { w.Places[path] = place })
+	}
 }

@@ -16,7 +16,7 @@ func (v *Volumes) Report() []api.VolumeReport {
 	var all []api.VolumeReport
 	used := s.AllVolumes()
 	for _, u := range used {
-		r := api.VolumeReport{Name: u.Name, Path: u.Path, ID: u.ID, InUse: true, State: "opening"}
+		r := api.VolumeReport{Name: u.Name, Path: u.Path, ID: u.ID, InUse: true, State: "opening", Kind: view.Places[u.Path].Kind, Server: view.Places[u.Path].Server}
 		if id, err := format.ParseUUID(u.ID); err == nil {
 			c := view.States[id]
 			r.State = c.State.String()
@@ -31,7 +31,7 @@ func (v *Volumes) Report() []api.VolumeReport {
 		if !looked || slices.ContainsFunc(used, func(u fsm.Volume) bool { return u.Path == w.Path }) {
 			continue
 		}
-		r := api.VolumeReport{Name: w.Name, Path: w.Path}
+		r := api.VolumeReport{Name: w.Name, Path: w.Path, Kind: view.Places[w.Path].Kind, Server: view.Places[w.Path].Server}
 		if f.Err != nil {
 			r.Error = f.Err.Error()
 		} else {

@@ -20,12 +20,15 @@ import (
 	"github.com/holdfast-ha/holdfast/storagehb/format"
 )
 
-// Config is what Volumes is made of. All fields are needed.
+// Config is what Volumes is made of. All fields but Locate are needed.
 type Config struct {
 	Host   string // this host's name
 	Timing lease.Timing
 	// Open opens the device or file at a path. It may hang.
 	Open func(path string) (storagehb.File, error)
+	// Locate finds out what stands behind a path, without touching what may hang; nil:
+	// nobody knows.
+	Locate func(path string) (Place, error)
 	// State is the replicated state: present copy, its index, and a channel closed at its next change.
 	State func() (*fsm.State, uint64, <-chan struct{})
 	// Policy is the policy that the state holds, parsed.
@@ -51,6 +54,8 @@ type View struct {
 	Tables map[int]format.VMTable
 	// Found are the volumes that the policy names and that are not in use, by path.
 	Found map[string]Found
+	// Places are what stands behind the paths of all of them, as far as that is known.
+	Places map[string]Place
 }
 
 // Found is what was found at a path.
@@ -268,7 +273,7 @@ func (v *Volumes) report(ctx context.Context, id format.UUID, e storagehb.Event)
 
 // update replaces the view. The lock is held.
 func (v *Volumes) update(change func(*View)) {
-	w := &View{Readings: clone(v.view.Readings), Claims: clone(v.view.Claims), Failed: clone(v.view.Failed), States: clone(v.view.States), Tables: clone(v.view.Tables), Found: clone(v.view.Found)}
+	w := &View{Readings: clone(v.view.Readings), Claims: clone(v.view.Claims), Failed: clone(v.view.Failed), States: clone(v.view.States), Tables: clone(v.view.Tables), Found: clone(v.view.Found), Places: clone(v.view.Places)}
 	change(w)
 	v.view = w
 	close(v.changed)

@@ -54,6 +54,7 @@ type rig struct {
 	policy  *config.Policy
 	paths   map[string]*hbtest.Path
 	opened  map[string]int
+	places  map[string]Place
 }
 
 func bubble(t *testing.T, f func(*rig)) {
@@ -72,7 +73,7 @@ func bubble(t *testing.T, f func(*rig)) {
 			}
 			r.paths[volumePath(n)] = r.disks[n].Path(1)
 		}
-		r.Volumes = New(Config{Host: "a", Timing: timing, Open: r.open, State: r.view, Now: r.now, Wall: time.Now, Logger: hclog.NewNullLogger(),
+		r.Volumes = New(Config{Host: "a", Timing: timing, Open: r.open, Locate: r.locate, State: r.view, Now: r.now, Wall: time.Now, Logger: hclog.NewNullLogger(),
 			Policy: func(*fsm.State) *config.Policy { r.mu.Lock(); defer r.mu.Unlock(); return r.policy }})
 		ctx, cancel := context.WithCancel(t.Context())
 		r.cancel = cancel
@@ -119,6 +120,15 @@ func (r *rig) open(path string) (storagehb.File, error) {
 		return nil, errors.New("no such file or directory")
 	}
 	return p.Open()
+}
+
+func (r *rig) locate(path string) (Place, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p, is := r.places[path]; is {
+		return p, nil
+	}
+	return Place{}, errors.New("not known")
 }
 
 func (r *rig) opens(n int) int {

@@ -28,6 +28,7 @@ import (
 	"github.com/holdfast-ha/holdfast/cluster/host"
 	"github.com/holdfast-ha/holdfast/cluster/peer"
 	"github.com/holdfast-ha/holdfast/cluster/reach"
+	"github.com/holdfast-ha/holdfast/cluster/volumes"
 	"github.com/holdfast-ha/holdfast/config"
 	"github.com/holdfast-ha/holdfast/fencing"
 	"github.com/holdfast-ha/holdfast/storagehb/apart"
@@ -160,7 +161,7 @@ func environment(ctx context.Context, cfg *config.Agent, log hclog.Logger) (_ *a
 	}
 	// Storage that hangs must not keep this process from ending.
 	opener := apart.NewOpener("haagent", "volume-io")
-	env := &agent.Env{Name: cfg.NodeName, Reserve: cfg.Host.ReserveMemory, Version: version, BootID: boot, Run: uint64(fencing.BootClock()), OpenVolume: opener.Open,
+	env := &agent.Env{Name: cfg.NodeName, Reserve: cfg.Host.ReserveMemory, Version: version, BootID: boot, Run: uint64(fencing.BootClock()), OpenVolume: opener.Open, LocateVolume: volumes.Locate,
 		Store: store, Now: fencing.BootClock, Wall: time.Now, Logger: log}
 	local := map[string]netip.Addr{}
 	for _, n := range cfg.Networks {
