@@ -146,9 +146,6 @@ type listing struct {
 	err      error
 }
 
-// maxStarts bounds the starts under way at once on this host.
-const maxStarts = 4
-
 // New returns a Host. The lease that the guard still holds for the recorded
 // incarnation is taken up again, so that a restarted agent stops nothing (O4);
 // where it does not, that life is over.
@@ -293,6 +290,9 @@ func (h *Host) round(ctx context.Context) {
 		}
 	}
 	h.foreign, h.stopping = p.Foreign, p.Stopping
+	if len(p.Start) > 0 { // the others are begun when these are through
+		p.Start = p.Start[:min(len(p.Start), max(0, h.cfg.Policy(in.State).MaxStarts(h.cfg.Name)-h.starts))]
+	}
 	if err := h.remember(p); err != nil {
 		h.cfg.Log.Error("cannot save what must not be forgotten; nothing is started", "error", err)
 		p.Start, p.Outcomes, p.Shutdown = nil, nil, nil
@@ -319,9 +319,7 @@ func (h *Host) round(ctx context.Context) {
 		h.autostartOff(ctx, uuid)
 	}
 	for _, o := range p.Start {
-		if h.starts < maxStarts {
-			h.start(ctx, o)
-		}
+		h.start(ctx, o)
 	}
 	h.tell(p.Outcomes)
 	h.writeTable(in.State, p.Outcomes)
@@ -408,14 +406,6 @@ func (h *Host) remember(p Plan) error {
 	}
 	for _, o := range p.Start {
 		r.Executed[o.UUID] = max(r.Executed[o.UUID], o.Generation)
-	}
-	if len(p.Start) > maxStarts-h.starts { // the others are not begun in this round
-		for _, o := range p.Start[max(0, maxStarts-h.starts):] {
-			r.Executed[o.UUID] = h.record.Executed[o.UUID]
-			if r.Executed[o.UUID] == 0 {
-				delete(r.Executed, o.UUID)
-			}
-		}
 	}
 	return h.save(r)
 }
