@@ -12,12 +12,15 @@ import (
 )
 
 // Look is what an agent can see of the machine that it runs on (cluster/doctor/look).
-// Neither call may hang.
+// None of the calls may hang.
 type Look interface {
 	// Facts are those of the host itself, without its name, its hypervisor and its VMs.
 	Facts(ctx context.Context) doctor.Facts
 	// Place says what a path is on.
 	Place(path string) doctor.Place
+	// Has says whether there is something under a path; mounted asks that it is on a file
+	// system of its own, and not the root's.
+	Has(path string, mounted bool) bool
 }
 
 // Facts implements api.Backend.

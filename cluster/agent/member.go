@@ -18,6 +18,7 @@ import (
 	"github.com/holdfast-ha/holdfast/cluster/peer"
 	"github.com/holdfast-ha/holdfast/cluster/raftnode"
 	"github.com/holdfast-ha/holdfast/cluster/volumes"
+	"github.com/holdfast-ha/holdfast/config"
 	"github.com/holdfast-ha/holdfast/fencing/device"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/storagehb"
@@ -97,8 +98,12 @@ func (a *Agent) enter(ms *Membership) (_ *member, err error) {
 	if env.Reach != nil {
 		look = m.look
 	}
+	var has func(config.Datastore) bool
+	if env.Look != nil {
+		has = func(d config.Datastore) bool { return env.Look.Has(d.Path, d.Mounted) }
+	}
 	m.host = host.New(host.Config{Name: env.Name, Networks: networks, Timing: ms.Timing, BootID: env.BootID, LastReset: env.LastReset, Run: env.Run, Reserve: env.Reserve,
-		Version: env.Version, Hypervisor: env.Hypervisor, Guard: env.Guard, Volumes: m.volumes, Look: look, Policy: a.parsed, Master: toMaster{m}, View: m.machine.View,
+		Version: env.Version, Hypervisor: env.Hypervisor, Guard: env.Guard, Volumes: m.volumes, Look: look, Has: has, Policy: a.parsed, Master: toMaster{m}, View: m.machine.View,
 		Record: record, Save: env.Store.SaveRecord, Now: env.Now, Gate: env.Gate, Log: m.log.Named("host")})
 	return m, nil
 }

@@ -90,8 +90,8 @@ type DomainReport struct {
 	XMLHash string     `json:"xml_hash"`
 	// Persistent is false for a domain that is gone once it stops.
 	Persistent bool `json:"persistent"`
-	// Ready says that its process runs and that what the policy asks of its group
-	// (ready_when) held once since it began. NotReady is why not, or not yet.
+	// Ready, of a VM that the host owns, says that it runs and that what the policy asks of
+	// its group (ready_when) held when its host asked last. NotReady is why not, or not yet.
 	Ready    bool   `json:"ready,omitempty"`
 	NotReady string `json:"not_ready,omitempty"`
 }

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"reflect"
 	"sync"
 	"time"
@@ -63,6 +64,10 @@ type Config struct {
 	Volumes    Volumes // nil: there are none
 	// Look tells what the host can reach; nil: it cannot tell, and is never isolated.
 	Look func() Around
+	// Has tells whether the host has a datastore now, without hanging; nil: it cannot tell.
+	Has func(config.Datastore) bool
+	// Dial reaches what guests serve, to find out whether they are ready; nil: the network's own.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Policy is the policy that the state holds, parsed; nil: the default one.
 	Policy func(*fsm.State) *config.Policy
 	// View is the replicated state: present copy, its index, and a channel closed at its next change.
@@ -121,7 +126,12 @@ type Host struct {
 	claimed   map[string]time.Duration // when a person's start of an unowned VM was admitted, by UUID
 	draining  bool                     // the host is being shut down
 	around    surroundings
-	beatErr   error // why the last heartbeat that failed did; nil since one was answered
+	offers    offers
+	ready     map[string]*readiness // of the VMs that this host owns and that run, by UUID
+	probing   int                   // VMs that are being asked
+	readyNext time.Duration         // when to look next which are to be asked, unless
+	readyList uint64                // there is a newer listing than this
+	beatErr   error                 // why the last heartbeat that failed did; nil since one was answered
 
 	results chan func() // what goroutines bring back, run by Run
 	wg      sync.WaitGroup
@@ -155,7 +165,8 @@ func New(cfg Config) *Host {
 	}
 	h := &Host{cfg: cfg, record: cfg.Record.clone(), busy: map[string]bool{}, settle: map[string]uint64{}, sighted: map[string]uint64{}, failed: map[string]StartFailure{}, claimed: map[string]time.Duration{},
 		unproven: map[string]bool{}, killed: map[string]string{}, ran: map[string]uint64{}, covering: map[string]bool{}, covers: map[string]vmm.Process{},
-		sent: map[uint64]time.Duration{}, inFlight: map[string]int{}, results: make(chan func()), wake: make(chan struct{}, 1), listDue: true, defs: map[string]string{}}
+		sent: map[uint64]time.Duration{}, inFlight: map[string]int{}, results: make(chan func()), wake: make(chan struct{}, 1), listDue: true, defs: map[string]string{},
+		ready: map[string]*readiness{}}
 	if cfg.Policy == nil {
 		cfg.Policy = func(s *fsm.State) *config.Policy { return config.DefaultPolicy(s.Cluster.Name) }
 		h.cfg.Policy = cfg.Policy
@@ -321,6 +332,8 @@ func (h *Host) round(ctx context.Context) {
 	for _, o := range p.Start {
 		h.start(ctx, o)
 	}
+	h.lookForOffer(ctx)
+	h.probeReady(ctx, in.State)
 	h.tell(p.Outcomes)
 	h.writeTable(in.State, p.Outcomes)
 	h.relist(ctx)
@@ -533,6 +546,9 @@ func (h *Host) relist(ctx context.Context) {
 				h.cfg.Log.Warn("the hypervisor does not answer", "error", l.err)
 				l.capacity = h.list.capacity
 				l.domains = h.list.domains
+			}
+			if h.list.err != nil && l.err == nil {
+				h.offers.next = 0 // it is back, perhaps as another
 			}
 			h.list = l
 		})

@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/config"
 	"github.com/holdfast-ha/holdfast/fencing"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/vmm"
@@ -32,7 +33,9 @@ type rig struct {
 	index   uint64
 	bootID  string
 	runs    uint64
-	reset   *fencing.Note // found after the boot
+	reset   *fencing.Note  // found after the boot
+	policy  *config.Policy // nil: the default one
+	has     func(config.Datastore) bool
 
 	agent  *Host
 	cancel context.CancelFunc
@@ -178,13 +181,24 @@ func (r *rig) start() {
 	rec := r.record
 	r.mu.Unlock()
 	r.agent = New(Config{Name: "a", Networks: []string{"mgmt", "storage"}, Timing: p, BootID: r.bootID, LastReset: r.reset, Run: r.runs, Version: "test",
-		Hypervisor: &spy{r.hyp, r}, Guard: r.guard, Master: r.master, View: r.machine.View, Record: rec, Save: r.save, Now: r.now, Gate: r.gate, Log: hclog.NewNullLogger()})
+		Policy: r.parsed(), Has: r.has, Hypervisor: &spy{r.hyp, r}, Guard: r.guard, Master: r.master, View: r.machine.View, Record: rec, Save: r.save, Now: r.now, Gate: r.gate, Log: hclog.NewNullLogger()})
 	a, done := r.agent, r.done
 	go func() {
 		defer close(done)
 		_ = a.Run(ctx) // it ends with ctx
 	}()
 	synctest.Wait()
+}
+
+func (r *rig) parsed() func(*fsm.State) *config.Policy {
+	if r.policy == nil {
+		return nil
+	}
+	return func(*fsm.State) *config.Policy {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.policy
+	}
 }
 
 // kill ends the agent; its VMs and the guard go on.

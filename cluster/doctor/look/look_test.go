@@ -82,6 +82,33 @@ func TestPlace(t *testing.T) {
 	}
 }
 
+func TestHas(t *testing.T) {
+	h := &Host{Root: root(t, map[string]string{
+		"/proc/1/mountinfo": mountinfo, "/dev/vg/db1": "", "/var/lib/libvirt/images": "-> /srv/vms/images", "/var/lib/local/a.img": "",
+		"/srv/with blank/b.img": "", "/srv/unmounted/x": "", "/srv/vms-old/x": "",
+	})}
+	for _, tt := range []struct {
+		path           string
+		there, mounted bool
+	}{
+		{"/srv/vms", true, true}, {"/srv/vms/sub", true, true}, {"/srv/with blank", true, true}, {"/srv/vms/deep", true, true},
+		{"/srv/unmounted", true, false}, // the mount point of what is not mounted now
+		{"/srv/vms-old", true, false},   // its name begins as that of another
+		{"/srv/gone", false, false}, {"/srv/with blank/gone", false, false},
+		{"/dev/vg", true, true}, {"/dev/none", false, false},
+		{"/var/lib/libvirt/images", true, true}, // by a link
+	} {
+		t.Run(tt.path, func(t *testing.T) {
+			if there, mounted := h.Has(tt.path, false), h.Has(tt.path, true); there != tt.there || mounted != tt.mounted {
+				t.Errorf("there: %v, want %v; mounted: %v, want %v", there, tt.there, mounted, tt.mounted)
+			}
+		})
+	}
+	if !(&Host{Root: t.TempDir()}).Has("/srv/x", true) {
+		t.Error("where it cannot be told what is mounted, nothing is denied")
+	}
+}
+
 func TestFacts(t *testing.T) {
 	const after = "network-online.target libvirt-guests.service libvirtd.service\n"
 	stat := func(policy string) string {

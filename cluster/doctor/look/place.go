@@ -82,15 +82,29 @@ const maxLinks = 40
 // Place says what a path is on. Symbolic links are followed, and the path itself is
 // looked for, only as far as that cannot hang.
 func (h *Host) Place(path string) doctor.Place {
-	p := doctor.Place{Path: path}
+	p, _ := place(h, path)
+	return p
+}
+
+// Has says whether there is something under a path; mounted asks that it is on a file
+// system of its own, and not the root's. It is true where that cannot be told. A path
+// on a file system that could hang is taken to be there while that is mounted.
+func (h *Host) Has(path string, mounted bool) bool {
+	p, point := place(h, path)
+	return p.Type == "" || !p.Missing && (!mounted || point != "/")
+}
+
+// place also tells where the file system is mounted that the path is on.
+func place(h *Host, path string) (p doctor.Place, point string) {
+	p = doctor.Place{Path: path}
 	all := h.mounts()
 	if !filepath.IsAbs(path) || len(all) == 0 {
-		return p
+		return p, ""
 	}
 	at, rest := "/", strings.Split(strings.Trim(filepath.Clean(path), "/"), "/")
 	for links := 0; ; {
 		m := of(all, at)
-		p.Type, p.Source, p.Options = m.kind, m.source, m.options
+		p.Type, p.Source, p.Options, point = m.kind, m.source, m.options, m.point
 		if m.kind == "devtmpfs" {
 			p.Type, p.Source, p.Options = doctor.DeviceType, "", nil
 		}
@@ -98,14 +112,14 @@ func (h *Host) Place(path string) doctor.Place {
 			// What is below may be mounted elsewhere again, which the list of mounts tells.
 			full := filepath.Join(append([]string{at}, rest...)...)
 			if m := of(all, full); m.point != of(all, at).point {
-				p.Type, p.Source, p.Options = m.kind, m.source, m.options
+				p.Type, p.Source, p.Options, point = m.kind, m.source, m.options, m.point
 			}
-			return p
+			return p, point
 		}
 		info, err := os.Lstat(filepath.Join("/", h.Root, at))
 		if errors.Is(err, fs.ErrNotExist) {
 			p.Missing = true
-			return p
+			return p, point
 		}
 		if err == nil && info.Mode()&fs.ModeSymlink != 0 && links < maxLinks {
 			target, err := os.Readlink(filepath.Join("/", h.Root, at))
@@ -122,7 +136,7 @@ func (h *Host) Place(path string) doctor.Place {
 			if err == nil && info.Mode()&fs.ModeDevice != 0 {
 				p.Type, p.Source, p.Options = doctor.DeviceType, "", nil
 			}
-			return p
+			return p, point
 		}
 		at, rest = filepath.Join(at, rest[0]), rest[1:]
 	}
