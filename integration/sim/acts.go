@@ -41,6 +41,11 @@ var acts = map[string]act{
 	"kills_fail":         onHost(func(m *machine) { m.failKills(true) }),
 	"kills_work":         onHost(func(m *machine) { m.failKills(false) }),
 
+	"state_store_access_fails":  slowStore(storeHangs),
+	"state_store_access_ok":     slowStore(0),
+	"state_store_refresh_fails": slowStore(storeLags),
+	"state_store_refresh_ok":    slowStore(0),
+
 	"fence_device_ok":    setDevice(deviceWorks),
 	"fence_device_fails": setDevice(deviceRefuses),
 	"fence_device_hangs": setDevice(deviceHangs),

@@ -32,6 +32,8 @@ type disk struct {
 	member    *agent.Membership
 	// life is that of the process that has it open; nil: none.
 	life *life
+	// slow is how long a write takes, as the machine's faults say; nil: no time.
+	slow func() time.Duration
 }
 
 // stallMost is how long a frozen process's write is held. Raft ends a process
@@ -43,14 +45,27 @@ const stallMost = 9 * time.Second
 // believes for a moment that it leads.
 func (d *disk) write() {
 	d.mu.Lock()
-	l := d.life
+	l, slow := d.life, d.slow
 	d.mu.Unlock()
 	if l == nil {
 		return
 	}
+	if slow != nil {
+		d.crawl(l, slow)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), stallMost)
 	defer cancel()
 	_, _ = l.pass(ctx)
+}
+
+// crawl waits as long as a write takes on a disk that is slow, or that hangs until it
+// is mended or the process that writes has ended.
+func (d *disk) crawl(l *life, slow func() time.Duration) {
+	const look = 100 * time.Millisecond
+	for waited := time.Duration(0); waited < slow() && !l.ended(); waited += look {
+		t := time.NewTimer(look)
+		<-t.C
+	}
 }
 
 // savedSnapshot is a snapshot that was written to its end.

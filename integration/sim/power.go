@@ -28,6 +28,8 @@ type power struct {
 	turns   int // of its power, so that a boot that was under way is not another's
 	awake   awake
 	note    *fencing.Note // what is on its disk about a reset
+	// storeTakes is how long a write to its own disk takes, ns.
+	storeTakes atomic.Int64
 	// device is what its fence device does; empty: it has none.
 	device string
 }
@@ -66,6 +68,9 @@ func (a *awake) sleep(on bool) {
 	}
 }
 
+// cannotKill is how long the end of a VM takes where nothing ends it.
+const cannotKill = time.Hour
+
 // usualBoot is how long a machine takes to run again after a reset.
 const usualBoot = 20 * time.Second
 
@@ -74,6 +79,12 @@ func (m *machine) equip(h scenario.Host) {
 	m.device = h.FenceDevice
 	if m.bootTakes = h.BootTakes.D(); m.bootTakes == 0 {
 		m.bootTakes = usualBoot
+	}
+	if m.w.s.SelfFences(h.ID) {
+		m.endTakes, m.delays.Kill = cannotKill, cannotKill
+		if m.w.s.Expect.FinalHosts[h.ID] == "off" {
+			m.bootTakes = -1
+		}
 	}
 	if h.Watchdog == "none" {
 		return
@@ -161,6 +172,17 @@ func (m *machine) slumbered(at time.Time) bool {
 func (m *machine) failKills(fail bool) {
 	m.killsFail = fail && m.on
 	m.hyp.SetKillFails(m.killsFail)
+}
+
+// Faults of a machine's own disk, on which raft keeps its log.
+const (
+	storeLags  = time.Second // a write takes
+	storeHangs = time.Hour
+)
+
+// slowStore makes each write to the machine's own disk take that long.
+func slowStore(takes time.Duration) act {
+	return onHost(func(m *machine) { m.storeTakes.Store(int64(takes)) })
 }
 
 // mindDog looks at the watchdog once a Step: it writes the note that says why a

@@ -76,6 +76,13 @@ func (l *life) pass(ctx context.Context) (waited bool, err error) {
 	}
 }
 
+// ended reports whether the process was killed.
+func (l *life) ended() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.dead
+}
+
 // gate is what the agent's loops call before each step.
 func (l *life) gate(ctx context.Context) error {
 	_, err := l.pass(ctx)
@@ -292,7 +299,7 @@ func (m *machine) newAgent(a *agentProcess) *agent.Agent {
 	env := agent.Env{
 		Name: m.name, Reserve: 0, Version: "sim", BootID: m.bootID(), Run: uint64(m.clock.now()) + 1,
 		Network: a.stack, Hypervisor: &hypervisor{a.life, m.hyp, m.guard}, Guard: guardHandle{a.life, m.guard},
-		OpenVolume: m.openVolume(a), Reach: around{m}, Store: store{a.life, a.disk}, Now: m.clock.now, Wall: m.wallClock, Gate: a.life.gate, Logger: m.w.logger(m.name),
+		OpenVolume: m.openVolume(a), Reach: around{m}, Fencer: devices{a.life, m}, Store: store{a.life, a.disk}, Now: m.clock.now, Wall: m.wallClock, Gate: a.life.gate, Logger: m.w.logger(m.name),
 	}
 	for _, n := range networks {
 		env.Listen = append(env.Listen, peer.Address{Network: n, Addr: m.w.address(m.name, n)})

@@ -209,7 +209,10 @@ func (g *generator) machine(id string) scenario.Host {
 // late is late after a sleep as well, which nothing allows for.
 func (g *generator) whole(h scenario.Host, pair func(on, off scenario.Action)) {
 	dog := h.Watchdog != "none" || !g.trusting
-	switch g.r.IntN(4) {
+	switch g.r.IntN(5) {
+	case 4:
+		pair(scenario.Action{Do: []string{"state_store_access_fails", "state_store_refresh_fails"}[g.r.IntN(2)], Host: h.ID}, scenario.Action{Do: "state_store_access_ok", Host: h.ID})
+		return
 	case 0, 1:
 		if dog {
 			pair(scenario.Action{Do: "freeze_host", Host: h.ID}, scenario.Action{Do: "thaw_host", Host: h.ID})
@@ -287,6 +290,7 @@ func (g *generator) mend() {
 		}
 	}
 	for _, h := range g.s.Hosts {
+		g.add(end, scenario.Action{Do: "state_store_access_ok", Host: h.ID})
 		g.add(end, scenario.Action{Do: "resume_host", Host: h.ID})
 		g.add(end, scenario.Action{Do: "thaw_host", Host: h.ID})
 		g.add(end, scenario.Action{Do: "kills_work", Host: h.ID})

@@ -45,7 +45,6 @@ type signature struct {
 // The features that scenarios wait for, as people read them.
 const (
 	waitsWatchdog    = "watchdog"
-	waitsFence       = "fence devices"
 	waitsMaintenance = "maintenance"
 	waitsDisarm      = "disarm"
 	waitsMigration   = "migration"
@@ -95,10 +94,10 @@ var actions = map[string]signature{
 	"arm_cluster":                {waits: waitsDisarm},
 	"restart_host_agent":         {need: []string{"host"}},
 	"stop_controller":            {need: []string{"host"}},
-	"state_store_access_fails":   {need: []string{"host"}, waits: waitsStore},
-	"state_store_access_ok":      {need: []string{"host"}, waits: waitsStore},
-	"state_store_refresh_fails":  {need: []string{"host"}, waits: waitsStore},
-	"state_store_refresh_ok":     {need: []string{"host"}, waits: waitsStore},
+	"state_store_access_fails":   {need: []string{"host"}},
+	"state_store_access_ok":      {need: []string{"host"}},
+	"state_store_refresh_fails":  {need: []string{"host"}},
+	"state_store_refresh_ok":     {need: []string{"host"}},
 	"partition":                  {need: []string{"groups"}},
 	"cut_link":                   {need: []string{"from", "to"}, may: []string{"network"}},
 	"restore_link":               {need: []string{"from", "to"}, may: []string{"network"}},

@@ -33,16 +33,16 @@ func TestWaits(t *testing.T) {
 		"disable-enable":                "",
 		"agent-restart-keeps-vm":        "",
 		"leader-lost-twice":             "",
-		"minority-isolated":             waitsWatchdog,
-		"apart-beats-load":              waitsRules + ", " + waitsWatchdog,
+		"minority-isolated":             "",
+		"apart-beats-load":              waitsRules,
 		"live-move":                     waitsMigration,
 		"policy-default-shutdown":       waitsShutdown + ", " + waitsWatchdog,
 		"rebalance-topsis-empty":        waitsLoad + ", " + waitsRebalance,
-		"creation-lock-kept":            waitsLocks + ", " + waitsFailed + ", " + waitsMigration + ", " + waitsRetries + ", " + waitsWatchdog,
+		"creation-lock-kept":            waitsLocks + ", " + waitsFailed + ", " + waitsMigration + ", " + waitsRetries,
 		"relocate-until-it-starts":      waitsMigration + ", " + waitsRetries,
 		"leader-dies-mid-fencing":       waitsSeed,
 		"agent-goes-idle":               waitsIdle,
-		"restart-order-has-no-priority": waitsPriority + ", " + waitsWatchdog,
+		"restart-order-has-no-priority": waitsPriority,
 	} {
 		s, err := Load(filepath.Join(given, id+".json"))
 		if err != nil {

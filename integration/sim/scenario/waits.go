@@ -8,9 +8,8 @@ import (
 // Waits lists the features that a scenario needs and that do not exist yet, in
 // the order of their names. A scenario that waits for nothing can run.
 //
-// Without a watchdog a host that loses its lease stops its VMs, proves it and
-// stays on; a file that expects such a host to be off, or to have reset itself,
-// waits for the watchdog.
+// A host that loses its lease stops its VMs, proves it and stays on; a file that
+// expects such a host to be off, and says nothing of a reset, waits.
 func Waits(s *Scenario) []string {
 	need := map[string]bool{}
 	add := func(yes bool, feature string) {
@@ -28,7 +27,6 @@ func Waits(s *Scenario) []string {
 	}
 	for _, h := range s.Hosts {
 		add(h.Zone != "", waitsZones)
-		add(h.FenceDevice != "", waitsFence)
 	}
 	for _, v := range s.VMs {
 		add(v.Datastore != "", waitsDatastores)
@@ -63,9 +61,16 @@ func Waits(s *Scenario) []string {
 	}
 	off := poweredOff(s)
 	for h, state := range e.FinalHosts {
-		add(state == "off" && !off[h], waitsWatchdog)
+		add(state == "off" && !off[h] && !s.SelfFences(h), waitsWatchdog)
 	}
 	return slices.Sorted(maps.Keys(need))
+}
+
+// SelfFences reports whether the watchdog of a host resets it in a recorded file. Of
+// the manager that was recorded a reset is all that a watchdog does, and the host
+// stays off; ours stops the VMs first, so it has to be unable to.
+func (s *Scenario) SelfFences(host string) bool {
+	return s.Recorded() && slices.ContainsFunc(s.Expect.Events, func(e Event) bool { return e.Type == "host_self_fenced" && e.Host == host })
 }
 
 // poweredOff is the hosts that the actions leave without power.
