@@ -68,7 +68,8 @@ func boot(ctx context.Context, n int, dir string, f *files, shared, volume strin
 	args = append(args, drive(SharedDisk, shared, ",cache=none,file.locking=off")...)
 	args = append(args, drive(HeartbeatDisk, volume, ",cache=none,file.locking=off")...)
 	m.cmd = exec.Command("qemu-system-x86_64", args...)
-	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	// A session of its own is what the scheduler gives a fair share to, as to any other work on this computer.
+	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true}
 	log, err := os.Create(m.path("qemu.log"))
 	if err != nil {
 		return nil, fmt.Errorf("create the log of %s: %w", m.Name, err)

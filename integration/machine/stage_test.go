@@ -263,6 +263,9 @@ func (s *stage) afterReset(at time.Time) {
 	if n := len(s.host.Fired(s.began)); n != 1 {
 		s.Errorf("the watchdog fired %d times, want once", n)
 	}
+	if len(s.host.Resets(s.began)) == 0 {
+		s.Errorf("%s was not reset, though its watchdog fired", s.host.Name)
+	}
 	s.Logf("vm1 wrote on h%d %v after the reset of %s", now.Host, now.First.Sub(at).Round(10*time.Millisecond), s.host.Name)
 }
 
