@@ -46,7 +46,7 @@ func TestMachines(t *testing.T) {
 	if !t.Run("qualify", func(t *testing.T) { testQualify(t, w) }) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Second)
 	defer cancel()
 	if err := w.Form(ctx); err != nil {
 		t.Fatal(err)

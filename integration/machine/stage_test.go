@@ -50,6 +50,11 @@ type stage struct {
 func perform(t *testing.T, w *World, play func(*stage)) {
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Second)
 	defer cancel()
+	defer func() { // whatever else went wrong
+		if err := w.watch.verdict(); err != nil {
+			t.Error(err)
+		}
+	}()
 	began := time.Now()
 	if err := w.Settled(ctx); err != nil {
 		t.Fatal(err)
@@ -81,9 +86,6 @@ func perform(t *testing.T, w *World, play func(*stage)) {
 		if now, _ := w.watch.newest(vm); then.Host != s.before.Host && now.Life != then.Life {
 			t.Errorf("vm%d on h%d did not go on, though the scenario was about %s: %+v", vm, then.Host, s.host.Name, now)
 		}
-	}
-	if err := w.watch.verdict(); err != nil {
-		t.Error(err)
 	}
 }
 
