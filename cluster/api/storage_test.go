@@ -271,3 +271,85 @@ func TestExplanationOfAHostByStorage(t *testing.T) {
 		})
 	}
 }
+
+// Warnings about a set that is too small, or whose volumes fail together, and their mutes.
+func TestVolumesThatFailTogether(t *testing.T) {
+	policy := func(b *apitest.Backend, more string) {
+		b.St.Policy.Files = map[string][]byte{"cluster.hcl": append([]byte(string(b.St.Policy.Files["cluster.hcl"])+"\n"), more...)}
+	}
+	server := func(b *apitest.Backend, name, server string) {
+		for _, host := range []string{"kvm1", "kvm2", "kvm3"} {
+			b.Volume(host, name, func(v *api.VolumeReport) { v.Server = server })
+		}
+	}
+	alone := func(b *apitest.Backend) {
+		b.St.Volumes.Volumes = b.St.Volumes.Volumes[:1]
+		for _, host := range []string{"kvm1", "kvm2", "kvm3"} {
+			b.Volume(host, "nfs", func(v *api.VolumeReport) { v.InUse, v.State, v.ID, v.Error = false, "", "", "gone" })
+		}
+	}
+	for _, tc := range []struct {
+		name   string
+		change func(b *apitest.Backend)
+		says   string // begins of the warnings that are wanted, of these two kinds
+	}{
+		{"two servers", func(*apitest.Backend) {}, ""},
+		{"one server", func(b *apitest.Backend) { server(b, "nfs", "10.40.0.10") }, "all heartbeat volumes in use, san, nfs, are on one server, 10.40.0.10"},
+		{"an address in common", func(b *apitest.Backend) { server(b, "nfs", "10.20.0.5,10.40.0.10") }, "all heartbeat volumes in use"},
+		{"one is not known", func(b *apitest.Backend) { server(b, "nfs", "") }, ""},
+		{"one server, muted", func(b *apitest.Backend) {
+			server(b, "nfs", "10.40.0.10")
+			policy(b, "warnings { volumes_on_one_server = false }")
+		}, ""},
+		{"one in use", alone, "a single heartbeat volume is in use"},
+		{"none in use", func(b *apitest.Backend) { alone(b); b.St.Volumes.Volumes = nil }, "no heartbeat volume is in use"},
+		{"one in use, muted", func(b *apitest.Backend) { alone(b); policy(b, "warnings { few_heartbeat_volumes = false }") }, ""},
+		{"one in use, as the policy has it", func(b *apitest.Backend) { alone(b); policy(b, "heartbeat_volumes { count = 1 }") }, "heartbeat_volumes.count is 1"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := apitest.Healthy()
+			tc.change(b)
+			var got []string
+			for _, p := range world(b).Storage().Problems {
+				for _, kind := range []string{"all heartbeat volumes", "a single heartbeat", "no heartbeat volume is", "heartbeat_volumes.count"} {
+					if strings.HasPrefix(p.Text, kind) {
+						got = append(got, p.Text)
+					}
+				}
+			}
+			if all := strings.Join(got, "; "); len(got) > 1 || !strings.HasPrefix(all, tc.says) || tc.says == "" && all != "" {
+				t.Errorf("people read %q, want %q", all, tc.says)
+			}
+		})
+	}
+}
+
+// A spare is no problem; what is said of a volume that fails depends on whether there is one.
+func TestWhatTakesThePlaceOfOneThatFails(t *testing.T) {
+	problems := func(change func(b *apitest.Backend)) string {
+		b := apitest.VolumeLost()
+		change(b)
+		var all []string
+		for _, p := range world(b).Storage().Problems {
+			all = append(all, p.Text)
+		}
+		return strings.Join(all, "\n")
+	}
+	if text := problems(func(*apitest.Backend) {}); strings.Contains(text, "nfs2") || strings.Contains(text, "volume old") || !strings.Contains(text, "another takes its place when that has lasted for 20s") {
+		t.Errorf("with a spare people read:\n%s", text)
+	}
+	if text := problems(func(b *apitest.Backend) {
+		for _, host := range []string{"kvm1", "kvm2", "kvm3"} {
+			b.Volume(host, "nfs2", func(v *api.VolumeReport) { v.ID, v.Error = "", "gone" })
+		}
+	}); !strings.Contains(text, "names no other that could take its place") {
+		t.Errorf("without a spare people read:\n%s", text)
+	}
+	if text := problems(func(b *apitest.Backend) {
+		o := b.Observed["kvm2"]
+		o.Losses.Lost = nil
+		b.Observed["kvm2"] = o
+	}); strings.Contains(text, "its place") {
+		t.Errorf("where it fails on too few hosts people read:\n%s", text)
+	}
+}
