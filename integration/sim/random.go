@@ -70,6 +70,7 @@ func latestEnd() time.Duration {
 
 func (g *generator) hosts() {
 	slow := g.r.IntN(2) == 0 // guards that take as long as they may
+	devices := g.r.IntN(3) == 0
 	var starts time.Duration
 	if g.r.IntN(3) == 0 {
 		starts = time.Duration(g.r.Int64N(int64(6 * time.Second)))
@@ -89,6 +90,9 @@ func (g *generator) hosts() {
 		} else {
 			h.WatchdogSlow = []float64{0, 0.05}[g.r.IntN(2)]
 			h.BootTakes = scenario.Seconds(5*time.Second + time.Duration(g.r.IntN(40))*time.Second)
+		}
+		if devices {
+			h.FenceDevice = []string{deviceWorks, deviceWorks, deviceWorks, deviceRefuses, deviceHangs, ""}[g.r.IntN(6)]
 		}
 		g.s.Hosts = append(g.s.Hosts, h)
 	}
@@ -163,6 +167,10 @@ func (g *generator) fault(at time.Duration) {
 	}
 	if g.r.IntN(4) == 0 {
 		g.whole(g.machine(h), pair)
+		return
+	}
+	if g.machine(h).FenceDevice != "" && g.r.IntN(5) == 0 {
+		pair(scenario.Action{Do: []string{"fence_device_fails", "fence_device_hangs"}[g.r.IntN(2)], Host: h}, scenario.Action{Do: "fence_device_ok", Host: h})
 		return
 	}
 	switch g.r.IntN(16) {
