@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/holdfast-ha/holdfast/cluster/whatif"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/vmm"
 )
@@ -17,10 +18,12 @@ type Explanation struct {
 	Source  *Source `json:"source"`
 	Subject string  `json:"subject"` // "vm db1", "host kvm3"
 	// Headline is the answer in one sentence.
-	Headline string      `json:"headline"`
-	Steps    []Step      `json:"steps"`
-	Events   []EventView `json:"events"` // oldest first
-	Next     []string    `json:"next,omitempty"`
+	Headline string `json:"headline"`
+	Steps    []Step `json:"steps"`
+	// Considered are the hosts that were looked at for a VM, as the last step says; by the master only.
+	Considered []whatif.Considered `json:"considered,omitempty"`
+	Events     []EventView         `json:"events"` // oldest first
+	Next       []string            `json:"next,omitempty"`
 }
 
 func (e *Explanation) setNote(n string) { e.Source.Note = n }

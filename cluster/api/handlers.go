@@ -88,6 +88,9 @@ func (s *Server) vm(ctx context.Context, c *call) (any, error) {
 		if err != nil {
 			return nil, err
 		}
+		if vm.Protected {
+			vm.Agility = s.agility(w, vm.UUID)
+		}
 		return &VMAnswer{Schema: Schema, Source: w.source(), VM: vm}, nil
 	})(ctx, c)
 }
@@ -97,7 +100,16 @@ func (s *Server) explainHost(ctx context.Context, c *call) (any, error) {
 }
 
 func (s *Server) explainVM(ctx context.Context, c *call) (any, error) {
-	return s.view(func(w World, c *call) (any, error) { return w.ExplainVM(c.PathValue("vm")) })(ctx, c)
+	return s.view(func(w World, c *call) (any, error) {
+		e, err := w.ExplainVM(c.PathValue("vm"))
+		if err != nil {
+			return nil, err
+		}
+		if vm, err := findVM(w.State, c.PathValue("vm")); err == nil {
+			s.considered(w, vm, e)
+		}
+		return e, nil
+	})(ctx, c)
 }
 
 func (s *Server) members(ctx context.Context, c *call) (any, error) {

@@ -55,6 +55,11 @@ func (s *Server) routes(mux *http.ServeMux, who identify) {
 	read("/v1/vms/{vm}", s.vm)
 	read("/v1/explain/host/{host}", s.explainHost)
 	read("/v1/explain/vm/{vm}", s.explainVM)
+	read("/v1/plan", s.plan)
+	mux.Handle("POST /v1/plan", s.serve(who, bodyPolicy, readTimeout, s.read(s.plan))) // a question too, with VMs that are not there yet
+	read("/v1/capacity", s.capacity)
+	read("/v1/placement/violations", s.violations)
+	read("/v1/inventory", s.inventory)
 	read("/v1/members", s.members)
 	read("/v1/tokens", s.tokens)
 	read("/v1/policy", s.policy)

@@ -9,10 +9,12 @@ import (
 	"io"
 	"net/http"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/holdfast-ha/holdfast/cluster/inventory"
 	"github.com/holdfast-ha/holdfast/cluster/lease"
 )
 
@@ -62,6 +64,9 @@ type Server struct {
 	log     hclog.Logger
 	// policies has a lock of its own.
 	policies policies
+	// drawing guards builder, which makes the planner's picture.
+	drawing sync.Mutex
+	builder inventory.Builder
 	// closing ends every follow.
 	closing context.Context
 	close   context.CancelFunc

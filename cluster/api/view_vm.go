@@ -42,6 +42,12 @@ type VMView struct {
 	Waiting      string    `json:"waiting,omitempty"`
 	WaitingSince time.Time `json:"waiting_since,omitzero"`
 	XMLHash      string    `json:"xml_hash,omitempty"`
+	// Ready says, of a protected VM that runs, that what its group's ready_when asks holds, and
+	// NotReady why not; nil where that is not known.
+	Ready    *bool  `json:"ready,omitempty"`
+	NotReady string `json:"not_ready,omitempty"`
+	// Agility is where it could run; only in an answer about one VM, by the master.
+	Agility *AgilityView `json:"agility,omitempty"`
 }
 
 // PlacementView is the permission of a host to run a VM.
@@ -163,6 +169,9 @@ func (w World) vmView(vm *fsm.VM) VMView {
 	if o := vm.Owner; o != nil {
 		v.Host = o.Host
 		v.Placement = &PlacementView{Host: o.Host, Incarnation: o.Incarnation, Generation: o.Generation, Phase: o.Phase, At: o.At, Why: o.Why}
+	}
+	if d := w.domain(v.Host, vm.UUID); d != nil && v.State == VMRunning {
+		v.Ready, v.NotReady = &d.Ready, d.NotReady
 	}
 	if g := vm.Sighting; g != nil {
 		v.Host = g.Host

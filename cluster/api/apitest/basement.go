@@ -2,12 +2,14 @@ package apitest
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
 	"github.com/holdfast-ha/holdfast/cluster/volumes/choice"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/vmm"
+	"github.com/holdfast-ha/holdfast/vmm/embedded"
 )
 
 // Now is the moment at which the examples are looked at.
@@ -21,7 +23,13 @@ const gib = 1 << 30
 func uuid(n int) string { return fmt.Sprintf("6b0f5a3e-0000-4000-8000-%012d", n) }
 
 func vm(n int, name, host string, mem uint64) *fsm.VM {
+	packed, err := fsm.PackXML(strings.Replace(embedded.MinimalXML(name, uuid(n), mem, 2), "</domain>",
+		"  <devices><disk type='file' device='disk'><source file='/srv/vm/"+name+".qcow2'/><target dev='vda'/></disk></devices>\n</domain>", 1))
+	if err != nil {
+		panic(err) // it is made here
+	}
 	return &fsm.VM{
+		XML:  packed,
 		UUID: uuid(n), Name: name, VCPUs: 2, Memory: mem, Intent: fsm.IntentRun, By: "policy", Since: Now.Add(-72 * time.Hour), Generation: 1, Home: host,
 		Owner: &fsm.Placement{Host: host, Incarnation: 1, Generation: 1, Phase: fsm.PhaseRunning, At: Now.Add(-72 * time.Hour), Why: "it was seen running there"},
 	}

@@ -1,0 +1,248 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/holdfast-ha/holdfast/cluster/inventory"
+	"github.com/holdfast-ha/holdfast/cluster/placement"
+	"github.com/holdfast-ha/holdfast/cluster/whatif"
+	"github.com/holdfast-ha/holdfast/fsm"
+	"github.com/holdfast-ha/holdfast/vmm"
+	"github.com/holdfast-ha/holdfast/vmm/domainxml"
+)
+
+// PlanAnswer is the answer to GET and POST /v1/plan: what would be done if hosts or datastores were lost.
+type PlanAnswer struct {
+	Schema int     `json:"schema"`
+	Source *Source `json:"source,omitempty"`
+	whatif.Plan
+}
+
+// CapacityAnswer is the answer to GET /v1/capacity.
+type CapacityAnswer struct {
+	Schema int     `json:"schema"`
+	Source *Source `json:"source,omitempty"`
+	whatif.Capacity
+}
+
+// ViolationsAnswer is the answer to GET /v1/placement/violations.
+type ViolationsAnswer struct {
+	Schema     int                `json:"schema"`
+	Source     *Source            `json:"source,omitempty"`
+	Violations []whatif.Violation `json:"violations"`
+	Problems   []string           `json:"problems,omitempty"`
+}
+
+// AgilityView says where a VM could run, were all hosts up and empty.
+type AgilityView struct {
+	// Agile: a host other than the one that it is on could run it.
+	Agile bool `json:"agile"`
+	// Ties are what ties it to its host, and what it would lose.
+	Ties []TieView `json:"ties"`
+	// Hosts are all hosts by name, each with everything that keeps the VM from it.
+	Hosts []FitView `json:"hosts"`
+}
+
+// TieView is one thing that ties a VM to its host. Without it the VM is bound, loses
+// something, or cannot move while it runs.
+type TieView struct {
+	Kind   domainxml.TieKind `json:"kind"`
+	Effect domainxml.Effect  `json:"effect"`
+	What   string            `json:"what,omitempty"`
+	Text   string            `json:"text"`
+}
+
+// FitView is one host; without reasons the VM could run there.
+type FitView struct {
+	Host    string   `json:"host"`
+	Reasons []string `json:"reasons,omitempty"`
+}
+
+// picture is what the planner goes by. Only the master can make one: nobody else
+// knows what the hosts have. The error is for the caller.
+func (w World) picture() (inventory.Input, error) {
+	if w.Observed == nil {
+		why := "no master is known to " + w.Self.Name
+		if m := w.master(); m != "" {
+			why = "ask again without --stale: " + m + " is the master"
+		}
+		return inventory.Input{}, &Error{Code: CodeNoMaster, Message: fmt.Sprintf("only the master knows what the hosts have (%s)", why)}
+	}
+	in := inventory.Input{State: w.State, Policy: w.policy()}
+	for _, h := range w.State.SortedHosts() {
+		in.Hosts = append(in.Hosts, w.offered(h))
+	}
+	return in, nil
+}
+
+// offered is a host as the planner sees it.
+func (w World) offered(h *fsm.Host) inventory.Host {
+	o := w.Observed[h.Name]
+	x := inventory.Host{Name: h.Name, Memory: o.Capacity.Memory, Reserve: o.Reserve, CPUs: o.Capacity.CPUs, MHz: o.Capacity.MHz, Datastores: o.Datastores, Offer: o.Offer}
+	for _, m := range w.Members {
+		x.Voter = x.Voter || m.Name == h.Name && m.Voter
+	}
+	for _, d := range o.Domains {
+		x.Domains = append(x.Domains, inventory.Domain{UUID: d.UUID, Name: d.Name, Running: d.State != vmm.Stopped, VCPUs: d.VCPUs, Memory: d.Memory})
+	}
+	switch state := w.hostState(h); {
+	case h.Status == fsm.HostDead:
+		x.State, x.Why, x.Domains = placement.Down, "it is dead", nil
+	case h.Status == fsm.HostJoining:
+		x.State, x.Why = placement.Closed, "it has not begun to run VMs yet"
+	case state != string(fsm.HostLive):
+		x.State, x.Why = placement.Closed, "it is "+state
+	case o.HypervisorError != "":
+		x.State, x.Why = placement.Closed, "its hypervisor does not answer"
+	case o.Capacity.Memory == 0:
+		x.State, x.Why = placement.Closed, "it has not said yet what it has"
+	}
+	return x
+}
+
+// pictured makes an endpoint of a function of the picture.
+func (s *Server) pictured(f func(w World, in inventory.Input, c *call) (any, error)) endpoint {
+	return s.view(func(w World, c *call) (any, error) {
+		in, err := w.picture()
+		if err != nil {
+			return nil, err
+		}
+		s.drawing.Lock() // nothing that is waited for happens under it
+		defer s.drawing.Unlock()
+		return f(w, in, c)
+	})
+}
+
+func (s *Server) plan(ctx context.Context, c *call) (any, error) {
+	var q whatif.Question
+	if c.Method == http.MethodPost {
+		if err := c.decode(&q); err != nil {
+			return nil, err
+		}
+	}
+	return s.pictured(func(w World, in inventory.Input, _ *call) (any, error) {
+		p, err := whatif.Ask(&s.builder, in, q)
+		if errors.Is(err, whatif.ErrBadQuestion) || errors.Is(err, inventory.ErrBadFile) {
+			return nil, &Error{Code: CodeBadRequest, Message: err.Error()}
+		} else if err != nil {
+			return nil, err
+		}
+		return &PlanAnswer{Schema: Schema, Source: w.source(), Plan: *p}, nil
+	})(ctx, c)
+}
+
+func (s *Server) capacity(ctx context.Context, c *call) (any, error) {
+	return s.pictured(func(w World, in inventory.Input, _ *call) (any, error) {
+		return &CapacityAnswer{Schema: Schema, Source: w.source(), Capacity: *whatif.Room(&s.builder, in)}, nil
+	})(ctx, c)
+}
+
+func (s *Server) violations(ctx context.Context, c *call) (any, error) {
+	return s.pictured(func(w World, in inventory.Input, _ *call) (any, error) {
+		a := &ViolationsAnswer{Schema: Schema, Source: w.source()}
+		a.Violations, a.Problems = whatif.Violations(&s.builder, in)
+		return a, nil
+	})(ctx, c)
+}
+
+// inventory is the picture as a file, for haadm plan --inventory.
+func (s *Server) inventory(ctx context.Context, c *call) (any, error) {
+	return s.pictured(func(_ World, in inventory.Input, _ *call) (any, error) {
+		return s.builder.NewFile(in), nil
+	})(ctx, c)
+}
+
+// agility adds to an answer about a VM where it could run, where that can be told.
+func (s *Server) agility(w World, uuid string) *AgilityView {
+	in, err := w.picture()
+	if err != nil {
+		return nil
+	}
+	s.drawing.Lock()
+	defer s.drawing.Unlock()
+	inv := s.builder.Build(in)
+	a, ok := inv.Agility(inv.Names[uuid])
+	if !ok {
+		return nil
+	}
+	v := &AgilityView{Agile: a.Agile, Ties: []TieView{}, Hosts: []FitView{}}
+	for _, t := range a.Ties {
+		v.Ties = append(v.Ties, TieView(t))
+	}
+	for _, h := range a.Hosts {
+		v.Hosts = append(v.Hosts, FitView(h))
+	}
+	return v
+}
+
+// considered adds to an explanation where the VM would go, host by host: now, when it
+// waits, or if its host was lost.
+func (s *Server) considered(w World, vm *fsm.VM, e *Explanation) {
+	in, err := w.picture()
+	if err != nil || vm.Intent != fsm.IntentRun {
+		return
+	}
+	s.drawing.Lock()
+	defer s.drawing.Unlock()
+	inv := s.builder.Build(in)
+	name, q, when := inv.Names[vm.UUID], placement.Question{}, "where it could start now"
+	if vm.Owner != nil || vm.Sighting != nil {
+		i := slices.IndexFunc(inv.Cluster.VMs, func(v placement.VM) bool { return v.Name == name })
+		if i < 0 || inv.Cluster.VMs[i].Host == "" {
+			return
+		}
+		host := inv.Cluster.VMs[i].Host
+		q.Lost, when = []string{host}, "if "+host+" was lost"
+	}
+	for _, d := range placement.Decide(inv.Cluster, q).Decisions {
+		if d.VM != name {
+			continue
+		}
+		x := whatif.DecisionOf(d)
+		e.Considered = x.Hosts
+		switch d.Action {
+		case placement.StayDown:
+			e.rule("placement", "%s: nowhere: %s", when, d.Why)
+		default:
+			e.rule("placement", "%s: on %s: %s", when, d.To, strings.TrimSuffix(d.Why, "."))
+		}
+	}
+}
+
+// Plan asks what would be done if what the question names was lost.
+func (c *Client) Plan(ctx context.Context, q whatif.Question) (*PlanAnswer, error) {
+	var out PlanAnswer
+	query := url.Values{}
+	if !c.stale {
+		query.Set("fresh", "1")
+	}
+	err := c.do(ctx, http.MethodPost, "/v1/plan", query, q, &out)
+	switch {
+	case errors.Is(err, ErrUnknownOutcome): // nothing could have been changed
+		return nil, fmt.Errorf("ask for a plan: %s did not answer in time", c.where)
+	case err != nil:
+		return nil, err
+	}
+	return &out, nil
+}
+
+// Capacity asks how much room there is.
+func (c *Client) Capacity(ctx context.Context) (*CapacityAnswer, error) {
+	return ask[CapacityAnswer](ctx, c, "/v1/capacity")
+}
+
+// Violations asks which rules are broken where VMs run now.
+func (c *Client) Violations(ctx context.Context) (*ViolationsAnswer, error) {
+	return ask[ViolationsAnswer](ctx, c, "/v1/placement/violations")
+}
+
+// Inventory asks for the picture that plans are made of, as a file.
+func (c *Client) Inventory(ctx context.Context) (*inventory.File, error) {
+	return ask[inventory.File](ctx, c, "/v1/inventory")
+}

@@ -1,0 +1,190 @@
+package whatif
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/holdfast-ha/holdfast/cluster/inventory"
+	"github.com/holdfast-ha/holdfast/cluster/placement"
+)
+
+// Capacity is how much room there is, now and after failures.
+type Capacity struct {
+	Admission Admission `json:"admission"`
+	// MaxFailures is how many hosts, or failure domains, may fail.
+	MaxFailures MaxFailures `json:"max_failures"`
+	// LargestAdmitted is the most memory, bytes, with which admission control takes one more
+	// protected VM that asks for nothing else, and LargestFits that of a VM that a host has room for now.
+	LargestAdmitted int64      `json:"largest_admitted_bytes"`
+	LargestFits     int64      `json:"largest_fits_bytes"`
+	Hosts           []HostRoom `json:"hosts"` // by name
+	Total           HostRoom   `json:"total"` // of those that are up
+	Problems        []string   `json:"problems,omitempty"`
+}
+
+// Admission is what admission control says to the cluster as it is.
+type Admission struct {
+	Mode string                  `json:"mode"` // enforce, warn or off
+	By   placement.AdmissionKind `json:"by"`
+	// Failures are to be borne: of hosts, or of failure domains; in succession, or all at once.
+	Failures   int    `json:"failures"`
+	Domains    bool   `json:"domains,omitempty"`
+	Succession bool   `json:"succession,omitempty"`
+	Answer     string `json:"answer"` // whether that room is there: yes, no or unknown
+	Why        string `json:"why"`
+	Culprit    string `json:"culprit,omitempty"`
+	// The figures of the way in which it is reckoned; the others are left out.
+	Slots       *Slots                             `json:"slots,omitempty"`
+	Percentages *Percentages                       `json:"percentages,omitempty"`
+	Tolerance   *Tolerance                         `json:"tolerance,omitempty"`
+	Standby     map[string]placement.FailoverState `json:"standby,omitempty"`
+}
+
+// Slots are the figures of admission control by slots.
+type Slots struct {
+	MHz       int            `json:"mhz"`          // of one slot
+	Memory    int64          `json:"memory_bytes"` // of one slot
+	PerHost   map[string]int `json:"per_host"`
+	Total     int            `json:"total"`
+	Used      int            `json:"used"`
+	Kept      int            `json:"kept"` // for failures
+	Available int            `json:"available"`
+	Spanning  []string       `json:"spanning,omitempty"` // VMs that take several
+	Largest   string         `json:"largest,omitempty"`  // the VM that sets the size
+}
+
+// Percentages are the figures of admission control by a part of all capacity.
+type Percentages struct {
+	CPUFree    int    `json:"cpu_free_percent"`
+	MemoryFree int    `json:"memory_free_percent"`
+	KeptMHz    int64  `json:"kept_mhz"`
+	KeptMemory int64  `json:"kept_memory_bytes"`
+	Largest    string `json:"largest,omitempty"`
+}
+
+// MaxFailures is how many hosts may fail.
+type MaxFailures struct {
+	Failures int `json:"failures"`
+	// Exact says that one more is proven to be too many.
+	Exact bool `json:"exact"`
+	// Quorum is how many voters may fail before there is no majority; -1 without voters.
+	Quorum int `json:"quorum"`
+	// Beyond is the answer about one more.
+	Beyond Tolerance `json:"beyond"`
+}
+
+// HostRoom is what a host has for VMs and what they take.
+type HostRoom struct {
+	Name  string `json:"name,omitempty"`
+	State string `json:"state,omitempty"` // up, closed, maintenance or down
+	Why   string `json:"why,omitempty"`
+	// Memory is for VMs in all, Used what they take with QEMU's own, bytes.
+	Memory int64 `json:"memory_bytes"`
+	Used   int64 `json:"used_bytes"`
+	CPUs   int   `json:"cpus"`
+	VCPUs  int   `json:"vcpus"`
+	VMs    int   `json:"vms"`
+}
+
+// Free is the memory that is left, bytes.
+func (h HostRoom) Free() int64 { return max(0, h.Memory-h.Used) }
+
+// overhead is what QEMU takes beside a guest of which nothing more is known, bytes.
+const overhead = 64 << 20
+
+// Room reckons how much room there is.
+func Room(b *inventory.Builder, in inventory.Input) *Capacity {
+	inv := b.Build(in)
+	c := inv.Cluster
+	a := &c.Policy.Admission
+	v := placement.Check(c, placement.Change{})
+	out := &Capacity{Problems: inv.Problems, Hosts: []HostRoom{}, Admission: Admission{
+		Mode: map[placement.Mode]string{placement.Enforce: "enforce", placement.Warn: "warn", placement.Off: "off"}[a.Mode],
+		By:   a.Kind, Failures: a.Failures, Domains: a.Domains, Succession: a.Succession, Answer: v.Answer.String(), Why: v.Why, Culprit: v.Culprit, Standby: v.Failover}}
+	if v.Tolerance != nil {
+		out.Admission.Tolerance = tolerance(*v.Tolerance)
+	}
+	if s := v.Slots; s != nil {
+		out.Admission.Slots = &Slots{MHz: s.MHz, Memory: s.Memory, PerHost: s.PerHost, Total: s.Total, Used: s.Used, Kept: s.Failover, Available: s.Available, Spanning: s.Spanning, Largest: s.Largest}
+	}
+	if p := v.Percentages; p != nil {
+		out.Admission.Percentages = &Percentages{CPUFree: p.CurrentCPU, MemoryFree: p.CurrentMemory, KeptMHz: p.KeptMHz, KeptMemory: p.KeptMemory, Largest: p.Largest}
+	}
+	most := placement.MaxFailures(c, placement.Failures{Domains: a.Domains, Succession: a.Succession})
+	out.MaxFailures = MaxFailures{Failures: most.Failures, Exact: most.Exact, Quorum: most.Quorum, Beyond: *tolerance(most.Beyond)}
+	out.LargestAdmitted = placement.LargestVM(c, placement.VM{Name: unnamed(c), VCPUs: 1, Overhead: overhead, Class: placement.Protected})
+	out.rooms(c)
+	return out
+}
+
+// unnamed is a name that no VM has.
+func unnamed(c *placement.Cluster) string {
+	name := "one more VM"
+	for slices.ContainsFunc(c.VMs, func(v placement.VM) bool { return v.Name == name }) {
+		name += "'"
+	}
+	return name
+}
+
+// rooms adds up what VMs take of each host.
+func (out *Capacity) rooms(c *placement.Cluster) {
+	at := map[string]*HostRoom{}
+	over := c.Policy.MemoryOvercommit
+	if over == 0 {
+		over = 1
+	}
+	for i := range c.Hosts {
+		h := &c.Hosts[i]
+		state := map[placement.HostState]string{placement.Up: "up", placement.Closed: "closed", placement.Maintenance: "maintenance", placement.Down: "down"}[h.State]
+		out.Hosts = append(out.Hosts, HostRoom{Name: h.Name, State: state, Why: h.Why, CPUs: h.CPUs, Memory: int64(float64(max(0, h.Memory-h.Reserve)) * over)})
+	}
+	slices.SortFunc(out.Hosts, func(a, b HostRoom) int { return strings.Compare(a.Name, b.Name) })
+	for i := range out.Hosts {
+		at[out.Hosts[i].Name] = &out.Hosts[i]
+	}
+	for i := range c.VMs {
+		v := &c.VMs[i]
+		if v.Status != placement.Running {
+			continue
+		}
+		for _, name := range []string{v.Host, v.Moving} {
+			if h := at[name]; h != nil {
+				h.Used += v.Memory + v.Overhead
+				h.VCPUs += v.VCPUs
+				h.VMs++
+			}
+		}
+	}
+	for _, h := range out.Hosts {
+		if h.State != "up" {
+			continue
+		}
+		t := &out.Total
+		t.Memory, t.Used, t.CPUs, t.VCPUs, t.VMs = t.Memory+h.Memory, t.Used+h.Used, t.CPUs+h.CPUs, t.VCPUs+h.VCPUs, t.VMs+h.VMs
+		out.LargestFits = max(out.LargestFits, h.Free()-overhead)
+	}
+}
+
+// Violation is a rule that is broken where VMs run now, or a host that is overfull.
+type Violation struct {
+	Rule string   `json:"rule,omitempty"` // empty for a host that is overfull
+	Must bool     `json:"must"`
+	VMs  []string `json:"vms,omitempty"`
+	Why  string   `json:"why"`
+	// Repair are the moves that would put it right; none where no lawful one does.
+	Repair []Decision `json:"repair,omitempty"`
+}
+
+// Violations lists what is wrong with where VMs run now.
+func Violations(b *inventory.Builder, in inventory.Input) (list []Violation, problems []string) {
+	inv := b.Build(in)
+	list = []Violation{}
+	for _, v := range placement.Violations(inv.Cluster) {
+		x := Violation{Rule: v.Rule, Must: v.Must, VMs: v.VMs, Why: v.Why}
+		for _, d := range v.Repair {
+			x.Repair = append(x.Repair, DecisionOf(d))
+		}
+		list = append(list, x)
+	}
+	return list, inv.Problems
+}
