@@ -170,7 +170,7 @@ func (w World) vmView(vm *fsm.VM) VMView {
 		v.Host = o.Host
 		v.Placement = &PlacementView{Host: o.Host, Incarnation: o.Incarnation, Generation: o.Generation, Phase: o.Phase, At: o.At, Why: o.Why}
 	}
-	if d := w.domain(v.Host, vm.UUID); d != nil && v.State == VMRunning {
+	if d := w.domain(v.Host, vm.UUID); d != nil && v.State == VMRunning && (d.Ready || d.NotReady != "") {
 		v.Ready, v.NotReady = &d.Ready, d.NotReady
 	}
 	if g := vm.Sighting; g != nil {

@@ -66,10 +66,11 @@ func (inv *Inventory) keepsOff(v *placement.VM, h *placement.Host) (why []string
 	if over == 0 {
 		over = 1
 	}
-	if room, need := int64(float64(max(0, h.Memory-h.Reserve))*over), v.Memory+v.Overhead; need > room {
+	told := h.Memory > 0 || h.CPUs > 0 // a host that was never heard says nothing of itself
+	if room, need := int64(float64(max(0, h.Memory-h.Reserve))*over), v.Memory+v.Overhead; told && need > room {
 		why = append(why, fmt.Sprintf("it has %d MiB for VMs in all, %d MiB are needed", room>>20, need>>20))
 	}
-	if over := inv.Cluster.Policy.CPUOvercommit; over > 0 && float64(v.VCPUs) > over*float64(h.CPUs) {
+	if over := inv.Cluster.Policy.CPUOvercommit; told && over > 0 && float64(v.VCPUs) > over*float64(h.CPUs) {
 		why = append(why, fmt.Sprintf("its %d processors may carry %.0f virtual ones, %d are needed", h.CPUs, over*float64(h.CPUs), v.VCPUs))
 	}
 	for _, word := range sortedKeys(v.Extra) {

@@ -56,6 +56,7 @@ func (r *reader) host(h *FileHost, i int) {
 	who := fmt.Sprintf("hosts[%d] %q", i, clip(h.Name))
 	state, known := stateWords()[h.State]
 	_, twice := r.at[h.Name]
+	gone := state == placement.Down || state == placement.Closed
 	switch {
 	case !plain(h.Name):
 		r.wrong("%s: it needs a name of 1 to 255 characters that can be printed", who)
@@ -63,6 +64,7 @@ func (r *reader) host(h *FileHost, i int) {
 		r.wrong("%s is there twice", who)
 	case !known:
 		r.wrong("%s: state is %q; it is up, closed, maintenance or down", who, clip(h.State))
+	case gone && h.Memory == 0 && h.CPUs == 0: // nobody need know what it had
 	case h.Memory == 0:
 		r.wrong("%s: it has no memory; say how much, such as \"memory\": \"256GiB\"", who)
 	case h.CPUs < 1 || h.CPUs > 1<<16:

@@ -520,3 +520,15 @@ func BenchmarkBuild(b *testing.B) {
 		builder.Build(in)
 	}
 }
+
+// A host that was never heard keeps no VM away by what it has.
+func TestAgilityOfAnUnknownHost(t *testing.T) {
+	in := Input{State: state(vm(t, "a", "kvm1", definition("a", "", ""))), Policy: policy(t, `placement {
+  cpu_overcommit = 2
+}
+`), Hosts: []Host{host("kvm1"), {Name: "kvm2", State: placement.Down}}}
+	a, _ := build(t, in).Agility("a")
+	if !a.Agile || len(a.Hosts) != 2 || len(a.Hosts[1].Reasons) > 0 {
+		t.Errorf("agility: %+v", a)
+	}
+}

@@ -3,11 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/holdfast-ha/holdfast/config"
 )
 
 // completeFlag, as the last word, asks for what could stand in its place. It is
@@ -57,8 +60,11 @@ func (p *program) complete(ctx context.Context, app *cli.App, words []string) {
 		a := words[i]
 		if len(a) > 1 && a[0] == '-' {
 			taken, err := w.flag(a, words[i+1:])
-			if err != nil {
-				return // its value is due, or it is none: nothing to offer
+			if err != nil { // its value is due, or it is none
+				if i == len(words)-1 {
+					p.values(ctx, app, strings.TrimLeft(a, "-"))
+				}
+				return
 			}
 			if strings.HasPrefix(w.lastFlag(), "--socket=") {
 				p.socket = strings.TrimPrefix(w.lastFlag(), "--socket=")
@@ -70,9 +76,7 @@ func (p *program) complete(ctx context.Context, app *cli.App, words []string) {
 			return
 		}
 	}
-	if p.socket == "" {
-		p.socket = find(app.Flags, "socket").(*cli.StringFlag).Value
-	}
+	p.defaultSocket(app)
 	out := w.words()
 	if len(out) == 0 {
 		out = p.names(ctx, strings.Join(w.path, " "), w.positional)
@@ -80,6 +84,50 @@ func (p *program) complete(ctx context.Context, app *cli.App, words []string) {
 	for _, s := range append(out, w.flagNames()...) {
 		fmt.Fprintln(p.stdout, harmless(s))
 	}
+}
+
+// defaultSocket is where the agent is asked when no flag said so.
+func (p *program) defaultSocket(app *cli.App) {
+	if p.socket == "" {
+		p.socket = find(app.Flags, "socket").(*cli.StringFlag).Value
+	}
+}
+
+// values prints what a flag can be given, where that is known of the cluster.
+func (p *program) values(ctx context.Context, app *cli.App, flag string) {
+	p.defaultSocket(app)
+	var list []string
+	switch flag {
+	case "fail":
+		list = p.names(ctx, "hosts show", nil)
+	case "lose-datastore":
+		list = p.datastores(ctx)
+	}
+	for _, s := range list {
+		fmt.Fprintln(p.stdout, harmless(s))
+	}
+}
+
+// datastores are those of the policy.
+func (p *program) datastores(ctx context.Context) []string {
+	ctx, cancel := context.WithTimeout(ctx, namesTimeout)
+	defer cancel()
+	p.stale = true
+	client := p.client()
+	defer client.Close()
+	a, err := client.Policy(ctx)
+	if err != nil {
+		return nil
+	}
+	files := map[string][]byte{}
+	for name, text := range a.Files {
+		files[name] = []byte(text)
+	}
+	policy, err := config.ParsePolicy(files)
+	if err != nil {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(policy.Datastores))
 }
 
 func (w *walk) lastFlag() string {

@@ -43,6 +43,11 @@ func (p *program) explanation(e *api.Explanation) {
 		}
 		p.paragraph(label, text)
 	}
+	if len(e.Considered) > 0 {
+		p.say("")
+		p.say("Hosts")
+		p.looked(e.Considered)
+	}
 	if len(e.Events) > 0 {
 		p.say("")
 		p.say("Events")

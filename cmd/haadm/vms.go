@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/fsm"
+	"github.com/holdfast-ha/holdfast/vmm/domainxml"
 )
 
 func (p *program) vmsCommand() *cli.Command {
@@ -103,11 +106,44 @@ func (p *program) vm(vm api.VMView) {
 	if vm.Waiting != "" {
 		p.field("waiting", "for %s: %s", p.ago(vm.WaitingSince), vm.Waiting)
 	}
+	if vm.Ready != nil && !*vm.Ready {
+		p.field("not ready", "%s", dash(vm.NotReady))
+	}
+	p.agility(vm.Agility)
 	for _, f := range vm.Failures {
 		what := "start failed"
 		if f.Crash {
 			what = "crashed"
 		}
 		p.field("failure", "%s ago on %s, generation %d: %s: %s", p.ago(f.At), f.Host, f.Generation, what, f.Detail)
+	}
+}
+
+// agility says where a VM could run, were all hosts up and empty, and what ties it to its host.
+func (p *program) agility(a *api.AgilityView) {
+	if a == nil {
+		return
+	}
+	var can []string
+	var no []api.FitView
+	for _, h := range a.Hosts {
+		if len(h.Reasons) == 0 {
+			can = append(can, h.Host)
+		} else {
+			no = append(no, h)
+		}
+	}
+	text := strings.Join(can, ", ")
+	if !a.Agile {
+		text = p.tint("nowhere else", fsm.Warning)
+	}
+	p.field("could run on", "%s", dash(text))
+	for _, h := range no {
+		p.field("", "%s", "not on "+h.Host+": "+strings.Join(h.Reasons, "; "))
+	}
+	for _, t := range a.Ties {
+		if t.Effect != domainxml.Bound { // what binds it is said of each host
+			p.field("", "%s", t.Text)
+		}
 	}
 }

@@ -1,0 +1,311 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/cluster/inventory"
+	"github.com/holdfast-ha/holdfast/cluster/placement"
+	"github.com/holdfast-ha/holdfast/cluster/whatif"
+	"github.com/holdfast-ha/holdfast/fsm"
+	"github.com/holdfast-ha/holdfast/vmm/domainxml"
+)
+
+func (p *program) planCommand() *cli.Command {
+	flags := []cli.Flag{
+		&cli.StringSliceFlag{Name: "fail", Usage: "`HOST`s that are lost together (several with commas, or the flag again)"},
+		&cli.IntFlag{Name: "fail-any", Usage: "ask about any `N` hosts"},
+		&cli.StringSliceFlag{Name: "lose-datastore", Usage: "`DATASTORE`s that are lost on every host"},
+		&cli.StringSliceFlag{Name: "add-vm", Usage: "a `FILE` with a VM that is added first: domain XML, or JSON as in an inventory"},
+		inventoryFlag(),
+	}
+	return p.leaf("plan", "what would be done if each host was lost by itself, or what the flags name; nothing is changed", "", 0, 0, flags, func(ctx context.Context, c *cli.Context) error {
+		q := whatif.Question{Fail: c.StringSlice("fail"), FailAny: c.Int("fail-any"), LoseDatastores: c.StringSlice("lose-datastore")}
+		if c.IsSet("fail-any") && q.FailAny < 1 {
+			return usageOf(c, "--fail-any takes a number from 1")
+		}
+		if q.FailAny > 0 && len(q.Fail) > 0 {
+			return usageOf(c, "--fail names the hosts, --fail-any means any of a number: give one of them")
+		}
+		for _, file := range c.StringSlice("add-vm") {
+			vms, err := readVMs(file)
+			if err != nil {
+				return err
+			}
+			q.Add = append(q.Add, vms...)
+		}
+		a, err := p.plan(ctx, c, q)
+		if err != nil {
+			return err
+		}
+		if err := p.show(a, func() { p.planText(a, q) }); err != nil {
+			return err
+		}
+		if !a.Fine {
+			return errNo
+		}
+		return nil
+	})
+}
+
+func inventoryFlag() cli.Flag {
+	return &cli.StringFlag{Name: "inventory", Usage: "go by this `FILE` instead of asking an agent (haadm placement inventory writes one)", TakesFile: true}
+}
+
+// plan asks the agent, or answers from a file.
+func (p *program) plan(ctx context.Context, c *cli.Context, q whatif.Question) (*api.PlanAnswer, error) {
+	in, offline, err := readInventory(c)
+	if err != nil {
+		return nil, err
+	}
+	if !offline {
+		client := p.client()
+		defer client.Close()
+		return client.Plan(ctx, q)
+	}
+	plan, err := whatif.Ask(&inventory.Builder{}, in, q)
+	if err != nil {
+		return nil, err
+	}
+	return &api.PlanAnswer{Schema: api.Schema, Plan: *plan}, nil
+}
+
+// readInventory reads the file of --inventory, if there is one.
+func readInventory(c *cli.Context) (in inventory.Input, offline bool, err error) {
+	file := c.String("inventory")
+	if file == "" {
+		return in, false, nil
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return in, true, fmt.Errorf("read the inventory: %w", err)
+	}
+	defer f.Close()
+	read, err := inventory.ReadFile(f)
+	if err == nil {
+		in, err = read.Input()
+	}
+	if err != nil {
+		return in, true, fmt.Errorf("%s: %w", file, err)
+	}
+	return in, true, nil
+}
+
+// maxVMFile is the largest file of --add-vm that is read, bytes.
+const maxVMFile = 2 << 20
+
+// readVMs reads a domain definition, or one or several VMs as an inventory has them.
+func readVMs(file string) ([]inventory.FileVM, error) {
+	if info, err := os.Stat(file); err == nil && info.Size() > maxVMFile {
+		return nil, fmt.Errorf("%s has more than %d MiB", file, maxVMFile>>20)
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read a VM to add: %w", err)
+	}
+	text := strings.TrimSpace(string(b))
+	if strings.HasPrefix(text, "<") {
+		def, err := domainxml.Parse(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		return []inventory.FileVM{{Name: def.Name, UUID: def.UUID, Definition: text}}, nil
+	}
+	if !strings.HasPrefix(text, "[") {
+		text = "[" + text + "]"
+	}
+	d := json.NewDecoder(strings.NewReader(text))
+	d.DisallowUnknownFields()
+	var vms []inventory.FileVM
+	if err := d.Decode(&vms); err != nil {
+		return nil, fmt.Errorf("%s: it is neither domain XML nor a VM of an inventory in JSON: %w", file, err)
+	}
+	if len(vms) == 0 {
+		return nil, errors.New(file + " has no VM")
+	}
+	return vms, nil
+}
+
+func (p *program) planText(a *api.PlanAnswer, q whatif.Question) {
+	p.leftOut(a.Problems)
+	for i, v := range a.Added {
+		if i > 0 {
+			p.say("")
+		}
+		p.added(v)
+	}
+	if a.Any != nil {
+		if len(a.Added) > 0 {
+			p.say("")
+		}
+		p.tolerance(*a.Any)
+	}
+	if len(a.Failovers) == 0 {
+		return
+	}
+	if len(a.Added) > 0 || a.Any != nil {
+		p.say("")
+	}
+	if q.FailAny == 0 && len(q.Fail) == 0 && len(q.LoseDatastores) == 0 {
+		p.eachHost(a.Failovers)
+	} else {
+		for _, f := range a.Failovers {
+			p.failover(f)
+		}
+	}
+}
+
+// leftOut says what the picture could not show.
+func (p *program) leftOut(problems []string) {
+	for _, s := range problems {
+		p.paragraph("! ", s)
+	}
+	if len(problems) > 0 {
+		p.say("")
+	}
+}
+
+func (p *program) added(v whatif.Added) {
+	switch {
+	case !v.Admitted:
+		p.paragraph(p.tint("no", fsm.Critical)+"   ", v.VM+" is refused: "+v.Why)
+	case v.Answer != placement.Yes.String():
+		p.paragraph(p.tint("yes", fsm.Warning)+"  ", fmt.Sprintf("%s is let through, on %s, though room for failures is then missing: %s", v.VM, dash(v.Host), v.Why))
+	default:
+		p.paragraph(p.tint("yes", fsm.Info)+"  ", fmt.Sprintf("%s is admitted, on %s: %s", v.VM, dash(v.Host), v.Why))
+	}
+	for _, way := range v.WaysOut {
+		p.paragraph("     - ", way)
+	}
+}
+
+func (p *program) tolerance(t whatif.Tolerance) {
+	severity := map[string]fsm.Severity{placement.Yes.String(): fsm.Info, placement.No.String(): fsm.Critical}[t.Answer]
+	if severity == "" {
+		severity = fsm.Warning
+	}
+	word := p.tint(t.Answer, severity)
+	p.paragraph(word+strings.Repeat(" ", max(1, 5-len(t.Answer))), t.Why)
+	p.uncovered(t.Uncovered)
+}
+
+func (p *program) uncovered(list []whatif.Uncovered) {
+	for _, u := range list {
+		p.paragraph("     ! ", u.VM+" is not covered by any plan: "+u.Why)
+	}
+}
+
+// eachHost is one line for the loss of each host.
+func (p *program) eachHost(all []whatif.Failover) {
+	var rows [][]any
+	down := 0
+	for _, f := range all {
+		to := map[string]int{}
+		var order []string
+		starts := 0
+		for _, d := range f.Decisions {
+			if d.Action == placement.Start {
+				if to[d.To] == 0 {
+					order = append(order, d.To)
+				}
+				to[d.To]++
+				starts++
+			}
+		}
+		var where []string
+		for _, h := range order {
+			where = append(where, fmt.Sprintf("%d on %s", to[h], h))
+		}
+		state := p.tint("none", fsm.Info)
+		if n := len(f.Down); n > 0 {
+			down++
+			state = p.tint(few(f.Down, 3), fsm.Critical)
+		}
+		rows = append(rows, []any{strings.Join(f.Hosts, ", "), starts, dash(few(where, 5)), state})
+	}
+	p.grid([]any{"IF LOST", "START", "WHERE", "STAY DOWN"}, rows)
+	p.say("")
+	if down == 0 {
+		p.say("Whichever host is lost, every VM that it runs starts again elsewhere.")
+	} else {
+		p.say("%s: see why with 'haadm plan --fail HOST'.", plural(down, "loss leaves VMs down", "losses leave VMs down"))
+	}
+}
+
+// failover is one case in full.
+func (p *program) failover(f whatif.Failover) {
+	var lost []string
+	if len(f.Hosts) > 0 {
+		lost = append(lost, strings.Join(f.Hosts, ", "))
+	}
+	for _, d := range f.Datastores {
+		lost = append(lost, "datastore "+d)
+	}
+	starts := len(f.Decisions) - len(f.Down)
+	are := "is"
+	if len(f.Hosts)+len(f.Datastores) > 1 {
+		are = "are"
+	}
+	p.paragraph("", fmt.Sprintf("If %s %s lost: %s, %s.", strings.Join(lost, " and "), are, plural(starts, "VM starts elsewhere", "VMs start elsewhere"), plural(len(f.Down), "VM stays down", "VMs stay down")))
+	if !f.Exact {
+		p.say("The bound on the work was reached: there may be a better plan.")
+	}
+	var rows [][]any
+	header := []any{"#", "VM", "FROM", "TO", "AFTER"}
+	wide := p.format == "wide"
+	if wide {
+		header = append(header, "WHY")
+	}
+	for _, d := range f.Decisions {
+		if d.Action == placement.StayDown {
+			continue
+		}
+		row := []any{len(rows) + 1, d.VM, dash(d.From), d.To, dash(few(d.After, 3))}
+		if wide {
+			row = append(row, d.Why)
+		}
+		rows = append(rows, row)
+	}
+	if len(rows) > 0 {
+		p.say("")
+		p.grid(header, rows)
+	}
+	for _, d := range f.Decisions {
+		if d.Action != placement.StayDown {
+			continue
+		}
+		p.say("")
+		why := d.Why
+		if len(d.Hosts) > 0 { // which follow
+			why, _, _ = strings.Cut(why, ": "+d.Hosts[0].Host+": ")
+		}
+		p.paragraph(p.tint("down", fsm.Critical)+"  ", d.VM+": "+why)
+		p.looked(d.Hosts)
+	}
+}
+
+// looked lists the hosts that were looked at for a VM.
+func (p *program) looked(hosts []whatif.Considered) {
+	for _, h := range hosts {
+		mark := "  can  "
+		if h.Excluded != "" {
+			mark = "  not  "
+		}
+		p.paragraph(mark, h.Host+": "+h.Text)
+	}
+}
+
+// few shortens a list of words.
+func few(list []string, most int) string {
+	if len(list) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(list[:most], ", "), len(list)-most)
+	}
+	return strings.Join(list, ", ")
+}
