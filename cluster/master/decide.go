@@ -33,6 +33,7 @@ type input struct {
 	volumes *volumes.View
 	losses  choice.Losses      // of heartbeat volumes
 	builder *inventory.Builder // nil: a new one
+	refused map[string]bool    // VMs that admission control keeps from being protected by the policy, by UUID
 }
 
 // suspicion is a host to suspect, or to declare dead, with the command that says so.
@@ -87,7 +88,7 @@ func decide(in input) decision {
 	unprotect(in, m, &d)
 	volumeSet(in, m, &d)
 	d.more = seesMore(in)
-	if len(d.commands) == 0 { // one kind of change a round, then look again
+	if !slices.ContainsFunc(d.commands, func(c fsm.Command) bool { _, ok := c.(*fsm.Protect); return !ok }) { // one kind of change a round, then look again
 		recover_(in, m, &d)
 	}
 	return d
@@ -280,7 +281,7 @@ func domains(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 		runs := x.State != vmm.Stopped
 		switch {
 		case vm == nil:
-			if p := in.policy.VM(x.Name); p.Protect && (x.Persistent || runs) && in.state.FindVM(x.Name) == nil && !runsElsewhere(in, h.Name, x.UUID, runs) {
+			if p := in.policy.VM(x.Name); p.Protect && !in.refused[x.UUID] && (x.Persistent || runs) && in.state.FindVM(x.Name) == nil && !runsElsewhere(in, h.Name, x.UUID, runs) {
 				d.protect(in, m, h, o, x, byPolicy+p.Why)
 			}
 		case vm.Owner == nil && vm.Sighting == nil && x.State == vmm.Running:

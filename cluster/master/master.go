@@ -82,7 +82,9 @@ type office struct {
 	noted   chan struct{} // closed, and replaced, at each heartbeat with news
 	storage storage
 	builder inventory.Builder
-	fewer   time.Duration // since when another host has seen more heartbeat volumes; 0: none does
+	outlook outlook
+	refused map[string]refusal // VMs that the policy would protect, by UUID
+	fewer   time.Duration      // since when another host has seen more heartbeat volumes; 0: none does
 }
 
 // New returns a Master that holds no office.
@@ -115,7 +117,7 @@ func (m *Master) Hold(ctx context.Context) error {
 	// whoever acknowledged then, lie before it.
 	elected := m.cfg.Now()
 	m.cfg.Logger.Info("holds the office", "epoch", epoch)
-	o := &office{epoch: epoch, elected: elected, hosts: map[string]*observed{}, news: make(chan struct{}, 1), noted: make(chan struct{})}
+	o := &office{epoch: epoch, elected: elected, hosts: map[string]*observed{}, news: make(chan struct{}, 1), noted: make(chan struct{}), outlook: outlook{due: make(chan inventory.Input, 1)}, refused: map[string]refusal{}}
 	if s, _, _ := m.cfg.View(); s.Hosts[m.cfg.Name] != nil {
 		o.storage = newStorage(epoch, volumes.Slot(s.Hosts[m.cfg.Name]), s.Volumes.Revision)
 	}
@@ -133,6 +135,7 @@ func (m *Master) Hold(ctx context.Context) error {
 		m.mu.Unlock()
 		m.cfg.Logger.Info("holds the office no more", "epoch", epoch)
 	}()
+	o.jobs.Go(func() { m.plan(ctx, o) })
 	return m.work(ctx, o)
 }
 
@@ -146,7 +149,8 @@ func (m *Master) work(ctx context.Context, o *office) error {
 		_, written := m.cfg.Volumes.View()
 		in := m.gather(o)
 		d := decide(in)
-		if err := m.carryOut(ctx, o, d); err != nil {
+		m.look(o, in)
+		if err := m.carryOut(ctx, o, in, d); err != nil {
 			return err
 		}
 		wait := m.cfg.Timing.Heartbeat
@@ -193,7 +197,7 @@ func (m *Master) gather(o *office) input {
 		}
 	}
 	return input{now: now, wall: m.cfg.Wall(), self: m.cfg.Name, epoch: o.epoch, elected: o.elected, timing: m.cfg.Timing,
-		grace: m.cfg.Grace, state: s, hosts: hosts, policy: policy, volumes: v, losses: losses, builder: &o.builder}
+		grace: m.cfg.Grace, state: s, hosts: hosts, policy: policy, volumes: v, losses: losses, builder: &o.builder, refused: o.refusedNow()}
 }
 
 // observe returns the office's record of a host in its present incarnation. The lock is held.
@@ -217,7 +221,7 @@ func (o *office) observe(h *fsm.Host, now time.Duration) *observed {
 
 // carryOut does what was decided, in the order: suspicions first, because they
 // end acknowledgements, and starts last.
-func (m *Master) carryOut(ctx context.Context, o *office, d decision) error {
+func (m *Master) carryOut(ctx context.Context, o *office, in input, d decision) error {
 	m.mu.Lock()
 	for host, uuids := range d.wanted {
 		for _, uuid := range uuids {
@@ -275,7 +279,15 @@ func (m *Master) carryOut(ctx context.Context, o *office, d decision) error {
 		m.switchOff(ctx, o, host)
 	}
 	m.handOver(ctx, o, d.more)
+	began := m.cfg.Now()
 	for _, c := range d.commands {
+		if p, ok := c.(*fsm.Protect); ok {
+			if admitted, err := m.admitsByPolicy(ctx, o, in, p, began); err != nil {
+				return err
+			} else if !admitted {
+				continue
+			}
+		}
 		m.forget(o, c)
 		if err := m.propose(ctx, c); err != nil {
 			return err

@@ -42,6 +42,15 @@ func rooms(in input) (hosts []recovery.Host, known bool) {
 	return hosts, known
 }
 
+// pictureOf is what the planner's picture of the cluster is made of.
+func pictureOf(in input, hosts []recovery.Host) inventory.Input {
+	p := inventory.Input{State: in.state, Policy: in.policy}
+	for i := range hosts {
+		p.Hosts = append(p.Hosts, hosts[i].Host)
+	}
+	return p
+}
+
 // room is what a host could take. known is false while the master has yet to hear from it.
 func room(in input, h *fsm.Host) (rh recovery.Host, known bool) {
 	rh = recovery.Host{Incarnation: h.Incarnation, Host: inventory.Host{Name: h.Name, State: placement.Closed}}

@@ -184,7 +184,7 @@ func (r *rig) beat(host string, incarnation uint64) (api.HeartbeatReply, error) 
 }
 
 func (r *rig) report(domains ...api.DomainReport) *api.HostReport {
-	return &api.HostReport{Capacity: vmm.Capacity{CPUs: 8, Memory: 8 << 30}, Guard: "running", Domains: domains}
+	return &api.HostReport{Capacity: vmm.Capacity{CPUs: 8, MHz: 2000, Memory: 8 << 30}, Guard: "running", Domains: domains}
 }
 
 // beating keeps the hosts heard, as incarnation 1, every interval for d.

@@ -166,6 +166,9 @@ func (m *Master) Claim(ctx context.Context, r api.ClaimRequest) error {
 	if o == nil {
 		return api.ErrNotMaster
 	}
+	if err := m.admitStart(ctx, o, r.UUID, r.Host); err != nil {
+		return err
+	}
 	_, err := m.cfg.Log.Propose(ctx, &fsm.Adopt{Meta: m.meta(), Epoch: o.epoch, UUID: r.UUID, Previous: r.Generation, Host: r.Host, Incarnation: r.Incarnation})
 	return err
 }
@@ -234,6 +237,9 @@ func (m *Master) tryProtect(ctx context.Context, name, by string) (*fsm.VM, <-ch
 	m.mu.Unlock()
 	cmd, err := protectCommand(o.epoch, m.meta(), h, x, xml, by)
 	if err != nil {
+		return nil, nil, err
+	}
+	if err = m.admitProtect(ctx, o, cmd); err != nil {
 		return nil, nil, err
 	}
 	if _, err = m.cfg.Log.Propose(ctx, cmd); err != nil {

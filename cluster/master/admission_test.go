@@ -1,0 +1,277 @@
+package master
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/cluster/placement"
+	"github.com/holdfast-ha/holdfast/config"
+	"github.com/holdfast-ha/holdfast/fsm"
+	"github.com/holdfast-ha/holdfast/vmm"
+)
+
+const big = 5 << 30 // of 8 GiB: two of them fit on no host
+
+// stage is a rig whose hosts report the domains that are put on them.
+type stage struct {
+	*rig
+	domains map[string][]api.DomainReport
+}
+
+// put has a protected VM run on a host, which owns it; on none it is stopped, at home on c.
+func (s *stage) put(n int, name, host string, memory uint64) {
+	s.Helper()
+	vm := fsm.VM{UUID: uuid(n), Name: name, XML: []byte("packed"), Intent: fsm.IntentStop, Memory: memory, VCPUs: 1}
+	if host == "" {
+		s.must(&fsm.Protect{Epoch: 1, VM: vm, Host: "c"})
+		s.runs("c", n, name, memory, vmm.Stopped)
+		return
+	}
+	s.must(&fsm.Protect{Epoch: 1, VM: vm, Running: true, Host: host, Incarnation: 1})
+	g := s.state().VMs[uuid(n)].Sighting.Generation
+	s.must(&fsm.Report{Epoch: 1, UUID: uuid(n), Host: host, Incarnation: 1, Generation: g, Outcome: fsm.OutcomeRunning})
+	s.runs(host, n, name, memory, vmm.Running)
+}
+
+func (s *stage) runs(host string, n int, name string, memory uint64, state vmm.State) {
+	s.domains[host] = append(s.domains[host], api.DomainReport{UUID: uuid(n), Name: name, State: state, Persistent: true, Memory: memory, VCPUs: 1})
+}
+
+// stops has a VM shut down in its guest.
+func (s *stage) stops(host string, n int, epoch uint64) {
+	s.Helper()
+	s.domains[host] = slices.DeleteFunc(s.domains[host], func(d api.DomainReport) bool { return d.UUID == uuid(n) })
+	s.beating(0)
+	s.must(&fsm.Report{Epoch: epoch, UUID: uuid(n), Host: host, Incarnation: 1, Generation: s.state().VMs[uuid(n)].Generation, Outcome: fsm.OutcomeStopped})
+}
+
+// beating has every host heard for d, with what it is asked for.
+func (s *stage) beating(d time.Duration) {
+	s.Helper()
+	for end := time.Now().Add(d); ; {
+		for _, host := range []string{"a", "b", "c"} {
+			if s.state().Hosts[host].Status == fsm.HostDead {
+				continue
+			}
+			s.seq++
+			hb := api.Heartbeat{Host: host, Incarnation: 1, Run: 9, Seq: s.seq, Network: "mgmt", ReportRev: s.seq, Report: s.report(s.domains[host]...), Definitions: map[string]string{}}
+			s.mu().Lock()
+			for id := range s.office.hosts[host].wanted {
+				hb.Definitions[id] = "<domain/>"
+			}
+			s.mu().Unlock()
+			if _, err := s.Heartbeat(s.Context(), hb); err != nil {
+				s.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		if !time.Now().Before(end) {
+			return
+		}
+		s.pass(200 * time.Millisecond)
+	}
+}
+
+// events lists those of the types, as type, VM and text.
+func (s *stage) events(types ...string) []string {
+	var all []string
+	for _, e := range s.state().Events {
+		if slices.Contains(types, e.Type) {
+			all = append(all, strings.TrimSpace(e.Type+" "+e.VM))
+		}
+	}
+	return all
+}
+
+func staged(t *testing.T, mode string, f func(*stage)) {
+	t.Helper()
+	bubble(t, func(r *rig) {
+		r.policy.Admission.Mode = mode
+		f(&stage{rig: r, domains: map[string][]api.DomainReport{}})
+	})
+}
+
+// With a large VM on each of two hosts the third is room for either. Whoever takes it
+// is refused where the policy says so.
+func TestAdmissionControl(t *testing.T) {
+	protect := func(s *stage) error {
+		s.runs("c", 3, "web", 2<<30, vmm.Running) // it takes the room of no other, and has no other itself
+		s.runs("a", 4, "other1", 1<<30, vmm.Running)
+		s.runs("b", 5, "other2", 1<<30, vmm.Running)
+		s.beating(time.Second)
+		answer := make(chan error, 1)
+		go func() {
+			_, err := s.Protect(s.Context(), "web", "ann")
+			answer <- err
+		}()
+		synctest.Wait()
+		s.beating(time.Second)
+		if vm := s.state().VMs[uuid(3)]; vm != nil { // its host confirms
+			s.must(&fsm.Report{Epoch: 1, UUID: vm.UUID, Host: "c", Incarnation: 1, Generation: vm.Generation, Outcome: fsm.OutcomeRunning})
+		}
+		synctest.Wait()
+		return <-answer
+	}
+	start := func(s *stage) error {
+		s.put(3, "web", "", big)
+		s.beating(time.Second)
+		return s.Claim(s.Context(), api.ClaimRequest{Host: "c", Incarnation: 1, UUID: uuid(3), Generation: s.state().VMs[uuid(3)].Generation})
+	}
+	tests := []struct {
+		name   string
+		mode   string
+		change func(*stage)
+		do     func(*stage) error
+		says   []string // the refusal; none: it passes
+		warns  bool
+	}{
+		{"to protect, enforced", config.AdmissionEnforce, nil, protect, []string{"protect web", "host_failures", "what would help", "run web as best effort"}, false},
+		{"to protect, warned", config.AdmissionWarn, nil, protect, nil, true},
+		{"to protect, off", config.AdmissionOff, nil, protect, nil, false},
+		{"to start, enforced", config.AdmissionEnforce, nil, start, []string{"start web on c", "host_failures", "what would help: stop mail", "tolerate 0 failures"}, false},
+		{"to start, warned", config.AdmissionWarn, nil, start, nil, true},
+		{"to start, off", config.AdmissionOff, nil, start, nil, false},
+		{"to start what is best effort", config.AdmissionEnforce, func(s *stage) {
+			s.policy.Classes = map[string]config.Class{"spare": {Priority: config.PriorityLow, Admission: config.AdmitBestEffort}}
+			s.policy.VMs = map[string]config.VMRule{"web": {Protect: true, Class: "spare"}}
+			s.policy.Admission.By, s.policy.Admission.Tolerate = config.RoomStandby, 0
+		}, start, nil, false},
+		{"to start on a standby host", config.AdmissionEnforce, func(s *stage) {
+			s.policy.Hosts = map[string]config.HostRule{"c": {Standby: true}}
+			s.policy.Admission.By, s.policy.Admission.Memory, s.policy.Admission.CPU = config.RoomPercent, 1, 1
+		}, start, []string{"start web on c", "c is standby"}, false},
+		{"to protect what runs on a host whose guard is late", config.AdmissionEnforce, func(s *stage) {
+			s.policy.Admission.By, s.policy.Admission.Memory, s.policy.Admission.CPU = config.RoomPercent, 1, 1
+		}, protect, nil, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			staged(t, tt.mode, func(s *stage) {
+				if tt.change != nil {
+					tt.change(s)
+				}
+				s.put(1, "db", "a", big)
+				s.put(2, "mail", "b", big)
+				err := tt.do(s)
+				switch {
+				case tt.says == nil && err != nil:
+					t.Fatalf("answered %v, want it let through", err)
+				case tt.says != nil && !errors.Is(err, api.ErrRefused):
+					t.Fatalf("answered %v, want it refused", err)
+				}
+				for _, want := range tt.says {
+					if !strings.Contains(err.Error(), want) {
+						t.Errorf("refused with %q, want %q in it", err, want)
+					}
+				}
+				if warned := len(s.events(eventAdmissionWarned)) > 0; warned != tt.warns {
+					t.Errorf("warned: %v, want %v", warned, tt.warns)
+				}
+			})
+		})
+	}
+}
+
+// What HA starts itself is never refused, whatever room is left.
+func TestRestartsAreNotAsked(t *testing.T) {
+	staged(t, config.AdmissionEnforce, func(s *stage) {
+		s.put(1, "db", "a", big)
+		s.put(2, "mail", "b", big)
+		s.beating(time.Second)
+		s.must(&fsm.DeclareDead{Epoch: 1, Host: "a", Incarnation: 1, Text: "a is dead"})
+		s.beating(time.Second)
+		if vm := s.state().VMs[uuid(1)]; vm.Owner == nil || vm.Owner.Host != "c" {
+			t.Errorf("db is owned by %+v (waiting: %s), want it ordered on c", vm.Owner, vm.Waiting)
+		}
+	})
+}
+
+// A VM that the policy would protect and that is refused keeps nothing else from
+// going on, is told of once, and is protected once there is room.
+func TestThePolicyIsRefused(t *testing.T) {
+	staged(t, config.AdmissionEnforce, func(s *stage) {
+		s.put(1, "db", "a", big)
+		s.put(2, "mail", "b", big)
+		s.runs("c", 3, "web", 2<<30, vmm.Running)
+		s.runs("a", 4, "other1", 1<<30, vmm.Running)
+		s.runs("b", 5, "other2", 1<<30, vmm.Running)
+		s.policy.Selectors = []config.Selector{{Name: "web", Match: "web", VMRule: config.VMRule{Protect: true}}}
+		s.beating(5 * time.Second)
+		if vm := s.state().VMs[uuid(3)]; vm != nil {
+			t.Fatalf("web is protected: %+v", vm)
+		}
+		if d := cmp.Diff([]string{"vm_protection_refused web"}, s.events(eventProtectionNotGiven)); d != "" {
+			t.Errorf("told (-want +got):\n%s", d)
+		}
+		s.stops("b", 2, 1)
+		s.beating(5 * time.Second)
+		if s.state().VMs[uuid(3)] == nil {
+			t.Error("web is not protected, though there is room now")
+		}
+	})
+}
+
+func TestFailoverPlanIsKeptCurrent(t *testing.T) {
+	staged(t, config.AdmissionEnforce, func(s *stage) {
+		if _, err := s.FailoverPlan(); !errors.Is(err, api.ErrRefused) {
+			t.Errorf("before the hosts were heard it answers %v", err)
+		}
+		plan := func(what string) *FailoverPlan {
+			t.Helper()
+			p, err := s.FailoverPlan()
+			if err != nil {
+				t.Fatalf("%s: %v", what, err)
+			}
+			return p
+		}
+		goes := func(p *FailoverPlan) (all []string) {
+			for _, h := range p.Hosts {
+				for _, d := range h.Decisions {
+					all = append(all, strings.TrimSpace(fmt.Sprintf("%s: %s %s %s", h.Host, d.VM, d.Action, d.To)))
+				}
+			}
+			return all
+		}
+		s.put(1, "db", "a", big)
+		s.put(2, "mail", "b", big)
+		s.beating(time.Second)
+		p := plan("at first")
+		if d := cmp.Diff([]string{"a: db start c", "b: mail start c"}, goes(p)); d != "" || p.Room.Answer != placement.Yes || p.Capability.Failures != 1 {
+			t.Errorf("room: %v, failures %d, the plan differs (-want +got):\n%s", p.Room.Answer, p.Capability.Failures, d)
+		}
+		s.beating(10 * time.Second)
+		if now := plan("after nothing changed"); now != p {
+			t.Errorf("reckoned again though nothing had changed: plan %d after %d", now.No, p.No)
+		}
+		s.put(3, "web", "c", big)
+		s.beating(time.Second)
+		p = plan("with a third")
+		if d := cmp.Diff([]string{"a: db stay_down", "b: mail stay_down", "c: web stay_down"}, goes(p)); d != "" || p.Room.Answer != placement.No || p.Capability.Failures != 0 {
+			t.Errorf("room: %v, failures %d, the plan differs (-want +got):\n%s", p.Room.Answer, p.Capability.Failures, d)
+		}
+		if d := cmp.Diff([]string{"failover_capacity_lost"}, s.events(eventRoomLost, eventRoomRestored)); d != "" {
+			t.Errorf("told (-want +got):\n%s", d)
+		}
+		// The next office knows from the history what was told.
+		_ = s.resign()
+		s.hold()
+		s.beating(2 * time.Second)
+		plan("of the next office")
+		if d := cmp.Diff([]string{"failover_capacity_lost"}, s.events(eventRoomLost, eventRoomRestored)); d != "" {
+			t.Errorf("told again (-want +got):\n%s", d)
+		}
+		s.stops("c", 3, 2)
+		s.beating(time.Second)
+		if d := cmp.Diff([]string{"failover_capacity_lost", "failover_capacity_restored"}, s.events(eventRoomLost, eventRoomRestored)); d != "" {
+			t.Errorf("told (-want +got):\n%s", d)
+		}
+	})
+}

@@ -1,0 +1,199 @@
+package master
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/cluster/inventory"
+	"github.com/holdfast-ha/holdfast/cluster/placement"
+	"github.com/holdfast-ha/holdfast/config"
+	"github.com/holdfast-ha/holdfast/fsm"
+)
+
+// FailoverPlan is what would become of the VMs were hosts lost, as of one moment. It
+// is read only.
+type FailoverPlan struct {
+	At time.Time // wall clock
+	// No grows by one with each picture of the cluster that this office has planned for.
+	No uint64
+	// Inventory is the picture that it is about.
+	Inventory *inventory.Inventory
+	// Hosts is what would be done if one host was lost, for each host that is there.
+	Hosts []placement.Failover
+	// Room is what admission control says to the cluster as it is: Room.Answer says whether
+	// the room for failures that the policy asks for is there, and Room.Tolerance.Uncovered are
+	// VMs that are counted apart, as no plan can restart them. With the mode off it says nothing.
+	Room placement.Verdict
+	// Capability is how many hosts, or failure domains, may fail at all.
+	Capability placement.Capability
+	// Took is how long it took to make.
+	Took time.Duration
+}
+
+// The events that say whether the room for failures that the policy asks for is there.
+const (
+	eventRoomLost     = "failover_capacity_lost"
+	eventRoomRestored = "failover_capacity_restored"
+)
+
+const (
+	// failoverWork bounds each search of the plan that is kept current.
+	failoverWork = 10_000_000
+	// failoverPause is how long changes are gathered before a plan is made for them.
+	failoverPause = 200 * time.Millisecond
+)
+
+// seen is what a picture was last made of. Where nothing of it has changed, nothing is reckoned.
+type seen struct {
+	vms    map[string]*fsm.VM
+	policy *config.Policy
+	hosts  map[string]seenHost
+}
+
+type seenHost struct {
+	report *api.HostReport
+	state  placement.HostState
+	why    string
+}
+
+// outlook keeps the failover plan of an office current.
+type outlook struct {
+	due  chan inventory.Input // cap 1: the newest
+	last seen                 // of the office's loop alone
+	plan *FailoverPlan        // guarded by Master.mu; nil: none yet
+}
+
+// look has a plan made when what it rests on has changed. It never waits.
+func (m *Master) look(o *office, in input) {
+	hosts, known := rooms(in)
+	if !known {
+		return // a host whose room is not known yet would look like one that has none
+	}
+	now := seen{vms: in.state.VMs, policy: in.policy, hosts: map[string]seenHost{}}
+	for i := range hosts {
+		h := &hosts[i]
+		x := seenHost{state: h.State, why: h.Why}
+		if o := in.hosts[h.Name]; o != nil {
+			x.report = o.present()
+		}
+		now.hosts[h.Name] = x
+	}
+	if reflect.DeepEqual(now.hosts, o.outlook.last.hosts) && now.policy == o.outlook.last.policy && maps.Equal(now.vms, o.outlook.last.vms) {
+		return
+	}
+	o.outlook.last = now
+	select {
+	case <-o.outlook.due: // an older one
+	default:
+	}
+	o.outlook.due <- pictureOf(in, hosts)
+}
+
+// plan makes the plans of an office, one after the other, until ctx ends.
+func (m *Master) plan(ctx context.Context, o *office) {
+	var builder inventory.Builder
+	var last *FailoverPlan
+	pause := failoverPause
+	for {
+		var in inventory.Input
+		select {
+		case <-ctx.Done():
+			return
+		case in = <-o.outlook.due:
+		}
+		for wait := time.After(pause); wait != nil; {
+			select {
+			case <-ctx.Done():
+				return
+			case in = <-o.outlook.due:
+			case <-wait:
+				wait = nil
+			}
+		}
+		if m.cfg.Gate(ctx) != nil {
+			return
+		}
+		began := m.cfg.Now()
+		inv := builder.Build(in)
+		inv.Cluster.Policy.Work = failoverWork
+		if last != nil && reflect.DeepEqual(inv, last.Inventory) {
+			continue
+		}
+		last = reckon(inv)
+		last.At, last.Took = m.cfg.Wall(), m.cfg.Now()-began
+		pause = max(failoverPause, last.Took) // half of the time at most goes into it
+		m.mu.Lock()
+		last.No = 1
+		if o.outlook.plan != nil {
+			last.No = o.outlook.plan.No + 1
+		}
+		o.outlook.plan = last
+		m.mu.Unlock()
+		o.wake() // what was refused before may be admitted now
+		m.tellRoom(ctx, o, last)
+	}
+}
+
+// reckon makes the plan for a picture.
+func reckon(inv *inventory.Inventory) *FailoverPlan {
+	a := inv.Cluster.Policy.Admission
+	return &FailoverPlan{Inventory: inv, Hosts: placement.EveryHost(inv.Cluster), Room: placement.Check(inv.Cluster, placement.Change{}),
+		Capability: placement.MaxFailures(inv.Cluster, placement.Failures{Domains: a.Domains, Succession: a.Succession})}
+}
+
+// FailoverPlan is the newest plan of this office. Until the hosts have been heard
+// there is none, and the error wraps api.ErrRefused.
+func (m *Master) FailoverPlan() (*FailoverPlan, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.office == nil:
+		return nil, api.ErrNotMaster
+	case m.office.outlook.plan == nil:
+		return nil, fmt.Errorf("%w: the master has not heard from every host yet, so it does not know what room there is: try again in a moment", api.ErrRefused)
+	}
+	return m.office.outlook.plan, nil
+}
+
+// tellRoom records it when the room for failures is there no more, or is there again. What
+// was told last is in the history, so that a new master does not tell it again.
+func (m *Master) tellRoom(ctx context.Context, o *office, p *FailoverPlan) {
+	s, _, _ := m.cfg.View()
+	lost := p.Room.Answer != placement.Yes
+	if lost == roomLost(s) || p.Room.Answer == placement.Unknown && !lost {
+		return
+	}
+	e := fsm.Event{Type: eventRoomRestored, Text: "there is room for the failures that the policy asks for again: " + p.Room.Why}
+	if lost {
+		e = fsm.Event{Type: eventRoomLost, Severity: fsm.Warning, Text: "there is not enough room for the failures that the policy asks for: " + p.Room.Why + waysOut(p.Room)}
+	}
+	if err := m.propose(ctx, &fsm.Record{Meta: m.meta(), Epoch: o.epoch, Events: []fsm.Event{e}}); err != nil {
+		m.cfg.Logger.Warn("cannot record whether there is room for failures", "error", err)
+	}
+}
+
+// roomLost is what the history says last.
+func roomLost(s *fsm.State) bool {
+	for i := len(s.Events) - 1; i >= 0; i-- {
+		switch s.Events[i].Type {
+		case eventRoomLost:
+			return true
+		case eventRoomRestored:
+			return false
+		}
+	}
+	return false
+}
+
+// waysOut lists for people what would help.
+func waysOut(v placement.Verdict) string {
+	if len(v.WaysOut) == 0 {
+		return ""
+	}
+	return "; what would help: " + strings.Join(v.WaysOut, ", or ")
+}
