@@ -9,6 +9,7 @@ import (
 	"github.com/holdfast-ha/holdfast/cluster/api"
 	"github.com/holdfast-ha/holdfast/cluster/inventory"
 	"github.com/holdfast-ha/holdfast/cluster/lease"
+	"github.com/holdfast-ha/holdfast/cluster/recovery"
 	"github.com/holdfast-ha/holdfast/cluster/verdict"
 	"github.com/holdfast-ha/holdfast/cluster/volumes"
 	"github.com/holdfast-ha/holdfast/cluster/volumes/choice"
@@ -33,7 +34,8 @@ type input struct {
 	volumes *volumes.View
 	losses  choice.Losses      // of heartbeat volumes
 	builder *inventory.Builder // nil: a new one
-	refused map[string]bool    // VMs that admission control keeps from being protected by the policy, by UUID
+	ready   map[string]recovery.Readiness
+	refused map[string]bool // VMs that admission control keeps from being protected by the policy, by UUID
 }
 
 // suspicion is a host to suspect, or to declare dead, with the command that says so.

@@ -16,6 +16,7 @@ import (
 	"github.com/holdfast-ha/holdfast/cluster/api"
 	"github.com/holdfast-ha/holdfast/cluster/inventory"
 	"github.com/holdfast-ha/holdfast/cluster/lease"
+	"github.com/holdfast-ha/holdfast/cluster/recovery"
 	"github.com/holdfast-ha/holdfast/cluster/verdict"
 	"github.com/holdfast-ha/holdfast/cluster/volumes"
 	"github.com/holdfast-ha/holdfast/config"
@@ -83,8 +84,9 @@ type office struct {
 	storage storage
 	builder inventory.Builder
 	outlook outlook
-	refused map[string]refusal // VMs that the policy would protect, by UUID
-	fewer   time.Duration      // since when another host has seen more heartbeat volumes; 0: none does
+	ready   map[string]recovery.Readiness // by UUID
+	refused map[string]refusal            // VMs that the policy would protect, by UUID
+	fewer   time.Duration                 // since when another host has seen more heartbeat volumes; 0: none does
 }
 
 // New returns a Master that holds no office.
@@ -196,8 +198,11 @@ func (m *Master) gather(o *office) input {
 			delete(o.hosts, name)
 		}
 	}
-	return input{now: now, wall: m.cfg.Wall(), self: m.cfg.Name, epoch: o.epoch, elected: o.elected, timing: m.cfg.Timing,
+	in := input{now: now, wall: m.cfg.Wall(), self: m.cfg.Name, epoch: o.epoch, elected: o.elected, timing: m.cfg.Timing,
 		grace: m.cfg.Grace, state: s, hosts: hosts, policy: policy, volumes: v, losses: losses, builder: &o.builder, refused: o.refusedNow()}
+	o.ready = readiness(in, o.ready)
+	in.ready = o.ready
+	return in
 }
 
 // observe returns the office's record of a host in its present incarnation. The lock is held.

@@ -16,7 +16,7 @@ func recover_(in input, m fsm.Meta, d *decision) {
 	if !known {
 		return
 	}
-	for _, s := range recovery.Plan(recovery.Input{State: in.state, Policy: in.policy, Hosts: hosts, Ready: readiness(in), Now: in.wall, Builder: in.builder}) {
+	for _, s := range recovery.Plan(recovery.Input{State: in.state, Policy: in.policy, Hosts: hosts, Ready: in.ready, Now: in.wall, Builder: in.builder}) {
 		if !s.Retry.IsZero() {
 			d.lookAt(in.now + max(s.Retry.Sub(in.wall), in.timing.Heartbeat))
 		}
@@ -98,12 +98,32 @@ func room(in input, h *fsm.Host) (rh recovery.Host, known bool) {
 // describe takes over what a host says of itself.
 func describe(h *inventory.Host, r *api.HostReport) {
 	h.Memory, h.Reserve, h.CPUs, h.MHz = r.Capacity.Memory, r.Reserve, r.Capacity.CPUs, r.Capacity.MHz
+	h.Offer, h.Datastores = r.Offer, r.Datastores
 	for _, x := range r.Domains {
 		h.Domains = append(h.Domains, inventory.Domain{UUID: x.UUID, Name: x.Name, Running: x.State != vmm.Stopped, VCPUs: x.VCPUs, Memory: x.Memory})
 	}
 }
 
-// readiness is what the owners of VMs say of the groups that those belong to.
-func readiness(in input) map[string]recovery.Readiness {
-	return map[string]recovery.Readiness{}
+// readiness is what the owners of VMs say of the groups that those belong to. was is what
+// they said before: since when the master knows of it. A new master knows of it since it heard.
+func readiness(in input, was map[string]recovery.Readiness) map[string]recovery.Readiness {
+	all := map[string]recovery.Readiness{}
+	for name, o := range in.hosts {
+		r := o.present()
+		if r == nil {
+			continue
+		}
+		for _, x := range r.Domains {
+			if vm := in.state.VMs[x.UUID]; vm != nil && vm.Owner != nil && vm.Owner.Host == name && vm.Owner.Incarnation == o.incarnation {
+				is := recovery.Readiness{Ready: x.Ready}
+				if before, ok := was[x.UUID]; x.Ready && ok && before.Ready {
+					is.Since = before.Since
+				} else if x.Ready {
+					is.Since = in.wall
+				}
+				all[x.UUID] = is
+			}
+		}
+	}
+	return all
 }

@@ -101,7 +101,7 @@ func TestOrder(t *testing.T) {
 			in.Policy.Groups[0].Ready.GuestAgent = true
 			in.runs(1, "a", 0)
 			in.runs(2, "a", 0)
-			in.Ready = map[string]Readiness{id(1): {Ready: true}, id(2): {Why: "its guest agent does not answer"}}
+			in.Ready = map[string]Readiness{id(1): {Ready: true}, id(2): {}}
 		}, []string{held + ", again in 9m58s"}},
 		{"the guests are asked, and a host has not said yet", func(in *Input) {
 			in.Policy.Groups[0].Ready.TCP = []string{"10.0.0.1:389"}
@@ -120,6 +120,12 @@ func TestOrder(t *testing.T) {
 			in.runs(1, "a", time.Minute)
 			in.runs(2, "a", 10*time.Second)
 		}, []string{"vm03 is held: it starts after group directory, and 30s after that is ready, again in 20s"}},
+		{"some time is to pass since the guests answered", func(in *Input) {
+			in.Policy.Groups[0].Ready.GuestAgent, in.Policy.Groups[1].StartDelay = true, 30*time.Second
+			in.runs(1, "a", time.Minute)
+			in.runs(2, "a", time.Minute)
+			in.Ready = map[string]Readiness{id(1): {Ready: true}, id(2): {Ready: true, Since: now.Add(-5 * time.Second)}}
+		}, []string{"vm03 is held: it starts after group directory, and 30s after that is ready, again in 25s"}},
 		{"some time has passed besides", func(in *Input) {
 			in.Policy.Groups[1].StartDelay = 30 * time.Second
 			in.runs(1, "a", time.Minute)

@@ -30,9 +30,8 @@ type Host struct {
 // Readiness is what the host of a VM that runs says of its group's ready_when block.
 type Readiness struct {
 	Ready bool
-	// Since is when it became ready; zero where that is not known.
+	// Since is since when the master has known that it is.
 	Since time.Time
-	Why   string // it is not
 }
 
 // Input is everything a round goes by.
