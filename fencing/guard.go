@@ -144,9 +144,8 @@ func (g *guard) settle(warn func(error)) {
 	debug.SetGCPercent(-1)
 	// A second processor for the runtime's own: the loop must not wait for one that another goroutine holds.
 	runtime.GOMAXPROCS(2)
-	// On fault: what the runtime has only reserved stays unused.
-	if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | unix.MCL_ONFAULT); err != nil {
-		warn(fmt.Errorf("lock the guard's memory: %w", err))
+	if err := LockMemory(); err != nil {
+		warn(err)
 	}
 	// The code that kills is needed when the disk may hang: it is read, and so locked, now.
 	if err := touchProgram(); err != nil {

@@ -83,6 +83,9 @@ func runAgent(ctx context.Context, c *cli.Context) error {
 	if err := beforeOthers(); err != nil {
 		log.Warn("runs with ordinary priority: on a busy host heartbeats may be late", "error", err)
 	}
+	if err := fencing.LockMemory(); err != nil {
+		log.Warn("may be paged out: on a host without free memory heartbeats may be late", "error", err)
+	}
 	log.Info("running", "host", cfg.NodeName, "version", version, "hypervisor", cfg.Hypervisor)
 	return untilStopped(ctx, a, log)
 }
