@@ -86,8 +86,8 @@ var Rules = []Rule{
 		Deny: append([]string{
 			"cluster/raftnode/...", "cluster/master/...", "cluster/host/...", "cluster/agent/...", "fencing/...", "vmm/libvirt/...",
 		}, raft...),
-		Allow: []string{"fencing/device"},
-		Why:   "haadm talks to the API; beside it only to what has to work without an agent: a heartbeat volume, and fence agents about themselves",
+		Allow: []string{"fencing", "fencing/device"},
+		Why:   "haadm talks to the API; beside it only to what has to work without an agent: a heartbeat volume, a watchdog, and fence agents about themselves",
 	},
 	{
 		Packages: []string{"own"},
