@@ -9,6 +9,7 @@ import (
 	"github.com/holdfast-ha/holdfast/cluster/api"
 	"github.com/holdfast-ha/holdfast/cluster/identity"
 	"github.com/holdfast-ha/holdfast/cluster/lease"
+	"github.com/holdfast-ha/holdfast/cluster/placement"
 	"github.com/holdfast-ha/holdfast/config"
 	"github.com/holdfast-ha/holdfast/fsm"
 )
@@ -86,6 +87,19 @@ func (a *Agent) Observations() (map[string]api.HostObservation, error) {
 		return nil, err
 	}
 	return m.master.Observations()
+}
+
+// Room implements api.Backend.
+func (a *Agent) Room() (placement.Verdict, error) {
+	m, err := a.current()
+	if err != nil {
+		return placement.Verdict{}, err
+	}
+	p, err := m.master.FailoverPlan()
+	if err != nil {
+		return placement.Verdict{}, err
+	}
+	return p.Room, nil
 }
 
 // Members implements api.Backend.

@@ -15,6 +15,7 @@ import (
 type everywhereNFS struct{}
 
 func (everywhereNFS) Facts(context.Context) doctor.Facts { return doctor.Facts{} }
+func (everywhereNFS) Has(string, bool) bool              { return true }
 func (everywhereNFS) Place(path string) doctor.Place {
 	return doctor.Place{Path: path, Type: "nfs4", Source: "nas:/vms"}
 }

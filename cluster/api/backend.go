@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ha/holdfast/cluster/doctor"
+	"github.com/holdfast-ha/holdfast/cluster/placement"
 	"github.com/holdfast-ha/holdfast/cluster/volumes/choice"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/vmm"
@@ -56,6 +57,7 @@ type HostObservation struct {
 	Offer      vmm.Offer `json:"offer,omitzero"`
 	Datastores []string  `json:"datastores,omitzero"`
 	Reserve    uint64    `json:"reserve,omitempty"`
+	Draining   bool      `json:"draining,omitempty"`
 	// HypervisorError is why the host's hypervisor cannot be asked.
 	HypervisorError string         `json:"hypervisor_error,omitempty"`
 	Domains         []DomainReport `json:"domains,omitempty"`
@@ -123,6 +125,9 @@ type Backend interface {
 	Changed() <-chan struct{}
 	// Observations are the master's, by host. *master*
 	Observations() (map[string]HostObservation, error)
+	// Room is what admission control says to the cluster as it is, by the newest plan of the
+	// master; an error while there is none. *master*
+	Room() (placement.Verdict, error)
 	// Members lists the raft servers as this host knows them.
 	Members() ([]Member, error)
 	// Apply commits one command and returns what the state machine answered;

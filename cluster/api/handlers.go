@@ -29,6 +29,9 @@ func (s *Server) world() (World, error) {
 	if m, err := s.backend.Members(); err == nil {
 		w.Members = m
 	}
+	if v, err := s.backend.Room(); err == nil {
+		w.Room = &v
+	}
 	if s.opts.Timing != nil {
 		w.Timing = s.opts.Timing()
 	}

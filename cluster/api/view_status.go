@@ -83,6 +83,7 @@ func (w World) Status() *Status {
 	s.Problems = append(s.Problems, w.networkProblems()...)
 	s.Problems = append(s.Problems, w.boundProblems()...)
 	s.Problems = append(s.Problems, w.storageProblems(w.volumes())...)
+	s.Problems = append(s.Problems, w.roomProblems()...)
 	for _, h := range s.Hosts {
 		s.Problems = append(s.Problems, w.hostProblems(h)...)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/holdfast-ha/holdfast/cluster/inventory"
 	"github.com/holdfast-ha/holdfast/cluster/placement"
 	"github.com/holdfast-ha/holdfast/cluster/whatif"
+	"github.com/holdfast-ha/holdfast/config"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/vmm"
 	"github.com/holdfast-ha/holdfast/vmm/domainxml"
@@ -81,6 +82,36 @@ func (w World) picture() (inventory.Input, error) {
 	return in, nil
 }
 
+// guardRuns is the word for a guard that does its work.
+const guardRuns = "running"
+
+// roomProblems are those of room for failures, where admission control reckons it.
+func (w World) roomProblems() []Problem {
+	if w.Room == nil || len(w.State.Hosts) < 2 {
+		return nil // of one host alone that is said already
+	}
+	var out []Problem
+	add := func(next, format string, args ...any) {
+		out = append(out, Problem{Severity: fsm.Warning, Text: fmt.Sprintf(format, args...), Next: next})
+	}
+	switch {
+	case w.policy().Admission.Mode == config.AdmissionOff:
+		add("haadm capacity", "admission control is off: nothing keeps room for failures of hosts")
+	case w.Room.Answer == placement.No:
+		add("haadm capacity", "there is not enough room for the failures that the policy asks for: %s", w.Room.Why)
+	case w.Room.Answer == placement.Unknown:
+		add("haadm capacity", "whether there is room for the failures that the policy asks for could not be found out: %s", w.Room.Why)
+	}
+	if t := w.Room.Tolerance; t != nil && len(t.Uncovered) > 0 {
+		u, more := t.Uncovered[0], ""
+		if n := len(t.Uncovered) - 1; n > 0 {
+			more = fmt.Sprintf(" (%d more are like it)", n)
+		}
+		add("haadm vms show "+u.VM, "vm %s is protected, and no plan can restart it if its host is lost: %s%s", u.VM, u.Why, more)
+	}
+	return out
+}
+
 // offered is a host as the planner sees it.
 func (w World) offered(h *fsm.Host) inventory.Host {
 	o := w.Observed[h.Name]
@@ -100,8 +131,12 @@ func (w World) offered(h *fsm.Host) inventory.Host {
 		x.State, x.Why = placement.Closed, "it is "+state
 	case o.HypervisorError != "":
 		x.State, x.Why = placement.Closed, "its hypervisor does not answer"
+	case o.Draining:
+		x.State, x.Why = placement.Closed, "it is being shut down"
 	case o.Capacity.Memory == 0:
 		x.State, x.Why = placement.Closed, "it has not said yet what it has"
+	case o.Guard != "" && o.Guard != guardRuns:
+		x.State, x.Why = placement.Closed, "its guard is "+o.Guard
 	}
 	return x
 }

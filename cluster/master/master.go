@@ -451,7 +451,7 @@ func (m *Master) Observations() (map[string]api.HostObservation, error) {
 			ob.DeadIn = max(at-now, time.Millisecond)
 		}
 		if r := x.report; r != nil {
-			ob.Offer, ob.Datastores, ob.Reserve = r.Offer, r.Datastores, r.Reserve
+			ob.Offer, ob.Datastores, ob.Reserve, ob.Draining = r.Offer, r.Datastores, r.Reserve, r.Draining
 			ob.Capacity, ob.HypervisorError, ob.Domains, ob.Guard, ob.Watchdog, ob.Version = r.Capacity, r.HypervisorError, r.Domains, r.Guard, r.Watchdog, r.Version
 		}
 		all[name] = ob

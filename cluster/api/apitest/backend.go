@@ -12,6 +12,7 @@ import (
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
 	"github.com/holdfast-ha/holdfast/cluster/doctor"
+	"github.com/holdfast-ha/holdfast/cluster/placement"
 	"github.com/holdfast-ha/holdfast/fsm"
 )
 
@@ -32,6 +33,8 @@ type Backend struct {
 	Hang bool
 	// Panic makes Members panic.
 	Panic bool
+	// RoomNow is what admission control says; nil: nothing yet.
+	RoomNow *placement.Verdict
 	// Said is what the host says of itself to the doctor; the name is filled in.
 	Said doctor.Facts
 }
@@ -115,6 +118,16 @@ func (b *Backend) Observations() (map[string]api.HostObservation, error) {
 		return nil, api.ErrNotMaster
 	}
 	return maps.Clone(b.Observed), nil
+}
+
+// Room implements api.Backend.
+func (b *Backend) Room() (placement.Verdict, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.Me.IsMaster || b.RoomNow == nil {
+		return placement.Verdict{}, api.ErrNotMaster
+	}
+	return *b.RoomNow, nil
 }
 
 // Members implements api.Backend.

@@ -72,7 +72,7 @@ func Healthy() *Backend {
 		st.Hosts[name] = &fsm.Host{Name: name, ID: uuid(100 + i), Addresses: address(i + 1), Joined: Now.Add(-30 * 24 * time.Hour), Status: fsm.HostLive, Incarnation: 1, Since: Now.Add(-30 * 24 * time.Hour), Verdict: "live", Slot: uint16(i + 1), Volumes: 3, Watchdog: fsm.Watchdog{Word: 1, Timeout: 3 * time.Second}}
 		o := api.HostObservation{
 			Verdict: "live", Capacity: vmm.Capacity{CPUs: 16, Memory: 100 * gib, MemoryFree: free[i] * gib, Hypervisor: "QEMU 7.2.17, libvirt 9.0.0"},
-			Guard: "none", Version: "0.1.0", Applied: 2210, Stored: map[string]time.Duration{"san": 210 * time.Millisecond, "nfs": 230 * time.Millisecond},
+			Guard: "running", Version: "0.1.0", Applied: 2210, Stored: map[string]time.Duration{"san": 210 * time.Millisecond, "nfs": 230 * time.Millisecond},
 		}
 		for _, v := range st.Volumes.Volumes {
 			r := api.VolumeReport{Name: v.Name, Path: v.Path, ID: v.ID, InUse: true, State: "working", Kind: "block", Server: "10.40.0.10"}

@@ -1,0 +1,127 @@
+package api_test
+
+import (
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/cluster/api/apitest"
+	"github.com/holdfast-ha/holdfast/cluster/inventory"
+	"github.com/holdfast-ha/holdfast/cluster/placement"
+	"github.com/holdfast-ha/holdfast/cluster/whatif"
+	"github.com/holdfast-ha/holdfast/fsm"
+)
+
+// A question about a plan is answered by the master wherever it is asked, with the VMs
+// that came in its body.
+func TestPlanIsAskedOfTheMaster(t *testing.T) {
+	c := cluster(t, apitest.Healthy(), follower("kvm1"))
+	q := whatif.Question{Fail: []string{"kvm3"}, Add: []inventory.FileVM{{Name: "more", Memory: 4 << 30, VCPUs: 1}}}
+	var got [2]*api.PlanAnswer
+	for i, name := range []string{"kvm2", "kvm1"} {
+		var err error
+		if got[i], err = c[name].client.Plan(t.Context(), q); err != nil {
+			t.Fatalf("asked of %s: %v", name, err)
+		}
+		if !got[i].Source.Fresh || got[i].Source.Host != "kvm2" || len(got[i].Added) != 1 || !got[i].Fine {
+			t.Errorf("asked of %s the answer is %+v from %+v", name, got[i].Plan, got[i].Source)
+		}
+	}
+	if !reflect.DeepEqual(got[0].Plan, got[1].Plan) {
+		t.Errorf("the answers differ:\n%+v\n%+v", got[0].Plan, got[1].Plan)
+	}
+	var refused *api.Error
+	if _, err := c["kvm1"].client.Stale().Plan(t.Context(), q); !errors.As(err, &refused) || refused.Code != api.CodeNoMaster {
+		t.Errorf("content with a copy, a member that is not the master answers %v, want %s", err, api.CodeNoMaster)
+	}
+	if _, err := c["kvm1"].client.Plan(t.Context(), whatif.Question{Fail: []string{"kvm9"}}); !errors.As(err, &refused) || refused.Code != api.CodeBadRequest {
+		t.Errorf("about a host that is not there the answer is %v, want %s", err, api.CodeBadRequest)
+	}
+}
+
+// What keeps a host from taking VMs is what the plan says of it.
+func TestHostsOfAPlan(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(b *apitest.Backend, o *api.HostObservation)
+		state  string
+		why    string
+	}{
+		{"nothing", func(*apitest.Backend, *api.HostObservation) {}, "up", ""},
+		{"suspected", func(_ *apitest.Backend, o *api.HostObservation) { o.Verdict = "unreachable" }, "closed", "it is unreachable"},
+		{"hypervisor", func(_ *apitest.Backend, o *api.HostObservation) { o.HypervisorError = "no socket" }, "closed", "its hypervisor does not answer"},
+		{"shut down", func(_ *apitest.Backend, o *api.HostObservation) { o.Draining = true }, "closed", "it is being shut down"},
+		{"guard", func(_ *apitest.Backend, o *api.HostObservation) { o.Guard = "not running" }, "closed", "its guard is not running"},
+		{"no report", func(_ *apitest.Backend, o *api.HostObservation) { *o = api.HostObservation{Verdict: "live"} }, "closed", "it has not said yet what it has"},
+		{"joining", func(b *apitest.Backend, _ *api.HostObservation) {
+			h := *b.St.Hosts["kvm3"]
+			h.Status = fsm.HostJoining
+			b.St.Hosts["kvm3"] = &h
+		}, "closed", "it has not begun to run VMs yet"},
+		{"dead", func(b *apitest.Backend, o *api.HostObservation) {
+			h := *b.St.Hosts["kvm3"]
+			h.Status, o.Verdict = fsm.HostDead, "dead"
+			b.St.Hosts["kvm3"] = &h
+		}, "down", "it is dead"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := apitest.Healthy()
+			o := b.Observed["kvm3"]
+			tt.change(b, &o)
+			b.Observed["kvm3"] = o
+			a, err := cluster(t, b)["kvm2"].client.Capacity(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if h := a.Hosts[2]; h.Name != "kvm3" || h.State != tt.state || h.Why != tt.why {
+				t.Errorf("%s is %s (%s), want %s (%s)", h.Name, h.State, h.Why, tt.state, tt.why)
+			}
+		})
+	}
+}
+
+func TestRoomIsAProblem(t *testing.T) {
+	tolerance := func(v placement.Verdict, vms ...string) *placement.Verdict {
+		v.Tolerance = &placement.Tolerance{}
+		for _, vm := range vms {
+			v.Tolerance.Uncovered = append(v.Tolerance.Uncovered, placement.Uncovered{VM: vm, Why: "it cannot leave kvm1"})
+		}
+		return &v
+	}
+	for _, tt := range []struct {
+		name string
+		room *placement.Verdict
+		off  bool
+		want []string
+	}{
+		{"not known", nil, false, nil},
+		{"enough", tolerance(placement.Verdict{Answer: placement.Yes}), false, nil},
+		{"not enough", tolerance(placement.Verdict{Answer: placement.No, Why: "kvm1 is too large"}), false, []string{"there is not enough room for the failures that the policy asks for: kvm1 is too large"}},
+		{"cannot be found out", tolerance(placement.Verdict{Answer: placement.Unknown, Why: "x"}), false, []string{"whether there is room for the failures that the policy asks for could not be found out: x"}},
+		{"off", &placement.Verdict{Answer: placement.Yes}, true, []string{"admission control is off: nothing keeps room for failures of hosts"}},
+		{"VMs that cannot leave", tolerance(placement.Verdict{Answer: placement.Yes}, "db1", "web"), false, []string{"vm db1 is protected, and no plan can restart it if its host is lost: it cannot leave kvm1 (1 more are like it)"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := apitest.Healthy()
+			b.RoomNow = tt.room
+			if tt.off {
+				b.St.Policy.Files = map[string][]byte{"a.hcl": []byte("cluster \"basement\" {}\nadmission_control {\n  mode = \"off\"\n}\nheartbeat_volume \"san\" {\n  path = \"/dev/disk/by-id/wwn-0x6001405f00d-part1\"\n}\nheartbeat_volume \"nfs\" {\n  path = \"/srv/vm/.holdfast-heartbeat\"\n}\n")}
+			}
+			s, err := cluster(t, b)["kvm2"].client.Status(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, p := range s.Problems {
+				if strings.Contains(p.Text, "room") || strings.Contains(p.Text, "plan") {
+					got = append(got, p.Text)
+				}
+			}
+			if !reflect.DeepEqual(got, tt.want) {
+				t.Errorf("problems %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
