@@ -80,6 +80,7 @@ func protection(b *inventory.Builder, in inventory.Input, p *fsm.Protect) placem
 			one.Name = other
 		}
 	}
+	base.Cluster.Hosts = after.Cluster.Hosts // what a host does not say is taken to be there for the VMs of the picture alone
 	ch := placement.Change{VM: &one}
 	if p.Running {
 		ch.Host = p.Host
