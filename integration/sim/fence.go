@@ -78,9 +78,10 @@ func (d devices) order(ctx context.Context, p *config.Policy, host string, came,
 		return ctx.Err()
 	}
 	var is string
-	if err := d.onWorld(func() { is = target.device; came(target) }); err != nil {
+	if err := d.onWorld(func() { is = target.device; d.m.w.switching++; came(target) }); err != nil {
 		return err
 	}
+	defer d.m.w.soon(func() { d.m.w.switching-- })
 	takes := map[string]time.Duration{deviceRefuses: deviceRefusal, deviceHangs: deviceSilence}[is]
 	if is == deviceWorks {
 		takes = deviceTakes

@@ -341,6 +341,9 @@ func (w *World) unsettled() string {
 	if m == nil || s == nil {
 		return "there is no master"
 	}
+	if w.switching > 0 {
+		return "a fence device is at work"
+	}
 	for _, h := range s.SortedHosts() {
 		if h.Status != fsm.HostLive {
 			return fmt.Sprintf("host %s is %s", h.Name, h.Status)

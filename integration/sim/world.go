@@ -54,14 +54,16 @@ type World struct {
 	volumes  []*volume       // heartbeat volumes, in the order of the scenario
 	gateway  atomic.Bool     // the isolation address does not answer
 
-	do       chan func() // what goroutines ask the World's own to do
-	begun    bool        // people have asked for the protection of the scenario's VMs
-	people   *people
-	watch    *watch
-	outcome  scenario.Outcome
-	timeline []moment
-	logs     strings.Builder
-	logMu    sync.Mutex
+	do chan func() // what goroutines ask the World's own to do
+	// switching is how many orders to fence devices are under way.
+	switching int
+	begun     bool // people have asked for the protection of the scenario's VMs
+	people    *people
+	watch     *watch
+	outcome   scenario.Outcome
+	timeline  []moment
+	logs      strings.Builder
+	logMu     sync.Mutex
 }
 
 // New builds the cluster: every host is a member, all are off. Call Close.
