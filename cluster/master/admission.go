@@ -17,12 +17,6 @@ import (
 // Admission control is asked about what people and the policy want: to protect a VM,
 // to start one by hand. Restarts are never asked about, nor what runs already.
 
-// The events that tell of it.
-const (
-	eventAdmissionWarned    = "admission_control_warned"
-	eventProtectionNotGiven = "vm_protection_refused"
-)
-
 // admissionPatience is how long a person waits for the master to have heard from every host.
 const admissionPatience = 5 * time.Second
 
@@ -155,7 +149,7 @@ func (m *Master) answer(ctx context.Context, o *office, p *config.Policy, v plac
 	case enforced || v.Answer == placement.Yes && !v.Refused:
 		return nil
 	}
-	e := fsm.Event{Type: eventAdmissionWarned, Severity: fsm.Warning, VM: vm, Host: v.Host, Text: fmt.Sprintf("%s is let through, for admission control only warns: %s", what, says(v))}
+	e := fsm.Event{Type: "admission_control_warned", Severity: fsm.Warning, VM: vm, Host: v.Host, Text: fmt.Sprintf("%s is let through, for admission control only warns: %s", what, says(v))}
 	if err := m.propose(ctx, &fsm.Record{Meta: m.meta(), Epoch: o.epoch, Events: []fsm.Event{e}}); err != nil {
 		m.cfg.Logger.Warn("cannot record a warning of admission control", "vm", vm, "error", err)
 	}
@@ -215,7 +209,7 @@ func (m *Master) admitsByPolicy(ctx context.Context, o *office, in input, p *fsm
 	if was.why == v.Why {
 		return false, nil
 	}
-	e := fsm.Event{Type: eventProtectionNotGiven, Severity: fsm.Warning, VM: p.VM.Name, Host: p.Host,
+	e := fsm.Event{Type: "vm_protection_refused", Severity: fsm.Warning, VM: p.VM.Name, Host: p.Host,
 		Text: fmt.Sprintf("%s is not protected, though the policy asks for it (%s): %s", p.VM.Name, strings.TrimPrefix(p.By, byPolicy), says(v))}
 	return false, m.propose(ctx, &fsm.Record{Meta: m.meta(), Epoch: o.epoch, Events: []fsm.Event{e}})
 }

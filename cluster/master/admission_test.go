@@ -172,7 +172,7 @@ func TestAdmissionControl(t *testing.T) {
 						t.Errorf("refused with %q, want %q in it", err, want)
 					}
 				}
-				if warned := len(s.events(eventAdmissionWarned)) > 0; warned != tt.warns {
+				if warned := len(s.events("admission_control_warned")) > 0; warned != tt.warns {
 					t.Errorf("warned: %v, want %v", warned, tt.warns)
 				}
 			})
@@ -208,7 +208,7 @@ func TestThePolicyIsRefused(t *testing.T) {
 		if vm := s.state().VMs[uuid(3)]; vm != nil {
 			t.Fatalf("web is protected: %+v", vm)
 		}
-		if d := cmp.Diff([]string{"vm_protection_refused web"}, s.events(eventProtectionNotGiven)); d != "" {
+		if d := cmp.Diff([]string{"vm_protection_refused web"}, s.events("vm_protection_refused")); d != "" {
 			t.Errorf("told (-want +got):\n%s", d)
 		}
 		s.stops("b", 2, 1)

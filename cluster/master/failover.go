@@ -35,7 +35,8 @@ type FailoverPlan struct {
 	Took time.Duration
 }
 
-// The events that say whether the room for failures that the policy asks for is there.
+// The events that say whether the room for failures that the policy asks for is there, as they
+// are looked for in the history.
 const (
 	eventRoomLost     = "failover_capacity_lost"
 	eventRoomRestored = "failover_capacity_restored"
@@ -168,9 +169,9 @@ func (m *Master) tellRoom(ctx context.Context, o *office, p *FailoverPlan) {
 	if lost == roomLost(s) || p.Room.Answer == placement.Unknown && !lost {
 		return
 	}
-	e := fsm.Event{Type: eventRoomRestored, Text: "there is room for the failures that the policy asks for again: " + p.Room.Why}
+	e := fsm.Event{Type: "failover_capacity_restored", Text: "there is room for the failures that the policy asks for again: " + p.Room.Why}
 	if lost {
-		e = fsm.Event{Type: eventRoomLost, Severity: fsm.Warning, Text: "there is not enough room for the failures that the policy asks for: " + p.Room.Why + waysOut(p.Room)}
+		e = fsm.Event{Type: "failover_capacity_lost", Severity: fsm.Warning, Text: "there is not enough room for the failures that the policy asks for: " + p.Room.Why + waysOut(p.Room)}
 	}
 	if err := m.propose(ctx, &fsm.Record{Meta: m.meta(), Epoch: o.epoch, Events: []fsm.Event{e}}); err != nil {
 		m.cfg.Logger.Warn("cannot record whether there is room for failures", "error", err)
