@@ -48,7 +48,6 @@ const (
 	waitsMaintenance = "maintenance"
 	waitsDisarm      = "disarm"
 	waitsMigration   = "migration"
-	waitsRules       = "affinity rules"
 	waitsFailback    = "failback"
 	waitsRebalance   = "rebalance"
 	waitsShutdown    = "host shutdown policy"

@@ -34,7 +34,7 @@ func TestWaits(t *testing.T) {
 		"agent-restart-keeps-vm":        "",
 		"leader-lost-twice":             "",
 		"minority-isolated":             "",
-		"apart-beats-load":              waitsRules,
+		"apart-beats-load":              "",
 		"live-move":                     waitsMigration,
 		"policy-default-shutdown":       waitsShutdown + ", " + waitsWatchdog,
 		"rebalance-topsis-empty":        waitsLoad + ", " + waitsRebalance,

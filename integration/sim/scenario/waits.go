@@ -22,9 +22,6 @@ func Waits(s *Scenario) []string {
 	}
 	add(len(s.Datastores) > 0, waitsDatastores)
 	add(s.InitialState != nil, waitsSeed)
-	for _, r := range s.Rules {
-		add(r.Type != "", waitsRules)
-	}
 	for _, h := range s.Hosts {
 		add(h.Zone != "", waitsZones)
 	}
