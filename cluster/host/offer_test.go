@@ -156,6 +156,16 @@ func TestReadiness(t *testing.T) {
 		}
 		want("started again", false, "it has not run for 20s yet")
 
+		// So does one that took its place unseen.
+		r.pass(20 * time.Second)
+		want("ready once more", true, "")
+		r.hyp.KillAll()
+		if err := r.hyp.PersonStart("web"); err != nil {
+			t.Fatal(err)
+		}
+		r.pass(5 * time.Second)
+		want("started by a person", false, "it has not run for 20s yet")
+
 		// A policy that asks for nothing has it ready at once.
 		r.mu.Lock()
 		r.policy = policyOf(t, "")

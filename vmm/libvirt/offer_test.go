@@ -101,7 +101,7 @@ const capabilities = `<capabilities><host><cpu><arch>x86_64</arch></cpu></host>
 
 func TestPlatformWords(t *testing.T) {
 	const qemu = `<domainCapabilities><cpu><mode name='host-model' supported='yes'><model>EPYC</model></mode><mode name='custom' supported='yes'>
-<model usable='yes'>qemu64</model><model usable='no'>EPYC-Rome</model><model usable='unknown'>odd</model></mode></cpu></domainCapabilities>`
+<model usable='yes'>qemu64</model><model usable='no'>EPYC-Rome</model><model usable='no' vendor='AMD'>EPYC-Milan</model><model usable='unknown'>odd</model></mode></cpu></domainCapabilities>`
 	kvm := strings.Replace(qemu, "usable='no'", "usable='yes'", 1)
 	platform := []string{"arch:x86_64", "machine:microvm", "machine:pc-q35-7.2", "machine:pc-q35-8.0", "machine:q35", "type:kvm", "type:qemu"}
 	models := []string{"cpu:EPYC-Rome", "cpu:odd", "cpu:qemu64"}
