@@ -319,3 +319,12 @@ func TestValidate(t *testing.T) {
 		t.Errorf("with the most of everything D is %v", d)
 	}
 }
+
+// A fence device is used from then on: before, it would take a lease away.
+func TestGoneAtIsNotBeforeTheLeaseHasEnded(t *testing.T) {
+	timing := standard(t)
+	w := Watch{Acknowledged: time.Minute, Elected: time.Second, Suspected: time.Minute + 2*time.Second}
+	if at, ok := w.GoneAt(timing); !ok || at != time.Minute+timing.LeaseGone() || timing.LeaseGone() < timing.Lease {
+		t.Errorf("gone at %v (%v), want %v: before that a device would take a lease away", at, ok, time.Minute+timing.LeaseGone())
+	}
+}
