@@ -20,7 +20,7 @@ type power struct {
 	resetting     bool // the watchdog has fired, and devices may still write
 	startLater    bool // an agent is to be started once code runs again
 	killsFail     bool // the processes of VMs do not end
-	// woke is when code ran again, by the boot clock; 0: it never stood still.
+	// woke is when code ran again, or processes could be ended again, by the boot clock; 0: it never was otherwise.
 	woke time.Duration
 	naps []nap
 	// powered is whether it has power, for those who look from outside.
@@ -170,6 +170,9 @@ func (m *machine) slumbered(at time.Time) bool {
 // failKills makes the processes of VMs end for nobody, or for everybody again: they
 // hang in the kernel.
 func (m *machine) failKills(fail bool) {
+	if m.killsFail && !fail {
+		m.woke = m.clock.now() // from here on the guard can be held to its word again
+	}
 	m.killsFail = fail && m.on
 	m.hyp.SetKillFails(m.killsFail)
 }
