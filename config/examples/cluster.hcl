@@ -181,8 +181,8 @@ placement {
   #strategy = "spread"
 }
 
-# Room for failures of hosts. enforce: what would take it is refused (starting or
-# enlarging a VM, maintenance); warn: people are told; off: it is not reckoned.
+# Room for failures of hosts. enforce: what would take it is refused (protecting a VM,
+# or starting a protected one by hand); warn: people are told; off: it is not reckoned.
 # Restarts after a failure are never refused.
 admission_control {
   #mode = "warn"
