@@ -94,6 +94,7 @@ func (s *stage) events(types ...string) []string {
 func staged(t *testing.T, mode string, f func(*stage)) {
 	t.Helper()
 	bubble(t, func(r *rig) {
+		synctest.Wait() // the office reads what is set here
 		r.policy.Admission.Mode = mode
 		f(&stage{rig: r, domains: map[string][]api.DomainReport{}})
 	})

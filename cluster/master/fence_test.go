@@ -19,8 +19,15 @@ type fakeFencer struct {
 	fails error
 	now   func() time.Duration
 
-	mu   sync.Mutex // guards used; never held while waiting
-	used []string
+	mu    sync.Mutex // guards what follows; never held while waiting
+	used  []string
+	mends bool // it does not fail any more
+}
+
+func (f *fakeFencer) mend() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mends = true
 }
 
 func (f *fakeFencer) note(what string) {
@@ -41,6 +48,11 @@ func (f *fakeFencer) Off(ctx context.Context, _ *config.Policy, host string) (ti
 	case <-ctx.Done():
 		return 0, "", ctx.Err()
 	case <-time.After(f.takes):
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.mends {
+		return f.now(), "bmc says that the power is off", nil
 	}
 	return f.now(), "bmc says that the power is off", f.fails
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
@@ -135,6 +136,7 @@ func TestAChangeOfTheSetPutsADeathOff(t *testing.T) {
 // replaced, and the one that was lost does not come back by itself.
 func TestTheOfficeReplacesALostVolume(t *testing.T) {
 	bubble(t, func(r *rig) {
+		synctest.Wait() // the office reads what is set here
 		r.policy.Volumes = []config.HeartbeatVolume{{Name: "x", Path: "/hb/x"}, {Name: "y", Path: "/hb/y"}, {Name: "z", Path: "/hb/z"}}
 		fails := ""
 		beat := func(d time.Duration) {

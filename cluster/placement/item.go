@@ -81,10 +81,28 @@ func (r *room) itemBeside(vms []int32, mates bool) item {
 			}
 		}
 	}
+	it.mask = r.living(it.mask)
 	it.hosts, it.need = m.masks[it.mask].hosts, m.masks[it.mask].need
 	it.wide = it.hosts.len()
 	it.size = m.sizeOf(it.need)
 	return it
+}
+
+// living is the mask without the hosts that are lost: what a VM could have had there
+// makes no difference to where it can go, nor to the order in which VMs are packed.
+func (r *room) living(id int32) int32 {
+	m := r.m
+	hosts := m.masks[id].hosts
+	for i, w := range r.dead {
+		if w&hosts[i] != 0 {
+			able := slices.Clone(hosts)
+			for j := i; j < len(able); j++ {
+				able[j] &^= r.dead[j]
+			}
+			return m.intern(able, m.masks[id].need)
+		}
+	}
+	return id
 }
 
 // jointMask is the mask of VMs that go together, and to where their mates run.
@@ -128,7 +146,7 @@ func (m *model) sizeOf(need []int64) int64 {
 // bySize orders items for packing: the largest first, then those that few hosts
 // can take; the same ones stay next to one another.
 func bySize(a, b *item) int {
-	return cmp.Or(-cmp.Compare(a.size, b.size), cmp.Compare(a.wide, b.wide), cmp.Compare(a.mask, b.mask),
+	return cmp.Or(-cmp.Compare(a.size, b.size), cmp.Compare(a.wide, b.wide), slices.Compare(a.hosts, b.hosts), slices.Compare(a.need, b.need),
 		-cmp.Compare(len(a.apart), len(b.apart)), cmp.Compare(a.vms[0], b.vms[0]))
 }
 
