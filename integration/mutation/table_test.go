@@ -131,15 +131,15 @@ var table = []mutant{
 
 	// Starting.
 	{"O1", "a VM is placed that somebody owns",
-		"fsm/apply.go", `case vm.Owner != nil:
+		"fsm/placements.go", `case vm.Owner != nil:
 		return &Refusal{CodeConflict, fmt.Sprintf("%s is owned by`, `case false:
 		return &Refusal{CodeConflict, fmt.Sprintf("%s is owned by`,
 		in("fsm", "TestCommands"), ""},
 	{"O1", "a placement of an old generation is accepted",
-		"fsm/apply.go", `case vm.Generation != previous:`, `case false:`,
+		"fsm/placements.go", `case vm.Generation != previous:`, `case false:`,
 		in("fsm", "TestCommands"), ""},
 	{"O1", "a VM is placed on a host that is not live",
-		"fsm/apply.go", `	return s.liveHost(host, incarnation)
+		"fsm/placements.go", `	return s.liveHost(host, incarnation)
 }`, `	return nil
 }`,
 		in("fsm", "TestCommands"), ""},
@@ -174,7 +174,7 @@ var table = []mutant{
 		return p //`,
 		in("cluster/host", "TestDecideUnderALease"), ""},
 	{"A VM that was seen running", "a VM is placed while a host is seen to run it",
-		"fsm/apply.go", `case vm.Sighting != nil:
+		"fsm/placements.go", `case vm.Sighting != nil:
 		return &Refusal{CodeConflict, fmt.Sprintf("%s was seen running`, `case false:
 		return &Refusal{CodeConflict, fmt.Sprintf("%s was seen running`,
 		in("fsm", "TestCommands"), ""},
