@@ -288,7 +288,7 @@ func domains(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 			}
 		case vm.Owner == nil && vm.Sighting == nil && x.State == vmm.Running:
 			d.commands = append(d.commands, &fsm.Adopt{Meta: m, Epoch: in.epoch, UUID: x.UUID, Previous: vm.Generation, Host: h.Name, Incarnation: h.Incarnation})
-		case vm.Owner != nil && vm.Owner.Host == h.Name && vm.Owner.Phase == fsm.PhaseRunning && x.XMLHash != "" && x.XMLHash != vm.XMLHash:
+		case defines(vm, h.Name) && x.XMLHash != "" && x.XMLHash != vm.XMLHash:
 			if xml, ok := o.defs[x.UUID]; ok {
 				if packed, err := fsm.PackXML(xml); err == nil {
 					d.commands = append(d.commands, &fsm.Redefine{Meta: m, Epoch: in.epoch, UUID: x.UUID, Name: x.Name, XML: packed, XMLHash: x.XMLHash, VCPUs: x.VCPUs, Memory: x.Memory})
@@ -298,6 +298,15 @@ func domains(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 			}
 		}
 	}
+}
+
+// defines reports whether a host's definition of the VM is the one that counts: where it
+// runs, or, of one that shall and does not, at home. Others may have older ones.
+func defines(vm *fsm.VM, host string) bool {
+	if vm.Owner == nil {
+		return vm.Sighting == nil && vm.Intent == fsm.IntentRun && vm.Home == host
+	}
+	return vm.Owner.Host == host && vm.Owner.Phase == fsm.PhaseRunning
 }
 
 // runsElsewhere reports whether the domain is better protected where another

@@ -327,6 +327,20 @@ func TestDecide(t *testing.T) {
 			in.lists("b", web, "www", vmm.Running).XMLHash = "h2"
 			in.hosts["b"].defs[web] = "<domain/>"
 		}, []string{"redefine www h2"}},
+		{"its definition has changed at home while it waits for a host", func(in *input) {
+			in.vm().Intent, in.vm().Memory = fsm.IntentRun, 64<<30
+			in.lists("b", web, "web", vmm.Stopped).XMLHash = "h2"
+			in.hosts["b"].defs[web] = "<domain/>"
+		}, []string{"redefine web h2"}},
+		{"another definition lies elsewhere while it waits for a host", func(in *input) {
+			in.vm().Intent = fsm.IntentRun
+			in.lists("c", web, "web", vmm.Stopped).XMLHash = "h2"
+			in.hosts["c"].defs[web] = "<domain/>"
+		}, []string{"assign to b(2) after generation 7"}},
+		{"its definition has changed while a person has it stopped", func(in *input) {
+			in.lists("b", web, "web", vmm.Stopped).XMLHash = "h2"
+			in.hosts["b"].defs[web] = "<domain/>"
+		}, nil},
 		{"an old definition of it lies on another host", func(in *input) {
 			in.owner("b", 2, fsm.PhaseRunning)
 			in.lists("c", web, "web", vmm.Stopped).XMLHash = "h0"
