@@ -47,7 +47,7 @@ lab: ## (root) hosts in namespaces with their own libvirtd and real guests
 	HOLDFAST_LAB=1 TEST_FORMAT=standard-verbose .ci/gotest lab -count=1 -p 1 -timeout $(LAB_LIMIT) ./integration/lab ./vmm/libvirt/...
 
 .PHONY: machine
-machine: ## three machines in QEMU with a real watchdog and a heartbeat volume: resets, and takeovers after them; takes minutes and a processor of its own, so for the night
+machine: ## three machines in QEMU with a real watchdog and a heartbeat volume: resets, and takeovers after them; five minutes with nothing else running
 	@.ci/install machine
 	HOLDFAST_MACHINE=1 TEST_FORMAT=standard-verbose .ci/gotest machine -count=1 -timeout 15m ./integration/machine
 

@@ -87,7 +87,7 @@ var Rules = []Rule{
 			"cluster/raftnode/...", "cluster/master/...", "cluster/host/...", "cluster/agent/...", "fencing/...", "vmm/libvirt/...",
 		}, raft...),
 		Allow: []string{"fencing", "fencing/device"},
-		Why:   "haadm talks to the API; beside it only to what has to work without an agent: a heartbeat volume, a watchdog, and fence agents about themselves",
+		Why:   "haadm talks to the API; beside it only to what has to work without an agent: a heartbeat volume, a watchdog, fence agents about themselves, and plans from a file",
 	},
 	{
 		Packages: []string{"own"},
