@@ -14,7 +14,6 @@ import (
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
 	"github.com/holdfast-ha/holdfast/cluster/host"
-	"github.com/holdfast-ha/holdfast/cluster/lease"
 	"github.com/holdfast-ha/holdfast/cluster/master"
 	"github.com/holdfast-ha/holdfast/cluster/peer"
 	"github.com/holdfast-ha/holdfast/cluster/raftnode"
@@ -46,11 +45,6 @@ type member struct {
 	over    map[string]*http.Transport // over exactly one
 }
 
-// leaderStoreDeadline is how long the disk of a host that leads may hang: nothing is
-// committed and nobody acknowledged meanwhile, and what is left of the leases has to do
-// for the election of another. Below a second an ordinary disk is late at times.
-func leaderStoreDeadline(t lease.Timing) time.Duration { return max(t.Lease/4, time.Second) }
-
 // enter builds a member from the bottom up. On an error nothing is left open.
 func (a *Agent) enter(ms *Membership) (_ *member, err error) {
 	env := a.env
@@ -75,7 +69,7 @@ func (a *Agent) enter(ms *Membership) (_ *member, err error) {
 		m.over[l.Network] = m.dialer.Transport(l.Network)
 	}
 	m.any = m.dialer.Transport("")
-	if m.node, err = raftnode.New(raftnode.Config{Name: env.Name, ClusterID: ms.Identity.ClusterID, Networks: networks, Election: ms.Timing.Election, LeaderStoreDeadline: leaderStoreDeadline(ms.Timing),
+	if m.node, err = raftnode.New(raftnode.Config{Name: env.Name, ClusterID: ms.Identity.ClusterID, Networks: networks, Election: ms.Timing.Election,
 		Stores: m.stores, Machine: m.machine, Dialer: m.dialer, Logger: m.log.Named("raft")}); err != nil {
 		return nil, err
 	}

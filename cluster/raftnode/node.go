@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -52,8 +51,6 @@ type Config struct {
 
 	// StoreDeadline is how long a write to the stores may take before the process must end; 10 s when 0.
 	StoreDeadline time.Duration
-	// LeaderStoreDeadline is the same while this host leads, when nothing can be committed meanwhile; StoreDeadline when 0.
-	LeaderStoreDeadline time.Duration
 	// MaxVoters is the most members that vote, odd; 5 when 0.
 	MaxVoters int
 	// Stable is how long a member must have answered and kept up before it may
@@ -108,7 +105,6 @@ type Node struct {
 	transport *transport
 	adapter   *adapter
 	confirmer confirmer
-	leads     atomic.Bool // as raft said last
 	offices   chan Office
 	fatal     chan error
 	// membership is held (a token taken) while a change of membership or a
@@ -141,7 +137,7 @@ func New(c Config) (*Node, error) {
 		membership: make(chan struct{}, 1), stop: make(chan struct{}), stopped: make(chan struct{})}
 	n.confirmer.prove = n.prove
 	n.transport = newTransport(c, newConnSet(), c.Logger.Named("net"))
-	stores := &watched{LogStore: c.Stores.Log, StableStore: c.Stores.Stable, limit: c.StoreDeadline, leading: c.LeaderStoreDeadline, leads: n.leads.Load, fatal: n.fail}
+	stores := &watched{LogStore: c.Stores.Log, StableStore: c.Stores.Stable, limit: c.StoreDeadline, fatal: n.fail}
 	r, err := start(c.raftConfig(), n.adapter, stores, c.Stores.Snapshots, n.transport)
 	if err != nil {
 		_ = n.transport.Close()

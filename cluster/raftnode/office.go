@@ -28,7 +28,6 @@ func (n *Node) followOffice() {
 			n.publish(Office{Term: n.raft.CurrentTerm()})
 			return
 		case leader := <-n.raft.LeaderCh():
-			n.leads.Store(leader)
 			n.publish(Office{Leader: leader, Term: n.raft.CurrentTerm()})
 		}
 	}

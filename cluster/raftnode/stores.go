@@ -153,22 +153,14 @@ type watched struct {
 	raft.LogStore
 	raft.StableStore
 	limit time.Duration
-	// leading is the limit while this host leads: nobody's lease can be renewed meanwhile.
-	leading time.Duration
-	leads   func() bool
-	fatal   func(error)
+	fatal func(error)
 }
 
 func (w *watched) watch(what string) (done func()) {
-	late := func(limit time.Duration) {
-		w.fatal(fmt.Errorf("%s has not come back from the disk for %v: the process must end so that another host can lead", what, limit))
-	}
-	t := time.AfterFunc(w.limit, func() { late(w.limit) })
-	if w.leading == 0 || !w.leads() {
-		return func() { t.Stop() }
-	}
-	short := time.AfterFunc(w.leading, func() { late(w.leading) })
-	return func() { t.Stop(); short.Stop() }
+	t := time.AfterFunc(w.limit, func() {
+		w.fatal(fmt.Errorf("%s has not come back from the disk for %v: the process must end so that another host can lead", what, w.limit))
+	})
+	return func() { t.Stop() }
 }
 
 // StoreLogs implements raft.LogStore.

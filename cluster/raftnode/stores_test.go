@@ -133,34 +133,6 @@ func TestSlowStoreIsFatal(t *testing.T) {
 	})
 }
 
-// While a host leads, nobody's lease is renewed until its write has come back.
-func TestSlowStoreOfALeaderIsFatalSooner(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		memory := raft.NewInmemStore()
-		slow := &slowStore{LogStore: memory}
-		fatal := make(chan error, 2)
-		leads := false
-		w := &watched{LogStore: slow, StableStore: memory, limit: 10 * time.Second, leading: time.Second, leads: func() bool { return leads }, fatal: func(err error) { fatal <- err }}
-		slow.delay.Store(int64(3 * time.Second))
-		for index, lead := range []bool{false, true} {
-			leads = lead
-			if err := w.StoreLogs([]*raft.Log{{Index: uint64(index + 1)}}); err != nil {
-				t.Fatal(err)
-			}
-			select {
-			case err := <-fatal:
-				if !lead || !strings.Contains(err.Error(), "for 1s") {
-					t.Errorf("a write of 3s, leading %t: %v", lead, err)
-				}
-			default:
-				if lead {
-					t.Error("a write of 3s is not fatal to a leader")
-				}
-			}
-		}
-	})
-}
-
 // TestDiskOfLeader: a leader whose disk hangs is reported, and the end of its
 // process frees the cluster; one whose disk fails steps down.
 func TestDiskOfLeader(t *testing.T) {
