@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/holdfast-ha/holdfast/cluster/mounts"
 	"github.com/holdfast-ha/holdfast/cluster/volumes/choice"
 )
 
@@ -44,18 +45,18 @@ func (s system) locate(path string) (Place, error) {
 	if err != nil {
 		return Place{}, fmt.Errorf("locate %s: %w", path, err)
 	}
-	mounts := parseMounts(string(text))
-	m := mountOf(mounts, s.resolve(path, mounts))
+	all := mounts.Parse(string(text))
+	m := mounts.Of(all, s.resolve(path, all))
 	if m == nil {
 		return Place{}, fmt.Errorf("locate %s: it is on no mount that this host knows", path)
 	}
-	if server, network := m.server(); network {
-		return Place{m.kind(), server}, nil
+	if server, network := serverOf(m); network {
+		return Place{kindOf(m), server}, nil
 	}
-	if strings.HasPrefix(m.source, "/dev/") {
-		return Place{m.kind(), s.serversOf(m.number)}, nil
+	if strings.HasPrefix(m.Source, "/dev/") {
+		return Place{kindOf(m), s.serversOf(m.Number)}, nil
 	}
-	return Place{Kind: m.kind()}, nil
+	return Place{Kind: kindOf(m)}, nil
 }
 
 func blockNumber(path string) (string, error) {
@@ -73,12 +74,12 @@ func blockNumber(path string) (string, error) {
 const maxLinks = 40
 
 // resolve follows the symbolic links of a path, as far as they are on no network file system.
-func (s system) resolve(path string, mounts []mount) string {
+func (s system) resolve(path string, all []mounts.Mount) string {
 	at, rest := "/", strings.Split(strings.Trim(path, "/"), "/")
 	for links := 0; len(rest) > 0 && links <= maxLinks; {
 		next := filepath.Join(at, rest[0])
-		if m := mountOf(mounts, next); m != nil {
-			if _, network := m.server(); network {
+		if m := mounts.Of(all, next); m != nil {
+			if _, network := serverOf(m); network {
 				break
 			}
 		}

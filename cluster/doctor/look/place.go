@@ -5,75 +5,32 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
 
 	"github.com/holdfast-ha/holdfast/cluster/doctor"
+	"github.com/holdfast-ha/holdfast/cluster/mounts"
 )
-
-// mount is one line of the kernel's list of mounts.
-type mount struct {
-	point, kind, source string
-	options             []string
-}
 
 // mounts is the list as the first process sees it: an agent that systemd shuts off
 // has mounts of its own.
-func (h *Host) mounts() []mount {
+func (h *Host) mounts() []mounts.Mount {
 	for _, file := range []string{"/proc/1/mountinfo", "/proc/self/mountinfo"} {
 		text, err := os.ReadFile(filepath.Join("/", h.Root, file))
 		if err != nil {
 			continue
 		}
-		var all []mount
-		for line := range strings.Lines(string(text)) {
-			if m, ok := parseMount(line); ok {
-				all = append(all, m)
-			}
-		}
-		return all
+		return mounts.Parse(string(text))
 	}
 	return nil
 }
 
-// parseMount reads a line of mountinfo (man 5 proc): the point is its fifth field,
-// the options of the mount its sixth; behind a hyphen come type, source and the
-// options of the file system.
-func parseMount(line string) (mount, bool) {
-	before, after, ok := strings.Cut(line, " - ")
-	f, g := strings.Fields(before), strings.Fields(after)
-	if !ok || len(f) < 6 || len(g) < 3 {
-		return mount{}, false
+// of is the mount that a path is on; the zero one where none is known.
+func of(all []mounts.Mount, path string) mounts.Mount {
+	if m := mounts.Of(all, path); m != nil {
+		return *m
 	}
-	return mount{point: unescape(f[4]), kind: g[0], source: unescape(g[1]), options: strings.Split(f[5]+","+g[2], ",")}, true
-}
-
-// unescape undoes the kernel's \040 for a blank and the like.
-func unescape(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
-}
-
-// of is the mount that a path is on; the last one on a point hides those before it.
-func of(all []mount, path string) mount {
-	var best mount
-	for _, m := range all {
-		below := m.point == "/" || path == m.point || strings.HasPrefix(path, m.point+"/")
-		if below && len(m.point) >= len(best.point) {
-			best = m
-		}
-	}
-	return best
+	return mounts.Mount{}
 }
 
 // maxLinks is how many symbolic links in a path are followed.
@@ -104,15 +61,15 @@ func place(h *Host, path string) (p doctor.Place, point string) {
 	at, rest := "/", strings.Split(strings.Trim(filepath.Clean(path), "/"), "/")
 	for links := 0; ; {
 		m := of(all, at)
-		p.Type, p.Source, p.Options, point = m.kind, m.source, m.options, m.point
-		if m.kind == "devtmpfs" {
+		p.Type, p.Source, p.Options, point = m.Type, m.Source, slices.Concat(m.Here, m.Options), m.Point
+		if m.Type == "devtmpfs" {
 			p.Type, p.Source, p.Options = doctor.DeviceType, "", nil
 		}
 		if p.Remote() {
 			// What is below may be mounted elsewhere again, which the list of mounts tells.
 			full := filepath.Join(append([]string{at}, rest...)...)
-			if m := of(all, full); m.point != of(all, at).point {
-				p.Type, p.Source, p.Options, point = m.kind, m.source, m.options, m.point
+			if m := of(all, full); m.Point != of(all, at).Point {
+				p.Type, p.Source, p.Options, point = m.Type, m.Source, slices.Concat(m.Here, m.Options), m.Point
 			}
 			return p, point
 		}
