@@ -17,13 +17,17 @@ import (
 // Admission control is asked about what people and the policy want: to protect a VM,
 // to start one by hand. Restarts are never asked about, nor what runs already.
 
-// admissionPatience is how long a person waits for the master to have heard from every host.
-const admissionPatience = 5 * time.Second
+// How long a person waits for the master to have heard from every host, where admission
+// control may refuse. Libvirt's hook, and with it a start by hand, waits two seconds in all.
+const (
+	protectPatience = 5 * time.Second
+	startPatience   = time.Second
+)
 
 // admitStart asks about the start of a protected VM by hand on a host. The error is a
 // refusal (api.ErrRefused) or ctx's.
 func (m *Master) admitStart(ctx context.Context, o *office, uuid, host string) error {
-	in, asks, err := m.askable(ctx, o)
+	in, asks, err := m.askable(ctx, o, startPatience)
 	if !asks {
 		return err
 	}
@@ -45,7 +49,7 @@ func (m *Master) admitStart(ctx context.Context, o *office, uuid, host string) e
 
 // admitProtect asks about a VM that would become protected, as the command says.
 func (m *Master) admitProtect(ctx context.Context, o *office, p *fsm.Protect) error {
-	in, asks, err := m.askable(ctx, o)
+	in, asks, err := m.askable(ctx, o, protectPatience)
 	if !asks {
 		return err
 	}
@@ -103,8 +107,8 @@ func check(inv *inventory.Inventory, ch placement.Change, runs bool) placement.V
 
 // askable is the cluster as it is, once every host has been heard. asks is false when
 // nothing is to be asked, or err says why it cannot be.
-func (m *Master) askable(ctx context.Context, o *office) (in inventory.Input, asks bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, admissionPatience)
+func (m *Master) askable(ctx context.Context, o *office, patience time.Duration) (in inventory.Input, asks bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
 		s, _, changed := m.cfg.View()

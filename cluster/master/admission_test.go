@@ -1,6 +1,7 @@
 package master
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -95,7 +96,9 @@ func staged(t *testing.T, mode string, f func(*stage)) {
 	t.Helper()
 	bubble(t, func(r *rig) {
 		synctest.Wait() // the office reads what is set here
-		r.policy.Admission.Mode = mode
+		p := *r.policy  // a plan that is under way goes by the one it was given
+		p.Admission.Mode = mode
+		r.policy = &p
 		f(&stage{rig: r, domains: map[string][]api.DomainReport{}})
 	})
 }
@@ -275,4 +278,22 @@ func TestFailoverPlanIsKeptCurrent(t *testing.T) {
 			t.Errorf("told (-want +got):\n%s", d)
 		}
 	})
+}
+
+// Libvirt's hook waits two seconds for an answer. Right after an election, when no host has
+// said yet what room it has, a start is let through in that time, or refused with the reason.
+func TestAStartByHandIsAnsweredBeforeItsHookGivesUp(t *testing.T) {
+	for mode, refused := range map[string]bool{config.AdmissionWarn: false, config.AdmissionEnforce: true} {
+		t.Run(mode, func(t *testing.T) {
+			staged(t, mode, func(s *stage) {
+				s.put(3, "web", "", big)
+				ctx, cancel := context.WithTimeout(s.Context(), 2*time.Second)
+				defer cancel()
+				err := s.Claim(ctx, api.ClaimRequest{Host: "c", Incarnation: 1, UUID: uuid(3), Generation: s.state().VMs[uuid(3)].Generation})
+				if refused && (!errors.Is(err, api.ErrRefused) || !strings.Contains(err.Error(), "has not heard from every host")) || !refused && err != nil {
+					t.Errorf("answered %v; want it refused with the reason: %t", err, refused)
+				}
+			})
+		})
+	}
 }
