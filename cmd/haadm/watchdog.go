@@ -13,9 +13,11 @@ import (
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
 	"github.com/holdfast-ha/holdfast/fencing"
+	"github.com/holdfast-ha/holdfast/vmm"
 )
 
 const (
+	idleFlag           = "nothing-runs-here"
 	defaultMeasurement = "/var/lib/haagent/watchdog-measured.json"
 	bootIDFile         = "/proc/sys/kernel/random/boot_id"
 )
@@ -28,6 +30,7 @@ func (p *program) watchdogCommand() *cli.Command {
 			p.leaf("qualify", "measure after which time the watchdog really resets this host, by letting it do so", "", 0, 0, []cli.Flag{
 				&cli.StringFlag{Name: "device", Usage: "the watchdog's `PATH`, such as /dev/watchdog0"},
 				&cli.DurationFlag{Name: "timeout", Usage: "`TIME` to set it to, in whole seconds: the policy's watchdog_timeout", Value: 3 * time.Second},
+				&cli.BoolFlag{Name: idleFlag, Usage: "vouch that no VM runs here, where no agent of a cluster can say so; --yes does not"},
 				file,
 			}, p.qualify),
 			p.leaf("show", "show what was measured. Status 2: nothing was, or the watchdog is no good", "", 0, 0, []cli.Flag{file}, p.measurement),
@@ -55,10 +58,10 @@ func (p *program) qualify(ctx context.Context, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	plan := []string{fmt.Sprintf("  ! this host, %s, is reset by %s about %v from now, without any shutdown", host, dog.Path(), c.Duration("timeout"))}
-	if !known {
-		plan = append(plan, "  ! no agent of a cluster answers here, so it is not known whether VMs run: they would be lost with it")
+	if !known && !c.Bool(idleFlag) {
+		return &refusedError{"no agent of a cluster answers here, so it is not known whether VMs run, and they would be lost with " + host + ": nothing was changed. Look (virsh list), and add --" + idleFlag + " if none does"}
 	}
+	plan := []string{fmt.Sprintf("  ! this host, %s, is reset by %s about %v from now, without any shutdown", host, dog.Path(), c.Duration("timeout"))}
 	if err := p.agree(ctx, "Reset this host?", plan...); err != nil {
 		return err
 	}
@@ -99,7 +102,7 @@ func here(h api.HostView) (names []string) {
 		names = append(names, vm.Name)
 	}
 	for _, o := range h.Others {
-		if o.State != "stopped" {
+		if o.State != vmm.Stopped {
 			names = append(names, o.Name)
 		}
 	}

@@ -38,14 +38,20 @@ func TestWatchdogIsNotLetFireUnderVMs(t *testing.T) {
 			}
 		})
 	}
-	t.Run("nobody knows what runs, and nobody agrees", func(t *testing.T) {
-		got := haadm(t, filepath.Join(dir, "no socket"), nil, "watchdog", "qualify", "--file", file, "--device", device)
-		if got.code != exitUsage || !strings.Contains(got.errOut, "is not known whether VMs run") || !strings.Contains(got.errOut, "Add --yes") {
+	t.Run("nobody knows what runs, and yes is not enough", func(t *testing.T) {
+		got := haadm(t, filepath.Join(dir, "no socket"), nil, "watchdog", "qualify", "--file", file, "--device", device, "--yes")
+		if got.code != exitRefused || !strings.Contains(got.errOut, "it is not known whether VMs run") || !strings.Contains(got.errOut, "--nothing-runs-here") {
+			t.Errorf("exit %d:\n%s", got.code, got.errOut)
+		}
+	})
+	t.Run("nobody agrees", func(t *testing.T) {
+		got := haadm(t, filepath.Join(dir, "no socket"), nil, "watchdog", "qualify", "--file", file, "--device", device, "--nothing-runs-here")
+		if got.code != exitUsage || !strings.Contains(got.errOut, "Add --yes") {
 			t.Errorf("exit %d:\n%s", got.code, got.errOut)
 		}
 	})
 	t.Run("no watchdog after all", func(t *testing.T) {
-		got := haadm(t, filepath.Join(dir, "no socket"), nil, "watchdog", "qualify", "--file", file, "--device", device, "--yes")
+		got := haadm(t, filepath.Join(dir, "no socket"), nil, "watchdog", "qualify", "--file", file, "--device", device, "--nothing-runs-here", "--yes")
 		if got.code != exitFailed || !strings.Contains(got.errOut, "not a character device") {
 			t.Errorf("exit %d:\n%s", got.code, got.errOut)
 		}
