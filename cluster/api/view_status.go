@@ -170,7 +170,7 @@ func (w World) hostProblems(h HostView) []Problem {
 	case h.Committed == string(fsm.HostJoining):
 		add(fsm.Warning, explain, "has joined, but has not begun to run VMs yet")
 	case h.NeedsProof:
-		add(fsm.Critical, "haadm fence confirm "+h.Name, "is %s, and has no watchdog that counts: its %d VMs stay down until a fence device proves it off, it comes back, or a person has made sure that it is off", h.State, len(h.VMs))
+		add(fsm.Critical, explain, "is %s, and has no watchdog that counts: what it owns (VMs: %d) stays down until a fence device proves it off, it comes back, or a person has made sure that it is off", h.State, len(h.VMs))
 	case h.DeadIn > 0:
 		add(fsm.Critical, explain, "is %s: may be declared dead in %v", h.State, h.DeadIn.Duration().Round(100*time.Millisecond))
 	case h.Storage != nil && h.Storage.Alone:

@@ -32,7 +32,7 @@ func awaitProof(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 	}
 	d.awaited = append(d.awaited, h.Name)
 	e := fsm.Event{Type: "host_proof_awaited", Severity: fsm.Critical, Host: h.Name,
-		Text: fmt.Sprintf("%s has been silent for %v, and nothing proves that its %d VMs stopped: it has no watchdog that counts, and no fence device has proven it off. They start elsewhere once one does, once it comes back, "+
+		Text: fmt.Sprintf("%s has been silent for %v, and nothing proves that what it owns (VMs: %d) has stopped: it has no watchdog that counts, and no fence device has proven it off. That starts elsewhere once one does, once it comes back, "+
 			"or once a person has made sure that it is off and says so: haadm fence confirm %s", h.Name, (in.now - o.watch.Heard).Round(100*time.Millisecond), len(in.state.Owned(h.Name, h.Incarnation)), h.Name)}
 	d.commands = append(d.commands, &fsm.Record{Meta: m, Epoch: in.epoch, Events: []fsm.Event{e}})
 }
