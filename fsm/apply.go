@@ -148,6 +148,7 @@ func (c *RemoveHost) apply(s *State) (any, *Refusal) {
 			delete(s.writeLoose(), uuid)
 		}
 	}
+	s.endMovesTo(c.Host, c.Meta, c.Host+" leaves the cluster")
 	s.RetiredIncarnation = max(s.RetiredIncarnation, h.Incarnation)
 	left := maps.Clone(s.Left)
 	if left == nil {
@@ -202,6 +203,7 @@ func (c *BeginIncarnation) apply(s *State) (any, *Refusal) {
 	h.Watchdog = Watchdog{}        // it says it anew
 	h.Status, h.BootID, h.Since, h.Verdict, h.Evidence = HostLive, c.BootID, c.At, "live", nil
 	id := s.emit(c.Meta, Event{Type: EventHostAvailable, Host: h.Name, Text: fmt.Sprintf("%s begins incarnation %d: %s", h.Name, h.Incarnation, c.Why)})
+	s.endMovesTo(h.Name, c.Meta, fmt.Sprintf("%s began incarnation %d", h.Name, h.Incarnation))
 	for _, vm := range owned {
 		vm = s.editVM(vm.UUID)
 		s.release(vm, c.Meta, fmt.Sprintf("%s stopped it (%s)", h.Name, c.Why))
@@ -267,6 +269,7 @@ func (s *State) bury(m Meta, host string, heard time.Time, ev []Evidence, text s
 	h.Status, h.Since, h.Verdict, h.Evidence = HostDead, m.At, "dead", ev
 	owned := s.Owned(h.Name, h.Incarnation)
 	id := s.emit(m, Event{Type: EventHostDead, Severity: Critical, Host: host, Text: text, Evidence: ev, Cause: s.suspicion(host)})
+	s.endMovesTo(host, m, host+" was declared dead")
 	for _, vm := range owned {
 		vm = s.editVM(vm.UUID)
 		ran := vm.Owner.Phase == PhaseRunning
@@ -359,6 +362,9 @@ func (c *Unprotect) apply(s *State) (any, *Refusal) {
 	if vm == nil {
 		return refuse(CodeNotFound, "VM %s is not protected", c.UUID)
 	}
+	if vm.Move != nil {
+		return refuse(CodeConflict, "%s is on its way to %s: wait until it is there, or call the move off with `haadm vms migrate %s --cancel`", vm.Name, vm.Move.Host, vm.Name)
+	}
 	switch {
 	case vm.Owner != nil:
 		s.writeLoose()[vm.UUID] = vm.Owner.Host
@@ -406,6 +412,9 @@ func (c *SetIntent) apply(s *State) (any, *Refusal) {
 	}
 	vm.Intent = c.Intent
 	vm.Failures = nil
+	if vm.Move != nil {
+		s.endMove(vm, c.Meta, "it shall stop")
+	}
 	id := s.emit(c.Meta, Event{Type: EventVMIntentChanged, VM: vm.Name, Host: vm.Home, Text: fmt.Sprintf("%s shall %s: %s", vm.Name, c.Intent, c.Why)})
 	if c.Intent == IntentRun && vm.Owner == nil && vm.Sighting == nil {
 		vm.WaitingSince, vm.Waiting, vm.Cause = c.At, "a person wants it running", id

@@ -188,6 +188,13 @@ func (c *Adopt) check() error {
 func (c *Report) check() error {
 	switch c.Outcome {
 	case OutcomeRunning, OutcomeStopped, OutcomeCrashed, OutcomeStartFailed, OutcomeReleased:
+		if c.Move != 0 {
+			return invalid("outcome %s is of no move, but names %d", c.Outcome, c.Move)
+		}
+	case OutcomeMoved, OutcomeMoveFailed:
+		if c.Move == 0 {
+			return invalid("outcome %s is of move 0, which is none", c.Outcome)
+		}
 	default:
 		return invalid("outcome %.50q is not one", c.Outcome)
 	}

@@ -39,6 +39,9 @@ func samples() []Command {
 		&SetVolumes{Meta: m, Epoch: 2, Previous: 1, Volumes: []Volume{{Name: "hb1", Path: "/dev/hb1", ID: uuid(7)}}},
 		&NoteVolumes{Meta: m, Epoch: 2, Host: "b", Incarnation: 4, Revision: 2},
 		&NoteWatchdog{Meta: m, Epoch: 2, Host: "b", Incarnation: 4, Watchdog: Watchdog{Word: 2, Timeout: 3 * time.Second}},
+		&BeginMove{Meta: m, Epoch: 2, UUID: uuid(1), Previous: 7, Host: "b", Incarnation: 4, Cold: true, Why: "maintenance"},
+		&EndMove{Meta: m, Epoch: 2, UUID: uuid(1), Move: 30, Why: "too slow"},
+		&SetMaintenance{Meta: m, Host: "b", On: true, Why: "new memory"},
 	}
 }
 
@@ -175,6 +178,8 @@ func TestFieldsOutOfRange(t *testing.T) {
 		{name: "a volume of no id", c: &SetVolumes{Volumes: []Volume{{Name: "hb1", Path: "/hb1"}}}, says: "UUID"},
 		{name: "one volume twice", c: &SetVolumes{Volumes: []Volume{{Name: "hb1", Path: "/hb1", ID: uuid(1)}, {Name: "hb2", Path: "/hb2", ID: uuid(1)}}}, says: "one and the same"},
 		{name: "a watchdog without a word", c: &NoteWatchdog{Host: "b", Incarnation: 1}, says: "a number from 1"},
+		{name: "the end of no move", c: &EndMove{UUID: uuid(1)}, says: "move 0"},
+		{name: "moved by no move", c: &Report{UUID: uuid(1), Host: "b", Incarnation: 1, Outcome: OutcomeMoved}, says: "move 0"},
 		{name: "a watchdog of the past", c: &NoteWatchdog{Host: "b", Incarnation: 1, Watchdog: Watchdog{Word: 1, Timeout: -1}}, says: "a timeout"},
 		{name: "six volumes", c: &SetVolumes{Volumes: make([]Volume, 6)}, says: "more than 5"},
 		{name: "nobody vouches", c: &ConfirmOff{Host: "a", Incarnation: 1}, says: "vouched for"},

@@ -37,6 +37,9 @@ const (
 	TypeSetVolumes       Type = 22
 	TypeNoteVolumes      Type = 23
 	TypeNoteWatchdog     Type = 24
+	TypeBeginMove        Type = 25
+	TypeEndMove          Type = 26
+	TypeSetMaintenance   Type = 27
 )
 
 // Command is one change of the state. Only the types of this package implement it.
@@ -249,6 +252,8 @@ type Report struct {
 	Generation  uint64  `json:"generation"`
 	Outcome     Outcome `json:"outcome"`
 	Detail      string  `json:"detail"`
+	// Move is the one that a moving outcome is of (Move.ID).
+	Move uint64 `json:"move,omitempty"`
 }
 
 // SetIntent changes what people want of a VM.
@@ -374,6 +379,12 @@ func blank(t Type) Command {
 		return &NoteVolumes{}
 	case TypeNoteWatchdog:
 		return &NoteWatchdog{}
+	case TypeBeginMove:
+		return &BeginMove{}
+	case TypeEndMove:
+		return &EndMove{}
+	case TypeSetMaintenance:
+		return &SetMaintenance{}
 	}
 	return nil
 }

@@ -180,6 +180,18 @@ func TestCommands(t *testing.T) {
 		{name: "NoteVolumes/from the future", c: &NoteVolumes{Meta: m, Epoch: 1, Host: "b", Incarnation: 1, Revision: 1}, code: CodeInvalid, says: "the newest is 0"},
 		{name: "NoteVolumes/next life", c: &NoteVolumes{Meta: m, Epoch: 1, Host: "b", Incarnation: 2}, code: CodeStale},
 		{name: "NoteVolumes/old epoch", c: &NoteVolumes{Meta: m, Epoch: 0, Host: "b", Incarnation: 1}, code: CodeStale},
+		{name: "BeginMove/running", c: &BeginMove{Meta: m, Epoch: 1, UUID: uuid(1), Previous: 1, Host: "a", Incarnation: 1, Why: "asked"}, event: EventVMMoveOrdered, holds: owner(1, "b", 1, 1, PhaseRunning)},
+		{name: "BeginMove/stopped", c: &BeginMove{Meta: m, Epoch: 1, UUID: uuid(3), Previous: 0, Host: "b", Incarnation: 1}, event: EventVMMoved, holds: free(3, 0, "b", "", IntentStop)},
+		{name: "BeginMove/where it runs", c: &BeginMove{Meta: m, Epoch: 1, UUID: uuid(1), Previous: 1, Host: "b", Incarnation: 1}, code: CodeConflict, says: "already"},
+		{name: "BeginMove/ordered only", c: &BeginMove{Meta: m, Epoch: 1, UUID: uuid(4), Previous: 1, Host: "b", Incarnation: 1}, code: CodeConflict, says: "does not run"},
+		{name: "BeginMove/to the dead", c: &BeginMove{Meta: m, Epoch: 1, UUID: uuid(1), Previous: 1, Host: "d", Incarnation: 1}, code: CodeStale, says: "dead"},
+		{name: "BeginMove/another generation", c: &BeginMove{Meta: m, Epoch: 1, UUID: uuid(1), Previous: 9, Host: "a", Incarnation: 1}, code: CodeStale},
+		{name: "BeginMove/sighted", c: &BeginMove{Meta: m, Epoch: 1, UUID: uuid(6), Previous: 2, Host: "b", Incarnation: 1}, code: CodeConflict, says: "confirmed"},
+		{name: "EndMove/none", c: &EndMove{Meta: m, Epoch: 1, UUID: uuid(1), Move: 3}, code: CodeStale},
+		{name: "SetMaintenance/on", c: &SetMaintenance{Meta: m, Host: "b", On: true, Why: "memory"}, event: EventHostInMaintenance, holds: owner(1, "b", 1, 1, PhaseRunning)},
+		{name: "SetMaintenance/off already", c: &SetMaintenance{Meta: m, Host: "b"}},
+		{name: "SetMaintenance/stranger", c: &SetMaintenance{Meta: m, Host: "z", On: true}, code: CodeNotFound},
+
 		{name: "NoteWatchdog/new", c: &NoteWatchdog{Meta: m, Epoch: 1, Host: "b", Incarnation: 1, Watchdog: Watchdog{Word: 1, Timeout: 3 * time.Second}}, event: EventWatchdogChanged, holds: func(t *testing.T, s *State) {
 			if s.Hosts["b"].Watchdog != (Watchdog{1, 3 * time.Second}) {
 				t.Errorf("the watchdog is %+v", s.Hosts["b"].Watchdog)

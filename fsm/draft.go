@@ -74,7 +74,12 @@ func (s *State) editVM(uuid string) *VM {
 		g := *vm.Sighting
 		c.Sighting = &g
 	}
+	if vm.Move != nil {
+		v := *vm.Move
+		c.Move = &v
+	}
 	c.Failures = slices.Clone(vm.Failures)
+	c.MoveFailures = slices.Clone(vm.MoveFailures)
 	s.writeVMs()[uuid] = &c
 	return &c
 }
@@ -121,6 +126,6 @@ func (s *State) release(vm *VM, m Meta, why string) {
 		vm.WaitingSince = m.At
 	}
 	vm.Home = vm.Owner.Host
-	vm.Owner = nil
+	vm.Owner, vm.Move = nil, nil
 	vm.Waiting = why
 }

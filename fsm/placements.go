@@ -15,6 +15,9 @@ func (c *Assign) apply(s *State) (any, *Refusal) {
 	if r := s.placeable(c.UUID, c.Previous, c.Host, c.Incarnation); r != nil {
 		return nil, r
 	}
+	if r := s.takesVMs(c.Host, c.Incarnation); r != nil {
+		return nil, r
+	}
 	vm := s.editVM(c.UUID)
 	if vm.Intent != IntentRun {
 		return refuse(CodeConflict, "%s was stopped by a person: it is not started", vm.Name)
@@ -93,6 +96,9 @@ func (c *Report) apply(s *State) (any, *Refusal) {
 		return refuse(CodeNotFound, "VM %s is not protected", c.UUID)
 	}
 	if g := vm.Sighting; g != nil && g.Host == c.Host && g.Generation == c.Generation {
+		if c.Move != 0 {
+			return refuse(CodeStale, "%s was only seen running on %s: it is on no way from there", vm.Name, c.Host)
+		}
 		return c.confirm(s, vm)
 	}
 	o := vm.Owner
@@ -102,9 +108,17 @@ func (c *Report) apply(s *State) (any, *Refusal) {
 	if c.Outcome == OutcomeRunning && o.Phase == PhaseRunning {
 		return nil, nil
 	}
+	if c.Outcome == OutcomeMoveFailed && (vm.Move == nil || vm.Move.ID != c.Move) {
+		return refuse(CodeStale, "that move of %s is over", vm.Name)
+	}
 	vm = s.editVM(c.UUID)
 	e := Event{VM: vm.Name, Host: c.Host, Text: c.Detail, Cause: vm.Cause}
 	switch c.Outcome {
+	case OutcomeMoveFailed:
+		s.endMove(vm, c.Meta, c.Detail)
+		return nil, nil
+	case OutcomeMoved:
+		c.moved(s, vm, &e)
 	case OutcomeRunning:
 		vm.Owner.Phase, vm.Home = PhaseRunning, c.Host
 		if vm.Owner.Round > 0 { // entries of before there were rounds come to what they came to then
@@ -116,6 +130,10 @@ func (c *Report) apply(s *State) (any, *Refusal) {
 		if !vm.WaitingSince.IsZero() {
 			e.Text += fmt.Sprintf(", %.1f s after it was last known to run", c.At.Sub(vm.WaitingSince).Seconds())
 			vm.WaitingSince = time.Time{}
+		}
+		if o.From != "" {
+			e.Type, e.From, e.To = EventVMMoved, o.From, c.Host
+			e.Text = fmt.Sprintf("%s was moved from %s to %s: %s", vm.Name, o.From, c.Host, e.Text) + because(c.Detail)
 		}
 	case OutcomeStopped:
 		s.release(vm, c.Meta, "")
@@ -138,7 +156,7 @@ func (c *Report) apply(s *State) (any, *Refusal) {
 	}
 	id := s.emit(c.Meta, e)
 	vm.Cause = 0
-	if vm.Owner == nil {
+	if vm.Owner == nil || vm.Owner.Phase == PhaseOrdered {
 		vm.Cause = id
 	}
 	return nil, nil

@@ -181,7 +181,7 @@ func (l *ledger) accepted(c Command, old *State) error {
 		end(holder{c.Host, 0})
 	case *Report:
 		by := l.holds[c.UUID]
-		if c.Outcome != OutcomeRunning && by.host == c.Host && (by.incarnation == 0 || by.incarnation == c.Incarnation) && c.Generation == old.VMs[c.UUID].Generation {
+		if c.Outcome != OutcomeRunning && c.Outcome != OutcomeMoveFailed && by.host == c.Host && (by.incarnation == 0 || by.incarnation == c.Incarnation) && c.Generation == old.VMs[c.UUID].Generation {
 			delete(l.holds, c.UUID)
 		}
 	case *Protect:
@@ -259,6 +259,14 @@ func (l *ledger) checkVM(s *State, vm *VM) error {
 	l.generation[vm.UUID] = vm.Generation
 	if len(vm.Failures) > failuresKept {
 		return fmt.Errorf("%d failures are kept", len(vm.Failures))
+	}
+	if v := vm.Move; v != nil {
+		switch h := s.Hosts[v.Host]; {
+		case vm.Owner == nil || vm.Owner.Phase != PhaseRunning || vm.Intent != IntentRun || vm.Owner.Host == v.Host:
+			return fmt.Errorf("it is on its way to %s, but its owner is %+v and it shall %s", v.Host, vm.Owner, vm.Intent)
+		case h == nil || h.Status != HostLive || h.Incarnation != v.Incarnation || h.Maintenance != nil:
+			return fmt.Errorf("it is on its way to incarnation %d of %+v", v.Incarnation, h)
+		}
 	}
 	by, held := l.holds[vm.UUID]
 	if vm.Sighting != nil && (!held || by.host != vm.Sighting.Host) {
@@ -394,6 +402,18 @@ func drawCommand(t *rapid.T, s *State, step int) Command {
 			revision = small()
 		}
 		return &SetVolumes{Meta: m, Epoch: epoch, Previous: revision, Volumes: []Volume{{Name: "hb", Path: "/hb", ID: uuid(rapid.IntRange(1, 9).Draw(t, "volume"))}}}
+	case TypeBeginMove:
+		if vm != nil && vm.Owner != nil && host == vm.Owner.Host && !wild() { // most often to another host
+			host = hosts[(slices.Index(hosts, host)+1)%len(hosts)]
+			if h := s.Hosts[host]; h != nil {
+				life = max(h.Incarnation, 1)
+			}
+		}
+		return &BeginMove{Meta: m, Epoch: epoch, UUID: uuid(n), Previous: generation, Host: host, Incarnation: life, Cold: rapid.Bool().Draw(t, "cold")}
+	case TypeEndMove:
+		return &EndMove{Meta: m, Epoch: epoch, UUID: uuid(n), Move: drawMove(t, vm)}
+	case TypeSetMaintenance:
+		return &SetMaintenance{Meta: m, Host: host, On: rapid.IntRange(0, 3).Draw(t, "on") == 0}
 	case TypeNoteWatchdog:
 		return &NoteWatchdog{Meta: m, Epoch: epoch, Host: host, Incarnation: life,
 			Watchdog: Watchdog{Word: rapid.Uint64Range(1, 5).Draw(t, "word"), Timeout: time.Duration(rapid.IntRange(0, 1).Draw(t, "watchdog")) * time.Second}}
@@ -421,8 +441,12 @@ func drawCommand(t *rapid.T, s *State, step int) Command {
 				life = max(s.Hosts[host].Incarnation, 1)
 			}
 		}
-		return &Report{Meta: m, Epoch: epoch, UUID: uuid(n), Host: host, Incarnation: life, Generation: generation, Detail: "as seen",
-			Outcome: rapid.SampledFrom([]Outcome{OutcomeRunning, OutcomeRunning, OutcomeRunning, OutcomeStopped, OutcomeCrashed, OutcomeStartFailed, OutcomeReleased}).Draw(t, "outcome")}
+		r := &Report{Meta: m, Epoch: epoch, UUID: uuid(n), Host: host, Incarnation: life, Generation: generation, Detail: "as seen",
+			Outcome: rapid.SampledFrom([]Outcome{OutcomeRunning, OutcomeRunning, OutcomeRunning, OutcomeStopped, OutcomeCrashed, OutcomeStartFailed, OutcomeReleased, OutcomeMoved, OutcomeMoved, OutcomeMoveFailed}).Draw(t, "outcome")}
+		if r.Outcome == OutcomeMoved || r.Outcome == OutcomeMoveFailed {
+			r.Move = drawMove(t, vm)
+		}
+		return r
 	case TypeSetIntent:
 		return &SetIntent{Meta: m, UUID: uuid(n), Intent: definition.Intent}
 	case TypeApplyPolicy:
@@ -438,6 +462,14 @@ func drawCommand(t *rapid.T, s *State, step int) Command {
 	}
 }
 
+// drawMove is the VM's move, most often.
+func drawMove(t *rapid.T, vm *VM) uint64 {
+	if vm == nil || vm.Move == nil || rapid.IntRange(0, 9).Draw(t, "other move") == 0 {
+		return rapid.Uint64Range(1, 9).Draw(t, "move")
+	}
+	return vm.Move.ID
+}
+
 // weighted are the types to draw from, those that move VMs more often.
 var weighted = func() []Type {
 	var all []Type
@@ -447,7 +479,7 @@ var weighted = func() []Type {
 	for range 3 {
 		all = append(all, TypeAssign, TypeReport, TypeProtect, TypeBeginIncarnation, TypeCreateToken, TypeAddHost)
 	}
-	return append(all, TypeAssign, TypeReport, TypeReport, TypeDeclareDead, TypeUnprotect)
+	return append(all, TypeBeginMove, TypeBeginMove, TypeBeginMove, TypeAssign, TypeReport, TypeReport, TypeDeclareDead, TypeUnprotect)
 }()
 
 // encode does what Encode does, but does not look at what it encodes.

@@ -114,6 +114,8 @@ type Host struct {
 	Volumes uint64 `json:"volumes,omitempty"`
 	// Watchdog is what this incarnation has said of it.
 	Watchdog Watchdog `json:"watchdog,omitzero"`
+	// Maintenance is set while the host is out of service; it outlives incarnations.
+	Maintenance *Maintenance `json:"maintenance,omitempty"`
 	// Verdict is the last committed verdict that matters, with its evidence.
 	Verdict  string     `json:"verdict"`
 	Evidence []Evidence `json:"evidence,omitempty"`
@@ -162,6 +164,10 @@ type VM struct {
 	// confirmed that it guards it. Until then nobody may be given the VM: that
 	// host could lose its lease without knowing that it has to stop it.
 	Sighting *Sighting `json:"sighting,omitempty"`
+	// Move is set while its owner sends it to another host.
+	Move *Move `json:"move,omitempty"`
+	// MoveFailures are its moves that came to nothing since the last that did not, newest last.
+	MoveFailures []Failure `json:"move_failures,omitempty"`
 	// Home is the host that last ran it (or where it was defined).
 	Home string `json:"home"`
 	// Failures are the crashes since it last ran for long, and the starts that failed since it last ran
@@ -195,6 +201,8 @@ type Placement struct {
 	Since time.Time `json:"since,omitzero"`
 	// Round numbers the tries to start it by the policy's schedule, from 1 (Assign.Round).
 	Round int `json:"round,omitempty"`
+	// From is the host that it was moved from, whose copy of it waits on this one or is lost.
+	From string `json:"from,omitempty"`
 	// Why is the placement's reason, for people: cause and the figures that ranked the host.
 	Why string `json:"why"`
 }
