@@ -16,15 +16,6 @@ import (
 // Tick is how often the guard looks at the deadline.
 const Tick = 50 * time.Millisecond
 
-// BootClock reads CLOCK_BOOTTIME, which goes on in suspend (Go's own clock does not).
-func BootClock() time.Duration {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		panic("CLOCK_BOOTTIME cannot be read: " + err.Error()) // since Linux 2.6.39
-	}
-	return time.Duration(ts.Nano())
-}
-
 // GuardOptions say how a guard runs.
 type GuardOptions struct {
 	// Path is the file of the shared memory.

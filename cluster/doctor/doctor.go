@@ -68,8 +68,6 @@ type Clock struct {
 	Source string `json:"source,omitempty"` // of the kernel, such as "tsc"
 	// Adjusted is by what share the kernel runs the clock faster now than its oscillator; negative: slower.
 	Adjusted float64 `json:"adjusted"`
-	// Slew is the largest share by which what keeps the time may do so; 0: not known.
-	Slew float64 `json:"slew,omitempty"`
 	// Error is what the cluster's timing allows (clock_error).
 	Error float64 `json:"error"`
 }

@@ -100,12 +100,9 @@ func clockFindings(c Clock, add adder) {
 	if c.Error <= 0 {
 		return
 	}
+	// The boot clock goes by the oscillator, which nothing steers: what steers the wall clock shows how wrong that is.
 	if math.Abs(c.Adjusted) > c.Error {
-		add("clock_adjusted", fsm.Warning, "chronyc tracking", "its clock runs %s off its oscillator's rate at the moment, and the timing allows %s (clock_error): unless the oscillator is that wrong, a lease can end later than others count on", ppm(c.Adjusted), ppm(c.Error))
-	}
-	if c.Slew > c.Error {
-		add("clock_slew", fsm.Warning, fmt.Sprintf("maxslewrate %.0f in chrony.conf", math.Floor(c.Error*1e6/2)),
-			"chrony may run its clock up to %s off its rate, and the timing allows %s (clock_error): a lease can end later than others count on while a large offset is corrected", ppm(c.Slew), ppm(c.Error))
+		add("clock_adjusted", fsm.Warning, "chronyc tracking", "its wall clock is run %s off its oscillator's rate, and the timing allows %s (clock_error): unless it is only catching up with an offset, the oscillator is that wrong, and with it every lease", ppm(c.Adjusted), ppm(c.Error))
 	}
 }
 

@@ -23,7 +23,7 @@ func patient() *apitest.Backend {
 	nfs := doctor.Place{Type: "nfs4", Source: "nas:/vms", Options: []string{"rw"}}
 	b.Said = doctor.Facts{
 		Hypervisor: "QEMU 7.2.17, libvirt 9.0.0", Guard: doctor.Guard{Alive: true, Locked: true, RealTime: true}, Watchdog: doctor.Watchdog{State: "none"},
-		Clock: doctor.Clock{Source: "tsc", Slew: 0.083333, Error: 5e-4}, Libvirt: doctor.Libvirt{Hook: true}, Virtual: true,
+		Clock: doctor.Clock{Source: "tsc", Adjusted: 1.2e-3, Error: 5e-4}, Libvirt: doctor.Libvirt{Hook: true}, Virtual: true,
 		VMs: []doctor.VM{
 			{UUID: "1", Name: "db1", Owner: b.Me.Name, Disks: []doctor.Disk{disk("vda", domainxml.DiskFile, "/srv/vms/db1.qcow2", "none", nfs), disk("vdb", domainxml.DiskBlock, "/dev/vg/db1", "none", doctor.Place{Type: doctor.DeviceType})}},
 			{UUID: "2", Name: "mail", Disks: []doctor.Disk{disk("vda", domainxml.DiskNetwork, "rbd:vms/mail", "writeback", doctor.Place{})}},
@@ -36,7 +36,7 @@ func patient() *apitest.Backend {
 func TestDoctor(t *testing.T) {
 	well := patient()
 	well.Said.Watchdog = doctor.Watchdog{State: "armed", Protects: true, Enduring: true, Counts: true}
-	well.Said.Clock.Slew, well.Said.Virtual, well.Said.VMs = 0, false, nil
+	well.Said.Clock.Adjusted, well.Said.Virtual, well.Said.VMs = 0, false, nil
 	name := well.Me.Name
 	var b strings.Builder
 	for _, tt := range []struct {

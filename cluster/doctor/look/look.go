@@ -169,7 +169,7 @@ func (l *reader) guard() {
 	l.facts.Guard.RealTime = len(f) > policy && (f[policy] == fifo || f[policy] == rr)
 }
 
-// clock reads what the kernel does to its clock, and what chrony may do.
+// clock reads what the kernel goes by, and what it does to its wall clock.
 func (l *reader) clock() {
 	l.facts.Clock.Source = strings.TrimSpace(l.read("/sys/devices/system/clocksource/clocksource0/current_clocksource"))
 	adjtimex := l.host.Adjtimex
@@ -183,23 +183,6 @@ func (l *reader) clock() {
 		// The tick is in microseconds, a hundred to a second; the frequency in 2^-16 ppm.
 		l.facts.Clock.Adjusted = float64(t.Tick-10_000)/10_000 + float64(t.Freq)/65536/1e6
 	}
-	if !l.exists("/run/chrony/chronyd.pid") && !l.exists("/run/chronyd.pid") {
-		return
-	}
-	text := l.read("/etc/chrony/chrony.conf") + "\n" + l.read("/etc/chrony.conf")
-	more, _ := filepath.Glob(l.path("/etc/chrony/conf.d/*.conf")) // the pattern is right
-	for _, file := range more {
-		text += "\n" + l.read(strings.TrimPrefix(file, strings.TrimSuffix(l.path("/"), "/")))
-	}
-	ppm := 83333.333 // chrony's own default
-	for line := range strings.Lines(text) {
-		if f := strings.Fields(line); len(f) == 2 && strings.EqualFold(f[0], "maxslewrate") {
-			if v, err := strconv.ParseFloat(f[1], 64); err == nil {
-				ppm = v
-			}
-		}
-	}
-	l.facts.Clock.Slew = ppm / 1e6
 }
 
 // libvirt reads how libvirt is set up.

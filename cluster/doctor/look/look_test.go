@@ -123,16 +123,13 @@ func TestFacts(t *testing.T) {
 		"/etc/libvirt/qemu-lockd.conf":                                       "#auto_disk_leases = 0\nfile_lockspace_dir = \"/srv/vms/locks\" # shared\n",
 		"/etc/systemd/system/multi-user.target.wants/libvirt-guests.service": "-> /lib/systemd/system/libvirt-guests.service",
 		"/etc/default/libvirt-guests":                                        "ON_BOOT=ignore\n",
-		"/run/chrony/chronyd.pid":                                            "5\n",
-		"/etc/chrony/chrony.conf":                                            "pool x iburst\nmaxslewrate 1000\n",
-		"/etc/chrony/conf.d/holdfast.conf":                                   "maxslewrate 200\n",
 	}
 	place := doctor.Place{Path: "/srv/vms/locks", Type: "nfs4", Source: "nas:/vms", Options: []string{"rw", "relatime", "rw", "vers=4.2", "local_lock=none"}}
 	well := doctor.Facts{
 		Virtual: true, CPU: "AMD EPYC", Networks: []doctor.Network{{Name: "mgmt", Address: "10.0.0.1", Interface: "eth0", MTU: 1500}, {Name: "storage", Address: "10.1.0.1"}},
 		Guard:    doctor.Guard{Alive: true, Locked: true, RealTime: true},
 		Watchdog: doctor.Watchdog{State: "armed", Device: "/dev/watchdog0", Protects: true, Enduring: true},
-		Clock:    doctor.Clock{Source: "tsc", Adjusted: 3e-5, Slew: 2e-4},
+		Clock:    doctor.Clock{Source: "tsc", Adjusted: 3e-5},
 		Libvirt:  doctor.Libvirt{Hook: true, LockManager: "lockd", AutoLeases: true, Lockspace: &place, GuestsService: true},
 	}
 	for _, tt := range []struct {
@@ -159,8 +156,6 @@ func TestFacts(t *testing.T) {
 		{name: "no systemd", run: func() (string, error) { return "", errors.New("no such program") }, want: func(f *doctor.Facts) {
 			f.Unread = []string{"ask systemd in which order it stops haagent: no such program"}
 		}},
-		{name: "chrony by its own default", change: map[string]string{"/etc/chrony/chrony.conf": "", "/etc/chrony/conf.d/holdfast.conf": ""}, want: func(f *doctor.Facts) { f.Clock.Slew = 0.083333333 }},
-		{name: "no chrony", change: map[string]string{"/run/chrony/chronyd.pid": ""}, want: func(f *doctor.Facts) { f.Clock.Slew = 0 }},
 		{name: "no KVM, no virtual machine", change: map[string]string{"/dev/kvm": "", "/proc/cpuinfo": "flags : fpu\n"}, want: func(f *doctor.Facts) { f.NoKVM, f.Virtual, f.CPU = true, false, "" }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
