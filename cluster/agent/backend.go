@@ -8,8 +8,9 @@ import (
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
 	"github.com/holdfast-ha/holdfast/cluster/identity"
+	"github.com/holdfast-ha/holdfast/cluster/inventory"
 	"github.com/holdfast-ha/holdfast/cluster/lease"
-	"github.com/holdfast-ha/holdfast/cluster/placement"
+	"github.com/holdfast-ha/holdfast/cluster/whatif"
 	"github.com/holdfast-ha/holdfast/config"
 	"github.com/holdfast-ha/holdfast/fsm"
 )
@@ -89,17 +90,26 @@ func (a *Agent) Observations() (map[string]api.HostObservation, error) {
 	return m.master.Observations()
 }
 
-// Room implements api.Backend.
-func (a *Agent) Room() (placement.Verdict, error) {
+// Outlook implements api.Backend.
+func (a *Agent) Outlook() (*whatif.Outlook, error) {
 	m, err := a.current()
 	if err != nil {
-		return placement.Verdict{}, err
+		return nil, err
 	}
 	p, err := m.master.FailoverPlan()
 	if err != nil {
-		return placement.Verdict{}, err
+		return nil, err
 	}
-	return p.Room, nil
+	return &whatif.Outlook{Inventory: p.Inventory, Hosts: p.Hosts, Room: p.Room, Capability: p.Capability}, nil
+}
+
+// Picture implements api.Backend.
+func (a *Agent) Picture() (inventory.Input, error) {
+	m, err := a.current()
+	if err != nil {
+		return inventory.Input{}, err
+	}
+	return m.master.Picture()
 }
 
 // Members implements api.Backend.

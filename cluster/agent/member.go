@@ -92,7 +92,7 @@ func (a *Agent) enter(ms *Membership) (_ *member, err error) {
 	if env.Fencer != nil {
 		switches = env.Fencer
 	}
-	m.master = master.New(master.Config{Name: env.Name, Fencer: switches, Timing: ms.Timing, Grace: env.Grace, Log: replicated{m.node}, View: m.machine.View, Policy: a.parsed, Volumes: m.volumes, HandOver: m.handOver,
+	m.master = master.New(master.Config{Name: env.Name, Fencer: switches, Timing: ms.Timing, Grace: env.Grace, Log: replicated{m.node}, View: m.machine.View, Policy: a.parsed, Voters: m.voters, Volumes: m.volumes, HandOver: m.handOver,
 		Now: env.Now, Wall: env.Wall, Gate: env.Gate, Logger: m.log.Named("master")})
 	var look func() host.Around
 	if env.Reach != nil {
@@ -121,6 +121,16 @@ func (m *member) stateOr(r host.Record) func() (*fsm.State, uint64, <-chan struc
 		}
 		return s, index, changed
 	}
+}
+
+// voters are the hosts that vote, as this host's copy of the log has it.
+func (m *member) voters() (names []string) {
+	for _, x := range m.node.Members() {
+		if x.Voter {
+			names = append(names, x.Name)
+		}
+	}
+	return names
 }
 
 func (m *member) close() {

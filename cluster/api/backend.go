@@ -6,8 +6,9 @@ import (
 	"time"
 
 	"github.com/holdfast-ha/holdfast/cluster/doctor"
-	"github.com/holdfast-ha/holdfast/cluster/placement"
+	"github.com/holdfast-ha/holdfast/cluster/inventory"
 	"github.com/holdfast-ha/holdfast/cluster/volumes/choice"
+	"github.com/holdfast-ha/holdfast/cluster/whatif"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/vmm"
 )
@@ -125,9 +126,11 @@ type Backend interface {
 	Changed() <-chan struct{}
 	// Observations are the master's, by host. *master*
 	Observations() (map[string]HostObservation, error)
-	// Room is what admission control says to the cluster as it is, by the newest plan of the
-	// master; an error while there is none. *master*
-	Room() (placement.Verdict, error)
+	// Picture is what the planner goes by now, with the hosts as the master judges them. *master*
+	Picture() (inventory.Input, error)
+	// Outlook is what the master reckoned last of the loss of hosts and of the room for it; an
+	// error while there is none. It may be of a moment ago. *master*
+	Outlook() (*whatif.Outlook, error)
 	// Members lists the raft servers as this host knows them.
 	Members() ([]Member, error)
 	// Apply commits one command and returns what the state machine answered;

@@ -29,8 +29,11 @@ func (s *Server) world() (World, error) {
 	if m, err := s.backend.Members(); err == nil {
 		w.Members = m
 	}
-	if v, err := s.backend.Room(); err == nil {
-		w.Room = &v
+	if in, err := s.backend.Picture(); err == nil {
+		w.Picture = &in
+	}
+	if o, err := s.backend.Outlook(); err == nil {
+		w.Outlook = o
 	}
 	if s.opts.Timing != nil {
 		w.Timing = s.opts.Timing()

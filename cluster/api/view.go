@@ -5,8 +5,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/holdfast-ha/holdfast/cluster/inventory"
 	"github.com/holdfast-ha/holdfast/cluster/lease"
-	"github.com/holdfast-ha/holdfast/cluster/placement"
+	"github.com/holdfast-ha/holdfast/cluster/whatif"
 	"github.com/holdfast-ha/holdfast/config"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/vmm"
@@ -20,8 +21,9 @@ type World struct {
 	// Observed is what the master sees, by host; nil when this host is not the master.
 	Observed map[string]HostObservation
 	Members  []Member
-	// Room is what admission control says to the cluster as it is; nil: not known here.
-	Room *placement.Verdict
+	// Picture is what the planner goes by, and Outlook what the master reckoned last; nil: not known here.
+	Picture *inventory.Input
+	Outlook *whatif.Outlook
 	// Policy is the one of State; nil: it is parsed where it is needed.
 	Policy *config.Policy
 	// Timing judges ages; the zero Timing judges nothing.

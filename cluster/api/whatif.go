@@ -14,7 +14,6 @@ import (
 	"github.com/holdfast-ha/holdfast/cluster/whatif"
 	"github.com/holdfast-ha/holdfast/config"
 	"github.com/holdfast-ha/holdfast/fsm"
-	"github.com/holdfast-ha/holdfast/vmm"
 	"github.com/holdfast-ha/holdfast/vmm/domainxml"
 )
 
@@ -68,28 +67,22 @@ type FitView struct {
 // picture is what the planner goes by. Only the master can make one: nobody else
 // knows what the hosts have. The error is for the caller.
 func (w World) picture() (inventory.Input, error) {
-	if w.Observed == nil {
+	if w.Picture == nil {
 		why := "no master is known to " + w.Self.Name
 		if m := w.master(); m != "" {
 			why = "ask again without --stale: " + m + " is the master"
 		}
 		return inventory.Input{}, &Error{Code: CodeNoMaster, Message: fmt.Sprintf("only the master knows what the hosts have (%s)", why)}
 	}
-	in := inventory.Input{State: w.State, Policy: w.policy()}
-	for _, h := range w.State.SortedHosts() {
-		in.Hosts = append(in.Hosts, w.offered(h))
-	}
-	return in, nil
+	return *w.Picture, nil
 }
-
-// guardRuns is the word for a guard that does its work.
-const guardRuns = "running"
 
 // roomProblems are those of room for failures, where admission control reckons it.
 func (w World) roomProblems() []Problem {
-	if w.Room == nil || len(w.State.Hosts) < 2 {
+	if w.Outlook == nil || len(w.State.Hosts) < 2 {
 		return nil // of one host alone that is said already
 	}
+	room := w.Outlook.Room
 	var out []Problem
 	add := func(next, format string, args ...any) {
 		out = append(out, Problem{Severity: fsm.Warning, Text: fmt.Sprintf(format, args...), Next: next})
@@ -97,12 +90,12 @@ func (w World) roomProblems() []Problem {
 	switch {
 	case w.policy().Admission.Mode == config.AdmissionOff:
 		add("haadm capacity", "admission control is off: nothing keeps room for failures of hosts")
-	case w.Room.Answer == placement.No:
-		add("haadm capacity", "there is not enough room for the failures that the policy asks for: %s", w.Room.Why)
-	case w.Room.Answer == placement.Unknown:
-		add("haadm capacity", "whether there is room for the failures that the policy asks for could not be found out: %s", w.Room.Why)
+	case room.Answer == placement.No:
+		add("haadm capacity", "there is not enough room for the failures that the policy asks for: %s", room.Why)
+	case room.Answer == placement.Unknown:
+		add("haadm capacity", "whether there is room for the failures that the policy asks for could not be found out: %s", room.Why)
 	}
-	if t := w.Room.Tolerance; t != nil && len(t.Uncovered) > 0 {
+	if t := room.Tolerance; t != nil && len(t.Uncovered) > 0 {
 		u, more := t.Uncovered[0], ""
 		if n := len(t.Uncovered) - 1; n > 0 {
 			more = fmt.Sprintf(" (%d more are like it)", n)
@@ -110,35 +103,6 @@ func (w World) roomProblems() []Problem {
 		add("haadm vms show "+u.VM, "vm %s is protected, and no plan can restart it if its host is lost: %s%s", u.VM, u.Why, more)
 	}
 	return out
-}
-
-// offered is a host as the planner sees it.
-func (w World) offered(h *fsm.Host) inventory.Host {
-	o := w.Observed[h.Name]
-	x := inventory.Host{Name: h.Name, Memory: o.Capacity.Memory, Reserve: o.Reserve, CPUs: o.Capacity.CPUs, MHz: o.Capacity.MHz, Datastores: o.Datastores, Offer: o.Offer}
-	for _, m := range w.Members {
-		x.Voter = x.Voter || m.Name == h.Name && m.Voter
-	}
-	for _, d := range o.Domains {
-		x.Domains = append(x.Domains, inventory.Domain{UUID: d.UUID, Name: d.Name, Running: d.State != vmm.Stopped, VCPUs: d.VCPUs, Memory: d.Memory})
-	}
-	switch state := w.hostState(h); {
-	case h.Status == fsm.HostDead:
-		x.State, x.Why, x.Domains = placement.Down, "it is dead", nil
-	case h.Status == fsm.HostJoining:
-		x.State, x.Why = placement.Closed, "it has not begun to run VMs yet"
-	case state != string(fsm.HostLive):
-		x.State, x.Why = placement.Closed, "it is "+state
-	case o.HypervisorError != "":
-		x.State, x.Why = placement.Closed, "its hypervisor does not answer"
-	case o.Draining:
-		x.State, x.Why = placement.Closed, "it is being shut down"
-	case o.Capacity.Memory == 0:
-		x.State, x.Why = placement.Closed, "it has not said yet what it has"
-	case o.Guard != "" && o.Guard != guardRuns:
-		x.State, x.Why = placement.Closed, "its guard is "+o.Guard
-	}
-	return x
 }
 
 // pictured makes an endpoint of a function of the picture.
@@ -162,7 +126,7 @@ func (s *Server) plan(ctx context.Context, c *call) (any, error) {
 		}
 	}
 	return s.pictured(func(w World, in inventory.Input, _ *call) (any, error) {
-		p, err := whatif.Ask(&s.builder, in, q)
+		p, err := whatif.Ask(&s.builder, in, q, w.Outlook)
 		if errors.Is(err, whatif.ErrBadQuestion) || errors.Is(err, inventory.ErrBadFile) {
 			return nil, &Error{Code: CodeBadRequest, Message: err.Error()}
 		} else if err != nil {
@@ -174,7 +138,7 @@ func (s *Server) plan(ctx context.Context, c *call) (any, error) {
 
 func (s *Server) capacity(ctx context.Context, c *call) (any, error) {
 	return s.pictured(func(w World, in inventory.Input, _ *call) (any, error) {
-		return &CapacityAnswer{Schema: Schema, Source: w.source(), Capacity: *whatif.Room(&s.builder, in)}, nil
+		return &CapacityAnswer{Schema: Schema, Source: w.source(), Capacity: *whatif.Room(&s.builder, in, w.Outlook)}, nil
 	})(ctx, c)
 }
 

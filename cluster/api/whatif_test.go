@@ -11,7 +11,6 @@ import (
 	"github.com/holdfast-ha/holdfast/cluster/inventory"
 	"github.com/holdfast-ha/holdfast/cluster/placement"
 	"github.com/holdfast-ha/holdfast/cluster/whatif"
-	"github.com/holdfast-ha/holdfast/fsm"
 )
 
 // A question about a plan is answered by the master wherever it is asked, with the VMs
@@ -38,47 +37,6 @@ func TestPlanIsAskedOfTheMaster(t *testing.T) {
 	}
 	if _, err := c["kvm1"].client.Plan(t.Context(), whatif.Question{Fail: []string{"kvm9"}}); !errors.As(err, &refused) || refused.Code != api.CodeBadRequest {
 		t.Errorf("about a host that is not there the answer is %v, want %s", err, api.CodeBadRequest)
-	}
-}
-
-// What keeps a host from taking VMs is what the plan says of it.
-func TestHostsOfAPlan(t *testing.T) {
-	for _, tt := range []struct {
-		name   string
-		change func(b *apitest.Backend, o *api.HostObservation)
-		state  string
-		why    string
-	}{
-		{"nothing", func(*apitest.Backend, *api.HostObservation) {}, "up", ""},
-		{"suspected", func(_ *apitest.Backend, o *api.HostObservation) { o.Verdict = "unreachable" }, "closed", "it is unreachable"},
-		{"hypervisor", func(_ *apitest.Backend, o *api.HostObservation) { o.HypervisorError = "no socket" }, "closed", "its hypervisor does not answer"},
-		{"shut down", func(_ *apitest.Backend, o *api.HostObservation) { o.Draining = true }, "closed", "it is being shut down"},
-		{"guard", func(_ *apitest.Backend, o *api.HostObservation) { o.Guard = "not running" }, "closed", "its guard is not running"},
-		{"no report", func(_ *apitest.Backend, o *api.HostObservation) { *o = api.HostObservation{Verdict: "live"} }, "closed", "it has not said yet what it has"},
-		{"joining", func(b *apitest.Backend, _ *api.HostObservation) {
-			h := *b.St.Hosts["kvm3"]
-			h.Status = fsm.HostJoining
-			b.St.Hosts["kvm3"] = &h
-		}, "closed", "it has not begun to run VMs yet"},
-		{"dead", func(b *apitest.Backend, o *api.HostObservation) {
-			h := *b.St.Hosts["kvm3"]
-			h.Status, o.Verdict = fsm.HostDead, "dead"
-			b.St.Hosts["kvm3"] = &h
-		}, "down", "it is dead"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			b := apitest.Healthy()
-			o := b.Observed["kvm3"]
-			tt.change(b, &o)
-			b.Observed["kvm3"] = o
-			a, err := cluster(t, b)["kvm2"].client.Capacity(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			if h := a.Hosts[2]; h.Name != "kvm3" || h.State != tt.state || h.Why != tt.why {
-				t.Errorf("%s is %s (%s), want %s (%s)", h.Name, h.State, h.Why, tt.state, tt.why)
-			}
-		})
 	}
 }
 

@@ -141,6 +141,9 @@ func (k *maker) protected(vm *fsm.VM, w Wants) {
 	switch {
 	case vm.Owner != nil && k.hosts[vm.Owner.Host] != nil:
 		v.Status, v.Host = placement.Running, vm.Owner.Host
+		if vm.Move != nil {
+			v.Moving = vm.Move.Host
+		}
 	case vm.Sighting != nil && k.hosts[vm.Sighting.Host] != nil:
 		v.Status, v.Host = placement.Running, vm.Sighting.Host
 	case vm.Intent == fsm.IntentRun:
@@ -243,7 +246,7 @@ func (k *maker) others() {
 		for _, d := range h.Domains {
 			vm := k.in.State.VMs[d.UUID]
 			switch {
-			case !d.Running:
+			case !d.Running, vm != nil && vm.Move != nil && vm.Move.Host == h.Name: // it counts there as on its way
 				continue
 			case vm != nil && vm.Owner != nil && vm.Owner.Host == h.Name, vm != nil && vm.Owner == nil && vm.Sighting != nil && vm.Sighting.Host == h.Name:
 				continue

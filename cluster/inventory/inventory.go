@@ -35,6 +35,18 @@ type Host struct {
 	Domains []Domain
 }
 
+// Serviced says of a host in maintenance, for people, since when, by whom and why.
+func Serviced(m *fsm.Maintenance) string {
+	text := "since " + m.Since.UTC().Format("2006-01-02 15:04 MST")
+	if m.By != "" {
+		text += ", by " + m.By
+	}
+	if m.Why != "" {
+		text += ": " + m.Why
+	}
+	return text
+}
+
 // Domain is what a host's hypervisor says of a VM.
 type Domain struct {
 	UUID, Name string

@@ -532,3 +532,20 @@ func TestAgilityOfAnUnknownHost(t *testing.T) {
 		t.Errorf("agility: %+v", a)
 	}
 }
+
+// A VM that is on its way takes room on both hosts, once on each, though both hypervisors list it.
+func TestAVMOnItsWay(t *testing.T) {
+	v := vm(t, "db", "a", "")
+	v.Move = &fsm.Move{ID: 7, Host: "b", Incarnation: 1}
+	in := Input{State: state(v), Policy: policy(t, ""), Hosts: []Host{host("a"), host("b"), host("c")}}
+	for i := range 2 {
+		in.Hosts[i].Domains = []Domain{{UUID: v.UUID, Name: "db", Running: true, VCPUs: 2, Memory: 8 * gib}}
+	}
+	inv := build(t, in)
+	if got := find(t, inv, "db"); got.Host != "a" || got.Moving != "b" {
+		t.Errorf("db is on %q, on its way to %q, want a and b", got.Host, got.Moving)
+	}
+	if len(inv.Cluster.VMs) != 1 {
+		t.Errorf("there are %d VMs in the picture, want 1: %+v", len(inv.Cluster.VMs), inv.Cluster.VMs)
+	}
+}

@@ -116,19 +116,10 @@ func (m *Master) askable(ctx context.Context, o *office, patience time.Duration)
 		if policy.Admission.Mode == config.AdmissionOff {
 			return in, false, nil
 		}
-		m.mu.Lock()
-		if m.office != o {
-			m.mu.Unlock()
+		is, noted, ok := m.judged(o, s, policy)
+		if !ok {
 			return in, false, api.ErrNotMaster
 		}
-		noted := o.noted
-		is := input{now: m.cfg.Now(), wall: m.cfg.Wall(), self: m.cfg.Name, epoch: o.epoch, elected: o.elected, timing: m.cfg.Timing, grace: m.cfg.Grace, state: s, policy: policy, hosts: map[string]*observed{}}
-		for name := range s.Hosts {
-			if x := o.hosts[name]; x != nil {
-				is.hosts[name] = x.snapshot()
-			}
-		}
-		m.mu.Unlock()
 		if hosts, known := rooms(is); known {
 			return pictureOf(is, hosts), true, nil
 		}

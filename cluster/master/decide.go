@@ -36,6 +36,7 @@ type input struct {
 	builder *inventory.Builder // nil: a new one
 	ready   map[string]recovery.Readiness
 	refused map[string]bool // VMs that admission control keeps from being protected by the policy, by UUID
+	voters  []string        // on the log; nil: not known
 }
 
 // suspicion is a host to suspect, or to declare dead, with the command that says so.

@@ -375,6 +375,15 @@ func TestDecide(t *testing.T) {
 			in.vm().Intent = fsm.IntentRun
 			in.hosts["b"].report.HypervisorError = "it does not answer"
 		}, []string{"assign to a(2) after generation 7"}},
+		{"its home is in maintenance", func(in *input) {
+			in.vm().Intent = fsm.IntentRun
+			in.state.Hosts["b"].Maintenance = &fsm.Maintenance{Since: in.wall, Why: "new disks"}
+		}, []string{"assign to a(2) after generation 7"}},
+		{"its home is in maintenance and has yet to come up after an election", func(in *input) {
+			in.vm().Intent = fsm.IntentRun
+			in.state.Hosts["b"].Status, in.state.Hosts["b"].Maintenance = fsm.HostJoining, &fsm.Maintenance{}
+			in.elected = now - in.grace + 1
+		}, []string{"assign to a(2) after generation 7"}},
 		{"its home has no guard", func(in *input) {
 			in.vm().Intent = fsm.IntentRun
 			in.hosts["b"].report.Guard = "not running"

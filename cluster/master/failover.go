@@ -60,6 +60,7 @@ type seenHost struct {
 	report *api.HostReport
 	state  placement.HostState
 	why    string
+	voter  bool
 }
 
 // outlook keeps the failover plan of an office current.
@@ -78,7 +79,7 @@ func (m *Master) look(o *office, in input) {
 	now := seen{vms: in.state.VMs, policy: in.policy, hosts: map[string]seenHost{}}
 	for i := range hosts {
 		h := &hosts[i]
-		x := seenHost{state: h.State, why: h.Why}
+		x := seenHost{state: h.State, why: h.Why, voter: h.Voter}
 		if o := in.hosts[h.Name]; o != nil {
 			x.report = o.present()
 		}

@@ -52,6 +52,8 @@ type Config struct {
 	View  func() (*fsm.State, uint64, <-chan struct{})
 	// Policy is the policy that the state holds, parsed.
 	Policy func(*fsm.State) *config.Policy
+	// Voters are the hosts that vote on the log; nil: that is not known.
+	Voters func() []string
 	// Volumes are this host's heartbeat volumes; nil: there are none.
 	Volumes Volumes
 	// HandOver asks for the office to go to another host; nil: it cannot be asked.
@@ -93,6 +95,9 @@ type office struct {
 func New(cfg Config) *Master {
 	if cfg.Volumes == nil {
 		cfg.Volumes = noVolumes{}
+	}
+	if cfg.Voters == nil {
+		cfg.Voters = func() []string { return nil }
 	}
 	return &Master{cfg: cfg}
 }
@@ -180,6 +185,7 @@ func (m *Master) meta() fsm.Meta { return fsm.Meta{At: m.cfg.Wall()} }
 func (m *Master) gather(o *office) input {
 	s, _, _ := m.cfg.View()
 	v, _ := m.cfg.Volumes.View()
+	voters := m.cfg.Voters()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := m.cfg.Now()
@@ -199,7 +205,7 @@ func (m *Master) gather(o *office) input {
 		}
 	}
 	in := input{now: now, wall: m.cfg.Wall(), self: m.cfg.Name, epoch: o.epoch, elected: o.elected, timing: m.cfg.Timing,
-		grace: m.cfg.Grace, state: s, hosts: hosts, policy: policy, volumes: v, losses: losses, builder: &o.builder, refused: o.refusedNow()}
+		grace: m.cfg.Grace, state: s, hosts: hosts, policy: policy, volumes: v, losses: losses, builder: &o.builder, refused: o.refusedNow(), voters: voters}
 	o.ready = readiness(in, o.ready)
 	in.ready = o.ready
 	return in

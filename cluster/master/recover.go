@@ -1,6 +1,8 @@
 package master
 
 import (
+	"slices"
+
 	"github.com/holdfast-ha/holdfast/cluster/api"
 	"github.com/holdfast-ha/holdfast/cluster/inventory"
 	"github.com/holdfast-ha/holdfast/cluster/placement"
@@ -53,7 +55,16 @@ func pictureOf(in input, hosts []recovery.Host) inventory.Input {
 
 // room is what a host could take. known is false while the master has yet to hear from it.
 func room(in input, h *fsm.Host) (rh recovery.Host, known bool) {
-	rh = recovery.Host{Incarnation: h.Incarnation, Host: inventory.Host{Name: h.Name, State: placement.Closed}}
+	rh, known = inService(in, h)
+	if h.Maintenance != nil && rh.State != placement.Down { // whatever else is wrong with it, nobody counts on it
+		rh.State, rh.Why, rh.Awaited = placement.Maintenance, inventory.Serviced(h.Maintenance), false
+	}
+	return rh, known
+}
+
+// inService is room but for maintenance.
+func inService(in input, h *fsm.Host) (rh recovery.Host, known bool) {
+	rh = recovery.Host{Incarnation: h.Incarnation, Host: inventory.Host{Name: h.Name, State: placement.Closed, Voter: slices.Contains(in.voters, h.Name)}}
 	o := in.hosts[h.Name]
 	var r *api.HostReport
 	if o != nil && o.incarnation == h.Incarnation {
@@ -69,6 +80,7 @@ func room(in input, h *fsm.Host) (rh recovery.Host, known bool) {
 		rh.Why, rh.Awaited = "it has not come up yet", in.now < in.elected+in.grace
 		return rh, true
 	case o == nil || o.incarnation != h.Incarnation:
+		rh.Why = "the master has not heard from it yet"
 		return rh, false
 	case o.watch.Suspected != 0 || o.condemned:
 		rh.Why = "it is suspected to be dead"

@@ -92,12 +92,20 @@ func (h HostRoom) Free() int64 { return max(0, h.Memory-h.Used) }
 // overhead is what QEMU takes beside a guest of which nothing more is known, bytes.
 const overhead = 64 << 20
 
-// Room reckons how much room there is.
-func Room(b *inventory.Builder, in inventory.Input) *Capacity {
+// Room reckons how much room there is. known, which may be nil, is used where it is about
+// the same picture.
+func Room(b *inventory.Builder, in inventory.Input, known *Outlook) *Capacity {
 	inv := b.Build(in)
 	c := inv.Cluster
 	a := &c.Policy.Admission
-	v := placement.Check(c, placement.Change{})
+	var v placement.Verdict
+	var most placement.Capability
+	if known.about(inv) {
+		v, most = known.Room, known.Capability
+	} else {
+		v = placement.Check(c, placement.Change{})
+		most = placement.MaxFailures(c, placement.Failures{Domains: a.Domains, Succession: a.Succession})
+	}
 	out := &Capacity{Problems: inv.Problems, Hosts: []HostRoom{}, Admission: Admission{
 		Mode: map[placement.Mode]string{placement.Enforce: "enforce", placement.Warn: "warn", placement.Off: "off"}[a.Mode],
 		By:   a.Kind, Failures: a.Failures, Domains: a.Domains, Succession: a.Succession, Answer: v.Answer.String(), Why: v.Why, Culprit: v.Culprit, Standby: v.Failover}}
@@ -110,7 +118,6 @@ func Room(b *inventory.Builder, in inventory.Input) *Capacity {
 	if p := v.Percentages; p != nil {
 		out.Admission.Percentages = &Percentages{CPUFree: p.CurrentCPU, MemoryFree: p.CurrentMemory, KeptMHz: p.KeptMHz, KeptMemory: p.KeptMemory, Largest: p.Largest}
 	}
-	most := placement.MaxFailures(c, placement.Failures{Domains: a.Domains, Succession: a.Succession})
 	out.MaxFailures = MaxFailures{Failures: most.Failures, Exact: most.Exact, Quorum: most.Quorum, Beyond: *tolerance(most.Beyond)}
 	out.LargestAdmitted = placement.LargestVM(c, placement.VM{Name: unnamed(c), VCPUs: 1, Overhead: overhead, Class: placement.Protected})
 	out.rooms(c)

@@ -106,9 +106,10 @@ type Added struct {
 	WaysOut  []string `json:"ways_out,omitempty"`
 }
 
-// Ask answers a question about what in describes. Errors wrap ErrBadQuestion, or
-// inventory.ErrBadFile for VMs that make no sense.
-func Ask(b *inventory.Builder, in inventory.Input, q Question) (*Plan, error) {
+// Ask answers a question about what in describes. known, which may be nil, is used where it
+// is about the same picture. Errors wrap ErrBadQuestion, or inventory.ErrBadFile for VMs
+// that make no sense.
+func Ask(b *inventory.Builder, in inventory.Input, q Question, known *Outlook) (*Plan, error) {
 	in, added, err := add(in, q.Add)
 	if err != nil {
 		return nil, err
@@ -135,7 +136,13 @@ func Ask(b *inventory.Builder, in inventory.Input, q Question) (*Plan, error) {
 	case len(q.Fail) > 0 || len(q.LoseDatastores) > 0:
 		p.failover(c, q.LoseDatastores, q.Fail, placement.Decide(c, placement.Question{Lost: q.Fail}))
 	default:
-		for _, f := range placement.EveryHost(c) {
+		every := func() []placement.Failover {
+			if len(added) == 0 && known.about(inv) {
+				return known.Hosts
+			}
+			return placement.EveryHost(c)
+		}
+		for _, f := range every() {
 			p.failover(c, nil, []string{f.Host}, f.Plan)
 		}
 	}

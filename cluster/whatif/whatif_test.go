@@ -55,7 +55,7 @@ func TestAsk(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			b, in := rack(t)
 			before := snapshot(t, b, in)
-			p, err := Ask(b, in, tt.q)
+			p, err := Ask(b, in, tt.q, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -124,7 +124,7 @@ func TestBadQuestions(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b, in := rack(t)
-			if _, err := Ask(b, in, tt.q); !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.text) {
+			if _, err := Ask(b, in, tt.q, nil); !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.text) {
 				t.Errorf("error %v, want one of %v with %q", err, tt.want, tt.text)
 			}
 		})
@@ -133,7 +133,7 @@ func TestBadQuestions(t *testing.T) {
 
 func TestRoom(t *testing.T) {
 	b, in := rack(t)
-	c := Room(b, in)
+	c := Room(b, in, nil)
 	const over = 64 << 20
 	want := []HostRoom{
 		{Name: "a", State: "up", Memory: 32 * gib, Used: 27*gib + 2*over, CPUs: 8, VCPUs: 5, VMs: 2},
@@ -155,5 +155,34 @@ func TestRoom(t *testing.T) {
 	}
 	if a := c.Admission; a.Mode != "enforce" || a.By != placement.ByPlacement || a.Failures != 1 || a.Answer != "yes" || c.MaxFailures.Failures != 1 || !c.MaxFailures.Exact {
 		t.Errorf("admission %+v, may fail %+v", a, c.MaxFailures)
+	}
+}
+
+// What was reckoned before is taken when nothing has changed since, and not otherwise.
+func TestWhatWasReckonedBefore(t *testing.T) {
+	b, in := rack(t)
+	inv := b.Build(in)
+	inv.Cluster.Policy.Work = 1000 // of whoever reckoned
+	known := &Outlook{Inventory: inv, Hosts: []placement.Failover{{Host: "a", Plan: &placement.Plan{Exact: true}}}, Room: placement.Verdict{Why: "as before"}, Capability: placement.Capability{Failures: 7}}
+	hosts := func(in inventory.Input) int {
+		p, err := Ask(b, in, Question{}, known)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(p.Failovers)
+	}
+	if n := hosts(in); n != 1 {
+		t.Errorf("%d cases are shown, want the one that was reckoned before", n)
+	}
+	if c := Room(b, in, known); c.Admission.Why != "as before" || c.MaxFailures.Failures != 7 {
+		t.Errorf("the room is reckoned anew: %+v", c)
+	}
+	_, now := rack(t)
+	now.Hosts[0].Memory += gib
+	if n := hosts(now); n != 3 {
+		t.Errorf("%d cases are shown once a host has more memory, want 3", n)
+	}
+	if c := Room(b, now, known); c.Admission.Why == "as before" {
+		t.Error("the room of an earlier picture is shown")
 	}
 }

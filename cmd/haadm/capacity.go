@@ -37,7 +37,7 @@ func (p *program) askCapacity(ctx context.Context, c *cli.Context) (*api.Capacit
 	case err != nil:
 		return nil, err
 	case offline:
-		return &api.CapacityAnswer{Schema: api.Schema, Capacity: *whatif.Room(&inventory.Builder{}, in)}, nil
+		return &api.CapacityAnswer{Schema: api.Schema, Capacity: *whatif.Room(&inventory.Builder{}, in, nil)}, nil
 	}
 	client := p.client()
 	defer client.Close()

@@ -70,7 +70,7 @@ func (p *program) plan(ctx context.Context, c *cli.Context, q whatif.Question) (
 		defer client.Close()
 		return client.Plan(ctx, q)
 	}
-	plan, err := whatif.Ask(&inventory.Builder{}, in, q)
+	plan, err := whatif.Ask(&inventory.Builder{}, in, q, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -12,8 +12,12 @@ import (
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
 	"github.com/holdfast-ha/holdfast/cluster/doctor"
+	"github.com/holdfast-ha/holdfast/cluster/inventory"
 	"github.com/holdfast-ha/holdfast/cluster/placement"
+	"github.com/holdfast-ha/holdfast/cluster/whatif"
+	"github.com/holdfast-ha/holdfast/config"
 	"github.com/holdfast-ha/holdfast/fsm"
+	"github.com/holdfast-ha/holdfast/vmm"
 )
 
 // Backend answers from its fields. Set them before it is used, or through Change.
@@ -120,14 +124,45 @@ func (b *Backend) Observations() (map[string]api.HostObservation, error) {
 	return maps.Clone(b.Observed), nil
 }
 
-// Room implements api.Backend.
-func (b *Backend) Room() (placement.Verdict, error) {
+// Outlook implements api.Backend.
+func (b *Backend) Outlook() (*whatif.Outlook, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.Me.IsMaster || b.RoomNow == nil {
-		return placement.Verdict{}, api.ErrNotMaster
+		return nil, api.ErrNotMaster
 	}
-	return *b.RoomNow, nil
+	return &whatif.Outlook{Room: *b.RoomNow}, nil
+}
+
+// Picture implements api.Backend: a host takes VMs when its verdict is live.
+func (b *Backend) Picture() (inventory.Input, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.Me.IsMaster {
+		return inventory.Input{}, api.ErrNotMaster
+	}
+	policy, err := config.ParsePolicy(b.St.Policy.Files)
+	if err != nil {
+		return inventory.Input{}, err
+	}
+	in := inventory.Input{State: b.St, Policy: policy}
+	for _, h := range b.St.SortedHosts() {
+		o := b.Observed[h.Name]
+		x := inventory.Host{Name: h.Name, Memory: o.Capacity.Memory, Reserve: o.Reserve, CPUs: o.Capacity.CPUs, MHz: o.Capacity.MHz, Voter: true, Datastores: o.Datastores, Offer: o.Offer}
+		switch {
+		case h.Status == fsm.HostDead:
+			x.State, x.Why = placement.Down, "it is dead"
+		case o.Verdict != "live":
+			x.State, x.Why = placement.Closed, "it is "+o.Verdict
+		}
+		for _, d := range o.Domains {
+			if h.Status != fsm.HostDead {
+				x.Domains = append(x.Domains, inventory.Domain{UUID: d.UUID, Name: d.Name, Running: d.State != vmm.Stopped, VCPUs: d.VCPUs, Memory: d.Memory})
+			}
+		}
+		in.Hosts = append(in.Hosts, x)
+	}
+	return in, nil
 }
 
 // Members implements api.Backend.
