@@ -79,6 +79,10 @@ func (s *State) editVM(uuid string) *VM {
 		c.Move = &v
 	}
 	c.Failures = slices.Clone(vm.Failures)
+	if vm.Away != nil {
+		a := *vm.Away
+		c.Away = &a
+	}
 	c.MoveFailures = slices.Clone(vm.MoveFailures)
 	s.writeVMs()[uuid] = &c
 	return &c

@@ -121,6 +121,7 @@ func (c *BeginMove) apply(s *State) (any, *Refusal) {
 	case vm.Owner == nil && vm.Intent == IntentStop:
 		vm = s.editVM(c.UUID)
 		from := vm.Home
+		vm.goes(s, from, c.Host, true)
 		vm.Home = c.Host
 		s.emit(c.Meta, Event{Type: EventVMMoved, VM: vm.Name, Host: c.Host, From: from, To: c.Host, Text: fmt.Sprintf("%s, which is stopped, belongs to %s now: %s", vm.Name, c.Host, c.Why)})
 		return uint64(0), nil
@@ -207,6 +208,7 @@ func (c *Report) moved(s *State, vm *VM, e *Event) {
 	vm.Generation++
 	vm.Owner = &Placement{Host: v.Host, Incarnation: v.Incarnation, Generation: vm.Generation, Phase: PhaseOrdered, At: c.At, Round: 1, From: from, Why: v.Why}
 	vm.MoveFailures = nil
+	vm.moves(s, from, v)
 	*e = Event{Type: EventVMAssigned, VM: vm.Name, Host: v.Host, From: from, To: v.Host, Cause: v.ID,
 		Text: fmt.Sprintf("%s has left %s, generation %d is %s's: %s", vm.Name, from, vm.Generation, v.Host, v.Why)}
 }

@@ -170,6 +170,8 @@ type VM struct {
 	MoveFailures []Failure `json:"move_failures,omitempty"`
 	// Home is the host that last ran it (or where it was defined).
 	Home string `json:"home"`
+	// Away is set while it is elsewhere than where people had it run last.
+	Away *Away `json:"away,omitempty"`
 	// Failures are the crashes since it last ran for long, and the starts that failed since it last ran
 	// at all, newest last (at most failuresKept).
 	Failures []Failure `json:"failures,omitempty"`
