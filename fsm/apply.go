@@ -197,6 +197,9 @@ func (c *BeginIncarnation) apply(s *State) (any, *Refusal) {
 	if c.Previous != h.Incarnation {
 		return refuse(CodeStale, "%s asks for the life after incarnation %d, but its last one is %d", c.Host, c.Previous, h.Incarnation)
 	}
+	if c.BootID != h.BootID {
+		h.Held = nil // somebody has switched it on
+	}
 	owned := s.Owned(h.Name, h.Incarnation)
 	h.Incarnation++
 	h.Volumes = s.Volumes.Revision // the host is told, and begins with no older one

@@ -42,15 +42,15 @@ func samples() []Command {
 		&BeginMove{Meta: m, Epoch: 2, UUID: uuid(1), Previous: 7, Host: "b", Incarnation: 4, Cold: true, Why: "maintenance"},
 		&EndMove{Meta: m, Epoch: 2, UUID: uuid(1), Move: 30, Why: "too slow"},
 		&SetMaintenance{Meta: m, Host: "b", On: true, Why: "new memory"},
+		&HoldHost{Meta: m, Epoch: 2, Host: "b", Off: true},
 	}
 }
 
 func TestEveryCommandRoundTrips(t *testing.T) {
 	all := samples()
-	for i, c := range all {
-		if typ := Type(i + 1); c.kind() != typ {
-			t.Fatalf("sample %d is %T of type %d: keep samples in the order of their numbers", i, c, c.kind())
-		}
+	sampled := map[Type]bool{}
+	for _, c := range all {
+		sampled[c.kind()] = true
 		b, err := Encode(c)
 		if err != nil {
 			t.Errorf("encode %T: %v", c, err)
@@ -68,8 +68,10 @@ func TestEveryCommandRoundTrips(t *testing.T) {
 			t.Errorf("%T is encoded differently the second time (%v):\n%s\n%s", c, err, b, again)
 		}
 	}
-	if c := blank(Type(len(all) + 1)); c != nil {
-		t.Errorf("no sample of %T", c)
+	for n := range 256 {
+		if c := blank(Type(n)); c != nil && !sampled[Type(n)] {
+			t.Errorf("no sample of %T", c)
+		}
 	}
 }
 

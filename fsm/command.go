@@ -40,6 +40,7 @@ const (
 	TypeBeginMove        Type = 25
 	TypeEndMove          Type = 26
 	TypeSetMaintenance   Type = 27
+	TypeHoldHost         Type = 30
 )
 
 // Command is one change of the state. Only the types of this package implement it.
@@ -385,6 +386,8 @@ func blank(t Type) Command {
 		return &EndMove{}
 	case TypeSetMaintenance:
 		return &SetMaintenance{}
+	case TypeHoldHost:
+		return &HoldHost{}
 	}
 	return nil
 }

@@ -116,6 +116,8 @@ type Host struct {
 	Watchdog Watchdog `json:"watchdog,omitzero"`
 	// Maintenance is set while the host is out of service; it outlives incarnations.
 	Maintenance *Maintenance `json:"maintenance,omitempty"`
+	// Held is set while a person wants the host to stay off.
+	Held *Hold `json:"held,omitempty"`
 	// Verdict is the last committed verdict that matters, with its evidence.
 	Verdict  string     `json:"verdict"`
 	Evidence []Evidence `json:"evidence,omitempty"`

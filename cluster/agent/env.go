@@ -54,6 +54,8 @@ type Env struct {
 	// Fencer switches hosts off and on; nil: by the fence agents that are installed here, as the policy
 	// names them, which are checked at intervals.
 	Fencer master.Fencer
+	// FenceAgents is the directory of the fence agents; empty: device.AgentDir.
+	FenceAgents string
 
 	Network    peer.Network
 	Hypervisor vmm.Hypervisor

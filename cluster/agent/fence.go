@@ -14,7 +14,10 @@ import (
 )
 
 // fencer uses the fence devices of the policy from this host, as the master asks.
-type fencer struct{ runner *device.Runner }
+type fencer struct {
+	runner *device.Runner
+	view   func() (*fsm.State, uint64, <-chan struct{})
+}
 
 // Off implements master.Fencer.
 func (f fencer) Off(ctx context.Context, p *config.Policy, host string) (at time.Duration, evidence string, err error) {
@@ -29,7 +32,13 @@ func (f fencer) Off(ctx context.Context, p *config.Policy, host string) (at time
 // On implements master.Fencer.
 func (f fencer) On(ctx context.Context, p *config.Policy, host string) error {
 	levels, bad := f.runner.Levels(p, host)
-	return errors.Join(levels.On(ctx), bad)
+	return errors.Join(levels.On(ctx, func() error {
+		s, _, _ := f.view()
+		if h := s.Hosts[host]; h != nil && h.Held != nil {
+			return fmt.Errorf("%s holds it off", h.Held.By)
+		}
+		return nil
+	}), bad)
 }
 
 // watchDevices has every fence device of the policy prove at intervals that it
@@ -116,6 +125,9 @@ func (a *Agent) FenceDevices() ([]api.FenceDevice, error) {
 			d.OK, d.State, d.Checked = st.OK, st.Text, a.env.Wall().Add(st.At-a.env.Now())
 			if st.OK {
 				d.State = "answers: power " + string(st.Power)
+			}
+			if h := s.Hosts[d.Host]; h != nil && h.Held != nil {
+				d.State += "; " + h.Held.By + " holds it off"
 			}
 		} else if _, err := m.runner.Device(name, f); err != nil {
 			d.State = err.Error()

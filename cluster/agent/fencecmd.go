@@ -18,6 +18,7 @@ type byHand struct {
 	host   string
 	by     string
 	levels device.Levels
+	held   bool // this order began the hold on the host
 }
 
 // order is what both calls below begin with: this host is the master, and the
@@ -141,11 +142,17 @@ func (a *Agent) Fence(ctx context.Context, host string, r api.FenceRequest, by s
 	}
 	defer o.look(ctx)
 	if r.Action == api.FenceOn {
-		o.switchOn(ctx, &report)
-		return report, nil
+		return report, o.switchOn(ctx, &report)
+	}
+	// A later office, or this one if it finds the host silent meanwhile, fences it by
+	// itself, and must not switch it on again behind the person who switched it off.
+	if r.Action == api.FenceOff {
+		if o.held, err = o.hold(ctx, true); err != nil {
+			return report, fmt.Errorf("%s was not switched off, as it could not be committed that it is to stay off: %w", host, err)
+		}
 	}
 	o.record(fsm.Event{Type: "host_fencing_started", Severity: fsm.Warning, Host: host, Text: fmt.Sprintf("%s is being switched off by its fence devices, because %s says so", host, by)})
-	if !o.switchOff(ctx, &report) {
+	if !o.switchOff(ctx, r.Action, &report) {
 		if bad != nil {
 			report.Evidence += "; not usable here: " + bad.Error()
 		}
@@ -153,35 +160,65 @@ func (a *Agent) Fence(ctx context.Context, host string, r api.FenceRequest, by s
 		return report, nil
 	}
 	if r.Action == api.FenceReboot {
-		o.switchOn(ctx, &report)
+		return report, o.switchOn(ctx, &report)
 	}
 	return report, nil
 }
 
+// hold has the state say whether the host is to stay off. changed: it said otherwise.
+func (o byHand) hold(ctx context.Context, off bool) (changed bool, err error) {
+	s, _, _ := o.m.machine.View()
+	if h := s.Hosts[o.host]; h == nil || off == (h.Held != nil) {
+		return false, nil
+	}
+	_, err = (replicated{o.m.node}).Propose(ctx, &fsm.HoldHost{Meta: o.m.agent.meta(o.by), Epoch: s.Office.Epoch, Host: o.host, Off: off})
+	return err == nil, err
+}
+
+// endHold ends the hold that this order began: the host is not off. Whoever asked may
+// have gone meanwhile.
+func (o byHand) endHold(report *api.FenceReport) {
+	if !o.held {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if _, err := o.hold(ctx, false); err != nil {
+		report.Evidence = joined(report.Evidence, fmt.Sprintf("%s is held off all the same, as it could not be committed that it is not (%v): `haadm fence on %s` ends that", o.host, err, o.host))
+	}
+}
+
 // switchOff has the devices switch the host off, and its death committed.
-func (o byHand) switchOff(ctx context.Context, report *api.FenceReport) (proven bool) {
-	// The office may find the host silent meanwhile and fence it by itself: that
-	// must not switch it on again behind the person who switched it off.
-	hold := fmt.Sprintf("%s switched it off; 'haadm fence on %s' switches it on", o.by, o.host)
-	o.levels.Hold(hold)
+func (o byHand) switchOff(ctx context.Context, action string, report *api.FenceReport) (proven bool) {
 	r := o.levels.Off(ctx)
 	report.Done, report.Evidence = r.Confirmed, r.Evidence
 	for _, t := range r.Tries {
 		report.Tries = append(report.Tries, api.FenceTry{Level: t.Level, Device: t.Device, Number: t.Number, Done: t.Done, Text: t.Text, Took: api.Seconds(t.Took)})
 	}
 	if !r.Confirmed {
-		o.levels.Hold("")
+		o.endHold(report)
 		return false
 	}
-	o.levels.Hold(hold) // a check that began before may have ended it
+	if action == api.FenceOff {
+		// A boot that was under way when the order came may have ended the hold.
+		if _, err := o.hold(ctx, true); err != nil {
+			report.Evidence = joined(report.Evidence, fmt.Sprintf("that %s is to stay off could not be committed: %v", o.host, err))
+		}
+	}
 	freed, err := o.dead(ctx, r.At)
 	if err != nil {
 		report.Done, report.Evidence = false, err.Error()
+		if errors.Is(err, errHeardOff) {
+			o.endHold(report)
+		}
 		return false
 	}
 	report.Freed = freed
 	return true
 }
+
+// errHeardOff is why the word of devices is not believed that call a running host off.
+var errHeardOff = errors.New("but it is heard: they switch something else; look at their addresses and plugs")
 
 // byHandPoll is how often a wait below looks.
 const byHandPoll = 100 * time.Millisecond
@@ -210,7 +247,7 @@ func (o byHand) dead(ctx context.Context, at time.Duration) (freed int, err erro
 			}
 			if now > patience {
 				o.distrust()
-				return 0, fmt.Errorf("its devices say that %s is off, but it is heard: they switch something else; look at their addresses and plugs", o.host)
+				return 0, fmt.Errorf("its devices say that %s is off, %w", o.host, errHeardOff)
 			}
 		}
 		pause(ctx, byHandPoll)
@@ -227,17 +264,20 @@ func (o byHand) distrust() {
 	}
 }
 
-// switchOn has the devices switch the host on.
-func (o byHand) switchOn(ctx context.Context, report *api.FenceReport) {
-	o.levels.Hold("")
+// switchOn has the devices switch the host on, and ends the hold on it.
+func (o byHand) switchOn(ctx context.Context, report *api.FenceReport) error {
+	if _, err := o.hold(ctx, false); err != nil {
+		return fmt.Errorf("%s was not switched on, as it could not be committed that it is not to stay off: %w", o.host, err)
+	}
 	e := fsm.Event{Type: "host_switched_on", Host: o.host, Text: fmt.Sprintf("%s is switched on by its fence devices, because %s says so", o.host, o.by)}
-	if err := o.levels.On(ctx); err != nil {
+	if err := o.levels.On(ctx, nil); err != nil {
 		e.Severity, e.Text = fsm.Warning, fmt.Sprintf("%s could not be switched on, which %s asked for: %v", o.host, o.by, err)
 		report.Done, report.Evidence = false, joined(report.Evidence, "not switched on: "+err.Error())
 	} else {
 		report.Done, report.Evidence = true, joined(report.Evidence, "switched on: every device says that the power is on")
 	}
 	o.record(e)
+	return nil
 }
 
 func joined(before, after string) string {

@@ -85,10 +85,10 @@ func (a *Agent) enter(ms *Membership) (_ *member, err error) {
 	}
 	m.volumes = volumes.New(volumes.Config{Host: env.Name, Timing: ms.Timing, Open: open, Locate: env.LocateVolume, State: m.stateOr(record), Policy: a.parsed,
 		Now: env.Now, Wall: env.Wall, Logger: m.log.Named("volumes")})
-	m.runner = device.NewRunner(device.Config{BootClock: env.Now})
+	m.runner = device.NewRunner(device.Config{Dir: env.FenceAgents, BootClock: env.Now})
 	m.monitor = device.NewMonitor(m.told)
 	m.monitor.Compare(m.heardBehind)
-	var switches master.Fencer = fencer{m.runner}
+	var switches master.Fencer = fencer{m.runner, m.machine.View}
 	if env.Fencer != nil {
 		switches = env.Fencer
 	}

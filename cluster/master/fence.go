@@ -95,7 +95,7 @@ func (m *Master) switchOff(ctx context.Context, o *office, host string) {
 }
 
 // switchOn brings a host back that its devices have proven off, once its death is
-// committed: what was wrong with it may have been its network.
+// committed: what was wrong with it may have been its network. What a person wants off stays off.
 func (m *Master) switchOn(ctx context.Context, o *office, s suspicion) {
 	if _, proven := s.cmd.(*fsm.ConfirmOff); !proven || m.cfg.Fencer == nil {
 		return
@@ -103,6 +103,10 @@ func (m *Master) switchOn(ctx context.Context, o *office, s suspicion) {
 	st, _, _ := m.cfg.View()
 	policy := m.cfg.Policy(st)
 	o.jobs.Go(func() {
+		if h := st.Hosts[s.host]; h != nil && h.Held != nil {
+			m.record(ctx, o, fsm.Event{Type: fsm.EventHostHeldOff, Host: s.host, Text: fmt.Sprintf("%s is not switched on again: %s holds it off; `haadm fence on %s` switches it on", s.host, h.Held.By, s.host)})
+			return
+		}
 		e := fsm.Event{Type: "host_switched_on", Host: s.host, Text: s.host + " is switched on again; it returns as a new incarnation"}
 		if err := m.cfg.Fencer.On(ctx, policy, s.host); err != nil {
 			e.Severity, e.Text = fsm.Warning, fmt.Sprintf("%s could not be switched on again: %v", s.host, err)

@@ -30,7 +30,6 @@ type Device struct {
 	checking context.CancelCauseFunc // of the check under way; nil: none
 	acting   int                     // switchings under way
 	distrust string                  // why it is not used to switch off; empty: it is
-	held     string                  // why it is not used to switch on; empty: it is
 }
 
 // Device returns the device of that name; the same one as before while f says the
@@ -167,7 +166,7 @@ type Try struct {
 // exactly when the last one is done. at is the boot clock right after the status
 // that said so.
 func (d *Device) Off(ctx context.Context) (tries []Try, at time.Duration) {
-	return d.turn(ctx, PowerOff)
+	return d.turn(ctx, PowerOff, d.trusted)
 }
 
 // Distrust keeps the device from being used to switch off until a check says that
@@ -179,38 +178,35 @@ func (d *Device) Distrust(why string) {
 	d.mu.Unlock()
 }
 
-// Hold keeps the device from being used to switch on until it is called with "",
-// or a check says that its host's power is on. It is for a host that a person has
-// switched off: whatever else brings hosts back leaves it as it is.
-func (d *Device) Hold(why string) {
+// On switches the host on and verifies it likewise. may is asked before each try, and an
+// error of it ends them: a person may have switched the host off meanwhile. nil: nobody objects.
+func (d *Device) On(ctx context.Context, may func() error) (tries []Try, at time.Duration) {
+	return d.turn(ctx, PowerOn, may)
+}
+
+// trusted is an error while the device's word on a host that is off is not believed.
+func (d *Device) trusted() error {
 	d.mu.Lock()
-	d.held = why
-	d.mu.Unlock()
+	defer d.mu.Unlock()
+	if d.distrust != "" {
+		return errors.New(d.distrust)
+	}
+	return nil
 }
 
-// On switches the host on and verifies it likewise.
-func (d *Device) On(ctx context.Context) (tries []Try, at time.Duration) {
-	return d.turn(ctx, PowerOn)
-}
-
-// turn tries to bring the power to want.
-func (d *Device) turn(ctx context.Context, want Power) (tries []Try, at time.Duration) {
+// turn tries to bring the power to want, while may has no objection.
+func (d *Device) turn(ctx context.Context, want Power, may func() error) (tries []Try, at time.Duration) {
 	defer d.act()()
 	begin := time.Now()
 	a, password, err := d.prepare(ctx)
-	d.mu.Lock()
-	if err == nil && want == PowerOff && d.distrust != "" {
-		err = errors.New(d.distrust)
-	}
-	if err == nil && want == PowerOn && d.held != "" {
-		err = errors.New(d.held)
-	}
-	d.mu.Unlock()
-	if err != nil {
-		return []Try{{Device: d.name, Number: 1, Text: fmt.Sprintf("%v: not tried: %v", d, err), Took: time.Since(begin)}}, 0
-	}
 	for n := 1; ; n++ {
-		begin := time.Now()
+		if err == nil && may != nil {
+			err = may()
+		}
+		if err != nil {
+			return append(tries, Try{Device: d.name, Number: n, Text: fmt.Sprintf("%v: not tried: %v", d, err), Took: time.Since(begin)}), 0
+		}
+		begin = time.Now()
 		text, done := d.once(ctx, want, a, password)
 		at = d.runner.clock()
 		tries = append(tries, Try{Device: d.name, Number: n, Done: done, Text: fmt.Sprintf("%v: %s", d, text), Took: time.Since(begin)})
@@ -311,7 +307,6 @@ func (d *Device) Check(ctx context.Context) Status {
 		s.OK = s.Power != PowerUnknown
 		if s.Power == PowerOn {
 			d.Distrust("")
-			d.Hold("")
 		}
 		if s.Text = x.failed(); s.OK {
 			s.Text = "power is " + string(s.Power)

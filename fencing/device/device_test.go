@@ -2,6 +2,7 @@ package device
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -169,44 +170,40 @@ func TestOn(t *testing.T) {
 	b.agent("fence_dead", map[string]string{"on": "exit 1"})
 	b.put("power", "off\n")
 	good, dead := b.device("good", "fence_fake", nil), b.device("dead", "fence_dead", nil)
-	if err := (Levels{{good}}).On(t.Context()); err != nil || b.kept("power") != "on\n" {
+	if err := (Levels{{good}}).On(t.Context(), nil); err != nil || b.kept("power") != "on\n" {
 		t.Errorf("power is %q: %v", b.kept("power"), err)
 	}
-	if err := (Levels{{good}, {dead}}).On(t.Context()); err == nil || !strings.Contains(err.Error(), "dead (fence_dead") {
+	if err := (Levels{{good}, {dead}}).On(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "dead (fence_dead") {
 		t.Errorf("want an error that names the device: %v", err)
 	}
 }
 
-// What a person switched off stays off until a person, or the power itself, says otherwise.
-func TestHeldDeviceIsNotSwitchedOn(t *testing.T) {
+// What a person switches off stays off, also while somebody is at switching it on.
+func TestNobodySwitchesOnWhatAPersonSwitchesOff(t *testing.T) {
 	b := newBench(t)
 	b.agent("fence_fake", nil)
-	d := b.device("bmc", "fence_fake", nil)
-	levels := Levels{{d}}
-	if r := levels.Off(t.Context()); !r.Confirmed {
-		t.Fatal(r.Evidence)
-	}
-	levels.Hold("ann switched it off")
-	if err := levels.On(t.Context()); err == nil || !strings.Contains(err.Error(), "ann switched it off") || b.kept("power") != "off\n" {
+	held := errors.New("ann switched it off")
+	levels := Levels{{b.device("bmc", "fence_fake", nil)}}
+	b.put("power", "off\n")
+	if err := levels.On(t.Context(), func() error { return held }); err == nil || !strings.Contains(err.Error(), held.Error()) || b.kept("power") != "off\n" {
 		t.Errorf("held: %v, the power is %q", err, b.kept("power"))
 	}
-	if r := levels.Off(t.Context()); !r.Confirmed {
-		t.Errorf("held, and not to be switched off any more: %s", r.Evidence)
+	// Its status says off, since ann's order came in between.
+	b.agent("fence_late", map[string]string{"on": "echo on >power; echo off >power"})
+	b.put("calls", "")
+	asked := 0
+	late := Levels{{b.device("late", "fence_late", func(s *config.Fence) { s.Attempts = 3 })}}
+	err := late.On(t.Context(), func() error {
+		if asked++; asked > 1 {
+			return held
+		}
+		return nil
+	})
+	if err == nil || !strings.Contains(err.Error(), held.Error()) {
+		t.Errorf("held after the first try: %v", err)
 	}
-	d.Check(t.Context()) // it is still off
-	if err := levels.On(t.Context()); err == nil {
-		t.Error("a check that finds it off ends the hold")
-	}
-	b.put("power", "on\n") // somebody pressed its button
-	d.Check(t.Context())
-	b.put("power", "off\n")
-	if err := levels.On(t.Context()); err != nil || b.kept("power") != "on\n" {
-		t.Errorf("it has been on since, and is still held: %v", err)
-	}
-	levels.Hold("ann switched it off")
-	levels.Hold("")
-	if err := levels.On(t.Context()); err != nil {
-		t.Errorf("released, and still held: %v", err)
+	if n := strings.Count(b.kept("calls"), "-- on"); n != 1 {
+		t.Errorf("told to switch on %d times, want once:\n%s", n, b.kept("calls"))
 	}
 }
 

@@ -258,7 +258,7 @@ func TestRedfishAwayOrSilent(t *testing.T) {
 			if took := time.Since(begin); !r.Confirmed || is != "Off" || took > d.Bound()+working.Bound() || len(r.Tries) != 2 {
 				t.Errorf("after %v, power is %s: %+v", took, is, r)
 			}
-			err := (Levels{{d}, {working}}).On(t.Context())
+			err := (Levels{{d}, {working}}).On(t.Context(), nil)
 			if is, _ := good.seen(); is != "On" || err == nil || !strings.Contains(err.Error(), tt.says) {
 				t.Errorf("want power on by one device and an error about the other; power is %s: %v", is, err)
 			}

@@ -50,13 +50,6 @@ func (l Levels) Devices() []*Device {
 	return list
 }
 
-// Hold keeps every device from being used to switch on, as Device.Hold does.
-func (l Levels) Hold(why string) {
-	for _, d := range l.Devices() {
-		d.Hold(why)
-	}
-}
-
 // Result is what became of switching a host off. Its zero value is: not confirmed.
 type Result struct {
 	// Confirmed says that the host's power is off, proven. Nothing else counts.
@@ -161,12 +154,12 @@ func (r *Result) why(ctx context.Context, levels int) string {
 
 // On switches every device of all levels on, the last level first: a controller
 // has no power while the switch before it is off. The error names each device that
-// did not come on.
-func (l Levels) On(ctx context.Context) error {
+// did not come on. may is asked before each try, as of Device.On.
+func (l Levels) On(ctx context.Context, may func() error) error {
 	var errs []error
 	for i := len(l) - 1; i >= 0; i-- {
 		for _, d := range l[i] {
-			if tries, _ := d.On(ctx); !tries[len(tries)-1].Done {
+			if tries, _ := d.On(ctx, may); !tries[len(tries)-1].Done {
 				errs = append(errs, errors.New(tries[len(tries)-1].Text))
 			}
 		}

@@ -69,7 +69,7 @@ func cycle(t *testing.T, d *Device) {
 		t.Log(r.Evidence)
 		check(PowerOff)
 	}
-	if err := (Levels{{d}}).On(t.Context()); err != nil {
+	if err := (Levels{{d}}).On(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 	check(PowerOn)
