@@ -44,7 +44,8 @@ const (
 	ReasonCrashed   Reason = "crashed"   // the process died or the guest panicked
 	ReasonFailed    Reason = "failed"    // the hypervisor could not start it
 	ReasonSaved     Reason = "saved"     // its state was saved to a file
-	ReasonMigrated  Reason = "migrated"  // it left for another host
+	ReasonMigrated  Reason = "migrated"  // stopped: it left for another host; paused: it is leaving at this moment
+	ReasonIncoming  Reason = "incoming"  // paused: it comes from another host, or has come and waits to be let run
 	ReasonIOError   Reason = "io_error"  // paused on a storage error
 	ReasonUser      Reason = "user"      // paused by a person or by us
 )
@@ -102,6 +103,14 @@ type Process struct {
 	StartTime uint64
 }
 
+// Destination is another host's hypervisor, as a migration reaches it.
+type Destination struct {
+	Host string // its name
+	// Socket is the path of a unix socket that leads to that hypervisor, for the drivers
+	// that need one.
+	Socket string
+}
+
 // Hypervisor is one host's hypervisor. Every call has a deadline by its context
 // and returns an error that wraps ErrUnavailable when the hypervisor does not
 // answer. Implementations are safe for concurrent use; a call that hangs never
@@ -122,8 +131,24 @@ type Hypervisor interface {
 	// stopped. Nothing of the guest runs until Resume. When it fails no process is left, or
 	// the error wraps ErrNotProven. ErrRunning when it runs already, ErrBadXML when refused.
 	StartPaused(ctx context.Context, xml string) (Process, error)
-	// Resume lets the virtual CPUs of a paused domain run.
+	// Resume lets the virtual CPUs of a paused domain run. A copy that came from another host
+	// and is not whole is refused.
 	Resume(ctx context.Context, uuid string) error
+	// Migrate sends a running domain to another host without stopping the guest for longer than
+	// its last pages take. Its copy is there at once, paused with ReasonIncoming, and stays paused:
+	// nothing but Resume there lets it run. The definition stays here, and is there too once the copy
+	// is whole, persistent and with autostart off.
+	//
+	// It returns nil when the copy is whole and the process here is proven gone (stopped with
+	// ReasonMigrated). An error that wraps ErrNotProven says that this is not known; a copy may then
+	// be whole and the process here still be there. With any other error the domain was not
+	// migrated and goes on here, if nothing else ended it. A copy may be left either way: whoever has it ends it by Kill.
+	// When ctx ends the migration is ended, and Migrate still returns only when one of these is known.
+	Migrate(ctx context.Context, uuid string, to Destination) error
+	// AbortMigration ends a migration from here that no Migrate of this caller waits for,
+	// as a restarted agent may find it. nil when there is none, now or any more; whether the
+	// domain is still here Domains says.
+	AbortMigration(ctx context.Context, uuid string) error
 	// PingGuest asks the guest agent, a program inside of the VM, for an answer, and returns
 	// nil when it came. ErrNoDomain when there is no such domain; any other error says in
 	// words why there is no answer.

@@ -184,6 +184,9 @@ func (h *Host) Resume(ctx context.Context, uuid string) error {
 		if !alive || d.state == vmm.Stopped || d.process != process {
 			return errors.New("the domain has no process")
 		}
+		if err := d.complete(); err != nil {
+			return err
+		}
 		h.run(d, vmm.EventResumed)
 		return nil
 	})
@@ -192,6 +195,17 @@ func (h *Host) Resume(ctx context.Context, uuid string) error {
 	}
 	if err != nil {
 		return fmt.Errorf("resume %s: %w", name, err)
+	}
+	return nil
+}
+
+// complete refuses a copy whose memory is not all here, and a domain that leaves at this moment.
+func (d *domain) complete() error {
+	switch {
+	case d.arrival != nil && !d.arrival.whole:
+		return errors.New("its memory has not all come from the other host")
+	case d.leaving != nil && d.state == vmm.Paused:
+		return errors.New("it is leaving for another host")
 	}
 	return nil
 }

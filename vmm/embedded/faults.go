@@ -81,6 +81,7 @@ func (h *Host) SetDown(down bool) {
 	case down:
 		h.answers = refusing
 		h.dropSubscriptions()
+		h.world.endMoves(h)
 		for _, d := range h.domains {
 			if d.state == vmm.Stopped {
 				d.reason = vmm.ReasonUnknown
@@ -218,6 +219,9 @@ func (h *Host) PersonSuspend(vm string) error {
 // PersonResume is a person's "virsh resume": no lease is looked at.
 func (h *Host) PersonResume(vm string) error {
 	return h.byPerson("resume", vm, func(d *domain) error {
+		if err := d.complete(); err != nil {
+			return err
+		}
 		h.run(d, vmm.EventResumed)
 		return nil
 	})

@@ -46,6 +46,8 @@ type Delays struct {
 	Resume   time.Duration // until the virtual CPUs run
 	Kill     time.Duration // until the process is gone
 	Shutdown time.Duration // until the guest has shut down
+	Migrate  time.Duration // until a GiB of memory is on another host
+	Cutover  time.Duration // at the end of a migration, while the domain runs nowhere
 }
 
 // Host is one virtual host. It implements vmm.Hypervisor, and outlives the
@@ -70,11 +72,14 @@ type Host struct {
 	domains  map[string]*domain // by UUID
 	faults   map[string]StartFault
 	silent   map[string]bool // guests whose agent does not answer, by name or UUID
+	bound    map[string]bool // domains that cannot be migrated, by name or UUID
 	offer    vmm.Offer
 	starting map[string]int // starts by UUID that were asked for and are not done
 	subs     []*subscription
 	ticks    uint64 // last start time that a process got
 	pid      int    // last number that a process got
+
+	migrateFaults map[string]MigrateFault
 }
 
 // daemon is what the hypervisor's daemon does with a call.
@@ -97,6 +102,10 @@ type domain struct {
 	reason    vmm.Reason
 	process   vmm.Process
 	run       int // number in the World while Running
+	// arrival is what it is while it is a copy that was not let run yet; leaving and
+	// arriving are the migration that takes it away or brings it.
+	arrival           *arrival
+	leaving, arriving *migration
 }
 
 var _ vmm.Hypervisor = (*Host)(nil)
@@ -119,10 +128,14 @@ func NewHost(w *World, cfg HostConfig) (*Host, error) {
 		domains:  make(map[string]*domain),
 		faults:   make(map[string]StartFault),
 		silent:   make(map[string]bool),
+		bound:    make(map[string]bool),
 		offer:    cfg.Offer,
 		starting: make(map[string]int),
 		pid:      1000,
+
+		migrateFaults: make(map[string]MigrateFault),
 	}
+	w.register(h)
 	h.mu.Lock()
 	defer h.unlock()
 	for _, c := range cfg.Domains {
@@ -191,7 +204,7 @@ func (h *Host) spawn(d *domain) {
 	h.pid++
 	h.ticks++
 	d.process = vmm.Process{PID: h.pid, StartTime: h.ticks}
-	d.state, d.reason = vmm.Paused, vmm.ReasonUser
+	d.state, d.reason, d.arrival = vmm.Paused, vmm.ReasonUser, nil
 }
 
 // run lets the virtual CPUs of a domain run. Needs h.mu.
@@ -200,7 +213,8 @@ func (h *Host) run(d *domain, kind vmm.EventKind) {
 		return
 	}
 	d.state, d.reason = vmm.Running, ""
-	d.run = h.world.begin(d.UUID, d.Name, h.cfg.Name, h.boot)
+	d.run = h.world.begin(Run{UUID: d.UUID, Name: d.Name, Host: h.cfg.Name, Boot: h.boot}, d.arrival)
+	d.arrival = nil
 	h.emit(d, kind)
 }
 
@@ -225,7 +239,13 @@ func (h *Host) stop(d *domain, reason vmm.Reason, how Ending) {
 	if h.answers == refusing {
 		reason = vmm.ReasonCrashed // what libvirtd says of a process that it does not find again
 	}
-	d.state, d.reason, d.process = vmm.Stopped, reason, vmm.Process{}
+	d.state, d.reason, d.process, d.arrival = vmm.Stopped, reason, vmm.Process{}, nil
+	for _, m := range []*migration{d.leaving, d.arriving} {
+		if m != nil {
+			m.fail(fmt.Errorf("its process on host %s ended", h.cfg.Name))
+		}
+	}
+	d.leaving, d.arriving = nil, nil
 	h.emit(d, vmm.EventStopped)
 	if d.transient {
 		delete(h.domains, d.UUID)

@@ -19,6 +19,7 @@ const (
 	EndedGuard     Ending = "guard"     // KillAll, that is: the guard
 	EndedCrashed   Ending = "crashed"   // its process died or the guest panicked
 	EndedPowerOff  Ending = "power_off" // the whole host lost its power
+	EndedMigrated  Ending = "migrated"  // it left for another host
 )
 
 // Run is one stretch of time in which a VM's virtual CPUs ran, and so in which
@@ -34,12 +35,16 @@ type Run struct {
 }
 
 // Violation is the one thing that must never be: a VM that runs on more than one
-// host, so that one disk has more than one writer.
+// host, so that one disk has more than one writer, or one that goes on from memory which
+// is older than its disk.
 type Violation struct {
 	At   time.Time // when the last of Runs began
 	UUID string
 	Name string
 	Runs []Run // every run of the VM that went on at that moment, the oldest first
+	// Stale says that the last of them began from memory that came from another host, and
+	// that the VM had run and written elsewhere since. Runs may then be that one alone.
+	Stale bool
 }
 
 // World is the storage that all hosts share: one witness for the disk of each VM,
@@ -53,11 +58,15 @@ type World struct {
 	undelivered []Violation
 	onViolation func(Violation)
 	observers   []func(began bool, run Run, index int)
+	hosts       map[string]*Host    // by name; the last of that name
+	begun       map[string]int      // runs that ever began, by UUID
+	moving      map[*migration]bool // under way
+	cuts        map[[2]string]bool  // connections that are cut, by the names in order
 }
 
 // NewWorld returns a world in which nothing has run yet.
 func NewWorld() *World {
-	return &World{writers: make(map[string][]int)}
+	return &World{writers: make(map[string][]int), hosts: make(map[string]*Host), begun: make(map[string]int), moving: make(map[*migration]bool), cuts: make(map[[2]string]bool)}
 }
 
 // OnViolation has f called once for each violation, right after the call that
@@ -114,17 +123,26 @@ func (w *World) current(uuid string) []Run {
 	return runs
 }
 
-// begin records that a VM starts to write and returns the number of its run.
-// Called with the host's mutex held.
-func (w *World) begin(uuid, name, host string, boot int) int {
+func (w *World) register(h *Host) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	index := len(w.runs)
-	run := Run{UUID: uuid, Name: name, Host: host, Boot: boot, From: time.Now()}
+	w.hosts[h.cfg.Name] = h
+}
+
+// begin records that a VM starts to write and returns the number of its run. came is
+// set for one that is let run for the first time since it came from another host.
+// Called with the host's mutex held.
+func (w *World) begin(run Run, came *arrival) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	index, uuid := len(w.runs), run.UUID
+	run.From = time.Now()
 	w.runs = append(w.runs, run)
 	w.writers[uuid] = append(w.writers[uuid], index)
-	if len(w.writers[uuid]) > 1 {
-		v := Violation{At: run.From, UUID: uuid, Name: name, Runs: w.current(uuid)}
+	stale := came != nil && came.runs != w.begun[uuid]
+	w.begun[uuid]++
+	if len(w.writers[uuid]) > 1 || stale {
+		v := Violation{At: run.From, UUID: uuid, Name: run.Name, Runs: w.current(uuid), Stale: stale}
 		w.violations = append(w.violations, v)
 		w.undelivered = append(w.undelivered, v)
 	}

@@ -37,6 +37,7 @@ func Run(t *testing.T, s Setup) {
 	t.Run("offer", c.offer)
 	t.Run("guest agent", c.guestAgent)
 	t.Run("subscription ends with its context", c.subscriptionEnds)
+	t.Run("nothing to migrate", c.nothingToMigrate)
 	t.Run("a context that has ended", c.endedContext)
 }
 

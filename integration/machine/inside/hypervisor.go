@@ -182,6 +182,17 @@ func (h processes) Resume(_ context.Context, uuid string) error {
 	return h.signal(uuid, syscall.SIGCONT)
 }
 
+// Migrate refuses: a process cannot leave its machine.
+func (h processes) Migrate(ctx context.Context, uuid string, _ vmm.Destination) error {
+	if _, err := h.XML(ctx, uuid); err != nil {
+		return err
+	}
+	return errors.New("a process cannot be migrated")
+}
+
+// AbortMigration finds none.
+func (h processes) AbortMigration(context.Context, string) error { return nil }
+
 // Shutdown asks it to end.
 func (h processes) Shutdown(_ context.Context, uuid string) error {
 	return h.signal(uuid, syscall.SIGTERM)
