@@ -69,7 +69,7 @@ func (a *Agent) enter(ms *Membership) (_ *member, err error) {
 		m.over[l.Network] = m.dialer.Transport(l.Network)
 	}
 	m.any = m.dialer.Transport("")
-	if m.node, err = raftnode.New(raftnode.Config{Name: env.Name, ClusterID: ms.Identity.ClusterID, Networks: networks, Election: ms.Timing.Election,
+	if m.node, err = raftnode.New(raftnode.Config{Name: env.Name, ClusterID: ms.Identity.ClusterID, Networks: networks, Election: ms.Timing.Election, YieldAfter: ms.Timing.YieldAfter(), Gate: env.Gate,
 		Stores: m.stores, Machine: m.machine, Dialer: m.dialer, Logger: m.log.Named("raft")}); err != nil {
 		return nil, err
 	}

@@ -33,11 +33,12 @@ func (h *Host) heartbeat(ctx context.Context) {
 	if len(h.defs) > 0 {
 		hb.Definitions, h.defs = h.defs, map[string]string{}
 	}
+	inFlight := h.inFlight
 	for _, network := range h.cfg.Networks {
-		if h.inFlight[network] >= maxInFlight {
+		if inFlight[network] >= maxInFlight {
 			continue
 		}
-		h.inFlight[network]++
+		inFlight[network]++
 		hb := hb
 		hb.Network = network
 		h.go_(func() {
@@ -48,7 +49,7 @@ func (h *Host) heartbeat(ctx context.Context) {
 			defer cancel()
 			reply, err := h.cfg.Master.Heartbeat(cctx, network, hb)
 			h.bring(ctx, func() {
-				h.inFlight[network]--
+				inFlight[network]--
 				if err != nil {
 					h.cfg.Log.Debug("heartbeat not answered", "network", network, "seq", hb.Seq, "error", err)
 					h.beatErr = err

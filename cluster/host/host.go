@@ -291,8 +291,9 @@ func (h *Host) bring(ctx context.Context, f func()) {
 func (h *Host) round(ctx context.Context) {
 	in := h.gather()
 	if in.State != nil && in.State.Office.Epoch != h.epoch {
-		// A new master: its predecessor's death has cost the lease time enough.
-		h.epoch, h.beatNow = in.State.Office.Epoch, true
+		// A new master: its predecessor's death has cost the lease time enough. What still
+		// waits for that one holds up nothing.
+		h.epoch, h.beatNow, h.inFlight = in.State.Office.Epoch, true, map[string]int{}
 	}
 	p := Decide(in)
 	for uuid := range p.Isolate {

@@ -198,6 +198,10 @@ func TestProfiles(t *testing.T) {
 			if got := timing.LeaderLease(); got <= 0 || got >= timing.Election {
 				t.Errorf("leader lease is %v, election %v", got, timing.Election)
 			}
+			// A leader whose disk hangs makes room while three elections fit into what any lease has left.
+			if got := timing.YieldAfter(); got < timing.LeaderLease() || got+3*timing.Election > timing.Lease-timing.Heartbeat {
+				t.Errorf("a leader waits for its disk for %v, with three elections of %v and a heartbeat of %v that is longer than a lease of %v", got, timing.Election, timing.Heartbeat, timing.Lease)
+			}
 		})
 	}
 	if got, ok := Profile("turbo"); ok || got != (Timing{}) {

@@ -105,6 +105,14 @@ func (t Timing) StartMargin() time.Duration { return t.Lease / 4 }
 // old leader steps down before its successor can be elected.
 func (t Timing) LeaderLease() time.Duration { return t.Election / 2 }
 
+// YieldAfter is how long a leader waits for a write to its own log before it lets
+// another lead: nothing is committed and nobody acknowledged meanwhile. A quarter of
+// a lease, or as much less as leaves three elections within what the others' leases
+// then have left; never less than a leader waits for a majority.
+func (t Timing) YieldAfter() time.Duration {
+	return max(min(t.Lease/4, t.Lease-t.Heartbeat-3*t.Election), t.LeaderLease())
+}
+
 // MemberBound is the published bound from a member's death to the order to
 // start its VMs elsewhere: one and a half intervals to notice, then D.
 func (t Timing) MemberBound() time.Duration { return t.SuspectAfter() + t.Wait() }

@@ -171,7 +171,7 @@ func (c *testCluster) start(h *testHost) {
 	id := c.ca.Identity(c.t, h.name)
 	logger := c.logger.Named(h.name)
 	dialer := &peer.Dialer{Network: c.net.Host(h.name), Book: c.book, Identity: id}
-	node, err := New(Config{Name: h.name, ClusterID: id.ClusterID, Networks: networks, Election: c.election, Stores: h.stores, Machine: h.diary, Dialer: dialer, Logger: logger})
+	node, err := New(Config{Name: h.name, ClusterID: id.ClusterID, Networks: networks, Election: c.election, YieldAfter: 2 * c.election, Stores: h.stores, Machine: h.diary, Dialer: dialer, Logger: logger})
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -4,8 +4,8 @@
 //
 // What it promises: Apply and Confirm end with their context, whatever raft
 // does; Confirm is a proof of leadership by a committed entry that was begun
-// after the call; a store that hangs ends the process's role instead of holding
-// the office for ever; the loss of one of several networks does not cause an
+// after the call; a store that hangs lets another lead, and has the process end when
+// it goes on; the loss of one of several networks does not cause an
 // election. It never reads or writes what it replicates.
 //
 // # Two networks

@@ -51,6 +51,11 @@ type Config struct {
 
 	// StoreDeadline is how long a write to the stores may take before the process must end; 10 s when 0.
 	StoreDeadline time.Duration
+	// YieldAfter is how long one may take before a leader falls silent, so that another
+	// is elected; StoreDeadline when 0. Both count only while this process runs.
+	YieldAfter time.Duration
+	// Gate waits while this process is not to run, and fails when it is to end; nil: it always runs.
+	Gate func(context.Context) error
 	// MaxVoters is the most members that vote, odd; 5 when 0.
 	MaxVoters int
 	// Stable is how long a member must have answered and kept up before it may
@@ -84,6 +89,12 @@ func (c Config) withDefaults() Config {
 	if c.StoreDeadline == 0 {
 		c.StoreDeadline = 10 * time.Second
 	}
+	if c.YieldAfter == 0 {
+		c.YieldAfter = c.StoreDeadline
+	}
+	if c.Gate == nil {
+		c.Gate = func(context.Context) error { return nil }
+	}
 	if c.MaxVoters == 0 {
 		c.MaxVoters = defaultVoters
 	}
@@ -103,6 +114,7 @@ type Node struct {
 	log       hclog.Logger
 	raft      *raft.Raft
 	transport *transport
+	stores    *watched
 	adapter   *adapter
 	confirmer confirmer
 	offices   chan Office
@@ -136,9 +148,10 @@ func New(c Config) (*Node, error) {
 	n := &Node{config: c, log: c.Logger, adapter: &adapter{machine: c.Machine}, offices: make(chan Office, 1), fatal: make(chan error, 1),
 		membership: make(chan struct{}, 1), stop: make(chan struct{}), stopped: make(chan struct{})}
 	n.confirmer.prove = n.prove
-	n.transport = newTransport(c, newConnSet(), c.Logger.Named("net"))
-	stores := &watched{LogStore: c.Stores.Log, StableStore: c.Stores.Stable, limit: c.StoreDeadline, fatal: n.fail}
-	r, err := start(c.raftConfig(), n.adapter, stores, c.Stores.Snapshots, n.transport)
+	conns := newConnSet()
+	n.stores = watchStores(conns.ctx, c, n.fail)
+	n.transport = newTransport(c, conns, &n.stores.due, c.Logger.Named("net"))
+	r, err := start(c.raftConfig(), n.adapter, n.stores, c.Stores.Snapshots, n.transport)
 	if err != nil {
 		_ = n.transport.Close()
 		return nil, err

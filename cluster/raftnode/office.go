@@ -47,7 +47,12 @@ func (n *Node) publish(o Office) {
 func (n *Node) IsLeader() bool { return n.raft.State() == raft.Leader }
 
 // Leader is the host that this one holds for the leader; empty when it knows none.
+// While a write to its own log is overdue that is whoever beats as a leader: raft
+// does not take note of it, and may hold itself for one.
 func (n *Node) Leader() string {
+	if leader, late := n.stores.due.leads(2 * n.config.Election); late {
+		return leader
+	}
 	_, id := n.raft.LeaderWithID()
 	return string(id)
 }

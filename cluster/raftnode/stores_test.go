@@ -1,6 +1,7 @@
 package raftnode
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -107,12 +108,17 @@ func (s *slowStore) StoreLogs(l []*raft.Log) error {
 
 func (s *slowStore) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
 
+// timed puts stores under watch as a node does, with a gate that a test may close.
+func timed(t *testing.T, slow *slowStore, gate func(context.Context) error) (*watched, chan error) {
+	c := Config{Stores: Stores{Log: slow, Stable: raft.NewInmemStore()}, YieldAfter: time.Second, Gate: gate}.withDefaults()
+	fatal := make(chan error, 1)
+	return watchStores(t.Context(), c, func(err error) { fatal <- err }), fatal
+}
+
 func TestSlowStoreIsFatal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		memory := raft.NewInmemStore()
-		slow := &slowStore{LogStore: memory}
-		fatal := make(chan error, 1)
-		w := &watched{LogStore: slow, StableStore: memory, limit: 10 * time.Second, fatal: func(err error) { fatal <- err }}
+		slow := &slowStore{LogStore: raft.NewInmemStore()}
+		w, fatal := timed(t, slow, nil)
 		slow.delay.Store(int64(9 * time.Second))
 		if err := w.StoreLogs([]*raft.Log{{Index: 1}}); err != nil {
 			t.Fatal(err)
@@ -133,8 +139,63 @@ func TestSlowStoreIsFatal(t *testing.T) {
 	})
 }
 
-// TestDiskOfLeader: a leader whose disk hangs is reported, and the end of its
-// process frees the cluster; one whose disk fails steps down.
+func TestAWriteIsOverdueUntilItIsBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := &slowStore{LogStore: raft.NewInmemStore()}
+		w, _ := timed(t, slow, nil)
+		slow.delay.Store(int64(3 * time.Second))
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_ = w.StoreLogs([]*raft.Log{{Index: 1}})
+		}()
+		time.Sleep(900 * time.Millisecond)
+		if w.due.is() {
+			t.Error("overdue after 900ms, want after 1s")
+		}
+		time.Sleep(200 * time.Millisecond)
+		if !w.due.is() {
+			t.Error("not overdue after 1.1s, want after 1s")
+		}
+		<-done
+		if w.due.is() {
+			t.Error("overdue although the write is back")
+		}
+	})
+}
+
+// A process that was stopped in the middle of a write has not waited for its disk.
+func TestAStoppedProcessDoesNotBlameItsDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		thawed := make(chan struct{})
+		slow := &slowStore{LogStore: raft.NewInmemStore()}
+		w, fatal := timed(t, slow, func(context.Context) error {
+			<-thawed
+			return nil
+		})
+		slow.delay.Store(int64(time.Minute + time.Millisecond)) // back just after the process goes on
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_ = w.StoreLogs([]*raft.Log{{Index: 1}})
+		}()
+		time.Sleep(time.Minute)
+		close(thawed)
+		synctest.Wait()
+		if w.due.is() {
+			t.Error("the write counts as overdue at the thaw")
+		}
+		<-done
+		select {
+		case err := <-fatal:
+			t.Errorf("the process is to end: %v", err)
+		default:
+		}
+	})
+}
+
+// TestDiskOfLeader: a leader whose disk hangs makes room for another, knows it, and is
+// reported when it goes on; one whose disk fails steps down.
 func TestDiskOfLeader(t *testing.T) {
 	for _, hang := range []bool{true, false} {
 		name := "fails"
@@ -163,6 +224,11 @@ func TestDiskOfLeader(t *testing.T) {
 				disk.delay.Store(int64(25 * time.Second))
 				began := time.Now()
 				go func() { _ = c.apply(l, "x") }()
+				next := c.leader(l.name)
+				if took := time.Since(began); took > 4*time.Second {
+					t.Errorf("another leads after %v, want a second and an election", took)
+				}
+				c.until(time.Second, "the host whose disk hangs knows who leads", func() bool { return l.node.Leader() == next.name })
 				err := <-l.node.Fatal()
 				if took := time.Since(began); took > 11*time.Second {
 					t.Errorf("reported after %v: %v", took, err)

@@ -18,6 +18,7 @@ type transport struct {
 	inbound *layer
 	out     []*raft.NetworkTransport // by network, best first
 	conns   *connSet
+	due     *overdue
 	// hedge is how long a request waits for an answer before it is repeated on the
 	// next network; hurry is the same for heartbeats, which wait for no disk.
 	hedge, hurry time.Duration
@@ -47,7 +48,7 @@ type path struct {
 	beating  bool      // a heartbeat is under way on it
 }
 
-func newTransport(c Config, conns *connSet, logger hclog.Logger) *transport {
+func newTransport(c Config, conns *connSet, due *overdue, logger hclog.Logger) *transport {
 	config := func(l *layer) *raft.NetworkTransportConfig {
 		return &raft.NetworkTransportConfig{
 			Stream: l, Logger: logger, MaxPool: 3, Timeout: rpcTimeout(c.Election),
@@ -57,7 +58,7 @@ func newTransport(c Config, conns *connSet, logger hclog.Logger) *transport {
 		}
 	}
 	inbound := newLayer(c.Name, "", c.Dialer, conns)
-	t := &transport{in: raft.NewNetworkTransportWithConfig(config(inbound)), inbound: inbound, conns: conns,
+	t := &transport{in: raft.NewNetworkTransportWithConfig(config(inbound)), inbound: inbound, conns: conns, due: due,
 		hedge: min(max(c.Election/8, 20*time.Millisecond), 60*time.Millisecond), hurry: max(c.Election/20, 5*time.Millisecond),
 		fresh: c.Election, pace: c.Election / 5, links: map[raft.ServerID]*link{}}
 	for _, network := range c.Networks {
@@ -204,6 +205,9 @@ func race[R any](t *transport, id raft.ServerID, paths []int, stagger time.Durat
 
 // AppendEntries implements raft.Transport.
 func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	if t.due.is() {
+		return errOverdue
+	}
 	paths, stagger, heartbeat := t.order(id), t.hedge, isHeartbeat(args)
 	if heartbeat {
 		t.await(id)
@@ -297,6 +301,9 @@ func (t *transport) TimeoutNow(id raft.ServerID, target raft.ServerAddress, args
 // InstallSnapshot implements raft.Transport. The data can be read only once, so
 // it goes over the best path only; raft tries again.
 func (t *transport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress, args *raft.InstallSnapshotRequest, resp *raft.InstallSnapshotResponse, data io.Reader) error {
+	if t.due.is() {
+		return errOverdue
+	}
 	if !t.begin() {
 		return errSevered
 	}
@@ -326,8 +333,21 @@ func (t *transport) EncodePeer(_ raft.ServerID, a raft.ServerAddress) []byte { r
 // DecodePeer implements raft.Transport.
 func (t *transport) DecodePeer(b []byte) raft.ServerAddress { return raft.ServerAddress(b) }
 
-// SetHeartbeatHandler implements raft.Transport.
-func (t *transport) SetHeartbeatHandler(f func(raft.RPC)) { t.in.SetHeartbeatHandler(f) }
+// SetHeartbeatHandler implements raft.Transport. While a write to this host's log is
+// overdue its raft is not asked: it would write the term of a new leader first, and
+// leave that one without an answer.
+func (t *transport) SetHeartbeatHandler(f func(raft.RPC)) {
+	t.in.SetHeartbeatHandler(func(rpc raft.RPC) {
+		if a, ok := rpc.Command.(*raft.AppendEntriesRequest); ok {
+			t.due.hears(string(a.ID))
+		}
+		if t.due.is() {
+			rpc.Respond(nil, errOverdue)
+			return
+		}
+		f(rpc)
+	})
+}
 
 // Close implements raft.WithClose: it cuts every connection and stops the
 // transports. It does not wait; Wait does.

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -36,10 +35,6 @@ type disk struct {
 	slow func() time.Duration
 }
 
-// stallMost is how long a frozen process's write is held. Raft ends a process
-// whose disk stalls for longer (its timer for that runs on in a freeze).
-const stallMost = 9 * time.Second
-
 // write waits while the process that writes is frozen. Raft's main loop stands
 // still in it, as it does in a stopped process: a master that is thawed still
 // believes for a moment that it leads.
@@ -53,9 +48,7 @@ func (d *disk) write() {
 	if slow != nil {
 		d.crawl(l, slow)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), stallMost)
-	defer cancel()
-	_, _ = l.pass(ctx)
+	_, _ = l.wait()
 }
 
 // crawl waits as long as a write takes on a disk that is slow, or that hangs until it

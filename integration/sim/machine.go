@@ -182,7 +182,7 @@ func (m *machine) freezeAgent() {
 	a.life.set(true, false)
 	if a.agent.Self().IsMaster {
 		m.w.wg.Go(func() {
-			ctx, cancel := context.WithTimeout(m.w.ctx, stallMost)
+			ctx, cancel := context.WithTimeout(m.w.ctx, lateCall)
 			defer cancel()
 			_, _ = a.agent.Apply(ctx, &fsm.Unprotect{Meta: m.w.people.meta(), UUID: uuidOf("vm", "none of this name")})
 		})

@@ -29,9 +29,10 @@ var errKilled = errors.New("this process was killed")
 // do not fire. In a bubble all agents are goroutines of one process, so they are
 // held where they touch something: their network neither reads nor dials, and what
 // they write leaves at the thaw; calls to the hypervisor and to the guard wait
-// before they leave and again before their result arrives; the disk takes nothing
-// for stallMost, which also holds raft's main loop, so that a master thawed by
-// then still believes that it leads; their loops stop at the gate. Timers that
+// before they leave and again before their result arrives; the disk takes nothing,
+// which also holds raft's main loop, so that a master that is thawed still believes
+// that it leads; their loops stop at the gate, and so does what counts how long a write
+// to raft's log takes. Timers that
 // touch nothing go on inside. What an agent had decided before the freeze it
 // carries out after the thaw, however late, which is the danger that freezes are for.
 type life struct {
