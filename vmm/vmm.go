@@ -123,6 +123,9 @@ type Hypervisor interface {
 	Offer(ctx context.Context) (Offer, error)
 	// Domains lists every domain, running or not, ordered by name.
 	Domains(ctx context.Context) ([]Domain, error)
+	// Usage tells what the VMs that have a process have taken, by UUID. One of which nothing is
+	// known is left out.
+	Usage(ctx context.Context) (map[string]Use, error)
 	// XML returns the definition from which the domain can be defined elsewhere
 	// (inactive, migratable, with secrets such as VNC passwords).
 	XML(ctx context.Context, uuid string) (string, error)

@@ -94,6 +94,17 @@ type DomainReport struct {
 	// its group (ready_when) held when its host asked last. NotReady is why not, or not yet.
 	Ready    bool   `json:"ready,omitempty"`
 	NotReady string `json:"not_ready,omitempty"`
+	// Use is what it really takes; nil: not known, or it has no process.
+	Use *Use `json:"use,omitempty"`
+}
+
+// Use is what a VM takes of its host, by the mean of the last minute. It is rounded, so that a
+// host whose VMs do what they did has nothing new to say.
+type Use struct {
+	// Processors is how many it keeps busy, in steps of 0.05.
+	Processors float64 `json:"processors"`
+	// Memory is what its process holds, bytes, in steps of 32 MiB.
+	Memory uint64 `json:"memory"`
 }
 
 // OutcomeReport is what became of one generation of a VM, repeated until the

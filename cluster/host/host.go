@@ -127,6 +127,7 @@ type Host struct {
 	draining  bool                     // the host is being shut down
 	around    surroundings
 	offers    offers
+	uses      uses
 	ready     map[string]*readiness // of the VMs that this host owns and that run, by UUID
 	probing   int                   // VMs that are being asked
 	readyNext time.Duration         // when to look next which are to be asked, unless
@@ -334,6 +335,7 @@ func (h *Host) round(ctx context.Context) {
 		h.start(ctx, o)
 	}
 	h.lookForOffer(ctx)
+	h.lookForUse(ctx)
 	h.probeReady(ctx, in.State)
 	h.tell(p.Outcomes)
 	h.writeTable(in.State, p.Outcomes)

@@ -92,6 +92,9 @@ func (h *Host) tell(outcomes []api.OutcomeReport) {
 		if g := h.ready[d.UUID]; g != nil {
 			x.Ready, x.NotReady = g.ready, g.why
 		}
+		if u, known := h.uses.of[d.UUID]; known && d.State != vmm.Stopped {
+			x.Use = &u
+		}
 		r.Domains = append(r.Domains, x)
 	}
 	if reflect.DeepEqual(r, h.report) {

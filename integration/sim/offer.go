@@ -43,3 +43,8 @@ func (h *hypervisor) Migrate(ctx context.Context, uuid string, to vmm.Destinatio
 func (h *hypervisor) AbortMigration(ctx context.Context, uuid string) error {
 	return do(ctx, h, func(ctx context.Context) error { return h.host.AbortMigration(ctx, uuid) })
 }
+
+// Usage implements vmm.Hypervisor.
+func (h *hypervisor) Usage(ctx context.Context) (map[string]vmm.Use, error) {
+	return call(ctx, h, h.host.Usage)
+}

@@ -62,6 +62,7 @@ type World struct {
 	begun       map[string]int      // runs that ever began, by UUID
 	moving      map[*migration]bool // under way
 	cuts        map[[2]string]bool  // connections that are cut, by the names in order
+	loads       map[string]load     // what guests do, by UUID
 }
 
 // NewWorld returns a world in which nothing has run yet.

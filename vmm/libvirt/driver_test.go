@@ -79,6 +79,7 @@ func TestDaemonThatDoesNotAnswer(t *testing.T) {
 			before := runtime.NumGoroutine()
 			calls := map[string]func(context.Context) error{
 				"Capacity":     func(ctx context.Context) error { _, err := d.Capacity(ctx); return err },
+				"Usage":        func(ctx context.Context) error { _, err := d.Usage(ctx); return err },
 				"Domains":      func(ctx context.Context) error { _, err := d.Domains(ctx); return err },
 				"XML":          func(ctx context.Context) error { _, err := d.XML(ctx, uuidA); return err },
 				"Resume":       func(ctx context.Context) error { return d.Resume(ctx, uuidA) },

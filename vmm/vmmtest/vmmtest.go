@@ -36,6 +36,7 @@ func Run(t *testing.T, s Setup) {
 	t.Run("capacity", c.capacity)
 	t.Run("offer", c.offer)
 	t.Run("guest agent", c.guestAgent)
+	t.Run("usage", c.usage)
 	t.Run("subscription ends with its context", c.subscriptionEnds)
 	t.Run("nothing to migrate", c.nothingToMigrate)
 	t.Run("a context that has ended", c.endedContext)
@@ -326,6 +327,34 @@ func (c *checker) offer(t *testing.T) {
 	again, err := c.Hypervisor.Offer(c.ctx(t))
 	if err != nil || !reflect.DeepEqual(o, again) {
 		t.Errorf("asked again the answer differs (%v):\n%+v\n%+v", err, o, again)
+	}
+}
+
+// usage: what a VM takes is told while it has a process, and grows.
+func (c *checker) usage(t *testing.T) {
+	h, id := c.Hypervisor, uuid(11)
+	if _, err := h.StartPaused(c.ctx(t), c.XML("used", id, 64<<20, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Resume(c.ctx(t), id); err != nil {
+		t.Fatal(err)
+	}
+	first, err := h.Usage(c.ctx(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	then, known := first[id]
+	if !known || then.CPUTime < 0 {
+		t.Errorf("of a VM that runs it is told %+v (known: %v)", then, known)
+	}
+	if again, err := h.Usage(c.ctx(t)); err != nil || again[id].CPUTime < then.CPUTime {
+		t.Errorf("it had taken %v, and later %v (%v)", then.CPUTime, again[id].CPUTime, err)
+	}
+	if err := h.Kill(c.ctx(t), id); err != nil {
+		t.Fatal(err)
+	}
+	if last, err := h.Usage(c.ctx(t)); err != nil || last[id] != (vmm.Use{}) {
+		t.Errorf("of a VM that is stopped it is told %+v (%v)", last[id], err)
 	}
 }
 

@@ -103,6 +103,9 @@ func (h processes) Domains(context.Context) ([]vmm.Domain, error) {
 // Offer leaves open what there is: the VMs ask for nothing.
 func (h processes) Offer(context.Context) (vmm.Offer, error) { return vmm.Offer{}, nil }
 
+// Usage knows nothing of what the processes take.
+func (h processes) Usage(context.Context) (map[string]vmm.Use, error) { return nil, nil }
+
 // PingGuest finds no agent in any guest.
 func (h processes) PingGuest(context.Context, string) error {
 	return errors.New("the guest has no agent")
