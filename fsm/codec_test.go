@@ -42,6 +42,7 @@ func samples() []Command {
 		&BeginMove{Meta: m, Epoch: 2, UUID: uuid(1), Previous: 7, Host: "b", Incarnation: 4, Cold: true, Why: "maintenance"},
 		&EndMove{Meta: m, Epoch: 2, UUID: uuid(1), Move: 30, Why: "too slow"},
 		&SetMaintenance{Meta: m, Host: "b", On: true, Why: "new memory"},
+		&RetryVM{Meta: m, UUID: uuid(1)},
 		&HoldHost{Meta: m, Epoch: 2, Host: "b", Off: true},
 	}
 }

@@ -40,6 +40,7 @@ const (
 	TypeBeginMove        Type = 25
 	TypeEndMove          Type = 26
 	TypeSetMaintenance   Type = 27
+	TypeRetryVM          Type = 28
 	TypeHoldHost         Type = 30
 )
 
@@ -386,6 +387,8 @@ func blank(t Type) Command {
 		return &EndMove{}
 	case TypeSetMaintenance:
 		return &SetMaintenance{}
+	case TypeRetryVM:
+		return &RetryVM{}
 	case TypeHoldHost:
 		return &HoldHost{}
 	}

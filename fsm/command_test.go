@@ -190,6 +190,9 @@ func TestCommands(t *testing.T) {
 		{name: "EndMove/none", c: &EndMove{Meta: m, Epoch: 1, UUID: uuid(1), Move: 3}, code: CodeStale},
 		{name: "SetMaintenance/on", c: &SetMaintenance{Meta: m, Host: "b", On: true, Why: "memory"}, event: EventHostInMaintenance, holds: owner(1, "b", 1, 1, PhaseRunning)},
 		{name: "SetMaintenance/off already", c: &SetMaintenance{Meta: m, Host: "b"}},
+		{name: "RetryVM/nothing failed", c: &RetryVM{Meta: m, UUID: uuid(1)}},
+		{name: "RetryVM/stopped", c: &RetryVM{Meta: m, UUID: uuid(3)}, code: CodeConflict, says: "haadm vms start"},
+		{name: "RetryVM/stranger", c: &RetryVM{Meta: m, UUID: uuid(9)}, code: CodeNotFound},
 		{name: "SetMaintenance/stranger", c: &SetMaintenance{Meta: m, Host: "z", On: true}, code: CodeNotFound},
 
 		{name: "NoteWatchdog/new", c: &NoteWatchdog{Meta: m, Epoch: 1, Host: "b", Incarnation: 1, Watchdog: Watchdog{Word: 1, Timeout: 3 * time.Second}}, event: EventWatchdogChanged, holds: func(t *testing.T, s *State) {

@@ -414,6 +414,8 @@ func drawCommand(t *rapid.T, s *State, step int) Command {
 		return &EndMove{Meta: m, Epoch: epoch, UUID: uuid(n), Move: drawMove(t, vm)}
 	case TypeSetMaintenance:
 		return &SetMaintenance{Meta: m, Host: host, On: rapid.IntRange(0, 3).Draw(t, "on") == 0}
+	case TypeRetryVM:
+		return &RetryVM{Meta: m, UUID: uuid(n)}
 	case TypeNoteWatchdog:
 		return &NoteWatchdog{Meta: m, Epoch: epoch, Host: host, Incarnation: life,
 			Watchdog: Watchdog{Word: rapid.Uint64Range(1, 5).Draw(t, "word"), Timeout: time.Duration(rapid.IntRange(0, 1).Draw(t, "watchdog")) * time.Second}}
