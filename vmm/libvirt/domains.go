@@ -77,7 +77,16 @@ func (d *Driver) list(ctx context.Context, l *rpc.Libvirt) ([]vmm.Domain, error)
 			Persistent: persistent[s.Dom.UUID], Autostart: autostart[s.Dom.UUID],
 		}
 		dom.State, dom.Reason = stateOf(stat(s, rpc.DomainStatsStateState), stat(s, rpc.DomainStatsStateReason))
-		if p, err := d.parse(dom.UUID, text); err == nil {
+		if dom.State == vmm.Paused {
+			marked, err := isMarked(l, s.Dom)
+			if err != nil {
+				return nil, fmt.Errorf("read where %s comes from: %w", s.Dom.Name, err)
+			}
+			if marked {
+				dom.Reason = vmm.ReasonIncoming
+			}
+		}
+		if p, err := d.parse(dom.UUID, withoutMark(text)); err == nil {
 			dom.VCPUs, dom.Memory, dom.XMLHash = p.def.VCPUs, p.def.Memory, p.hash
 		} else {
 			d.log.Warn("definition cannot be read", "vm", dom.Name, "uuid", dom.UUID, "error", err)
@@ -189,7 +198,7 @@ func (d *Driver) XML(ctx context.Context, uuid string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("read definition of %s: %w", uuid, translate(err))
 	}
-	return text, nil
+	return withoutMark(text), nil
 }
 
 func formatUUID(u rpc.UUID) string {

@@ -53,6 +53,7 @@ type Driver struct {
 
 	mu       sync.Mutex               // guards everything below; never held while waiting
 	starting map[string]chan struct{} // by UUID; closed when a start that was asked for has been answered
+	leaving  map[string]bool          // by UUID; a migration from here that is not answered yet
 	parsed   map[string]parsedXML     // by UUID, so that an unchanged definition is read once
 	runs     platform                 // what the hypervisor can run
 }
@@ -85,6 +86,7 @@ func New(cfg Config) *Driver {
 		pool:     newPool(sockets, rpc.ConnectURI(cfg.URI)),
 		links:    net.Interfaces,
 		starting: make(map[string]chan struct{}),
+		leaving:  make(map[string]bool),
 		parsed:   make(map[string]parsedXML),
 	}
 }

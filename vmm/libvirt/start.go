@@ -168,16 +168,27 @@ func (d *Driver) cleanUp(ctx context.Context, uuid string, failed error) error {
 }
 
 // Resume lets the virtual CPUs of a paused domain run. Resuming one that runs is
-// no error.
+// no error. A copy that came by Migrate is one of this host's VMs from then on, without
+// autostart; one that has not come as a whole is refused.
 func (d *Driver) Resume(ctx context.Context, uuid string) error {
 	return d.simple(ctx, "resume", uuid, func(l *rpc.Libvirt, ref rpc.Domain) error {
+		if err := wholeIfMarked(l, ref); err != nil {
+			return err
+		}
 		err := l.DomainResume(ref)
 		if hasCode(err, rpc.ErrOperationInvalid) {
 			if state, _, stateErr := l.DomainGetState(ref, 0); stateErr == nil && rpc.DomainState(state) == rpc.DomainRunning {
-				return nil
+				err = nil
 			}
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		// It runs: what its books still say of its arrival is no failure to let it run.
+		if err := settleIn(l, ref); err != nil {
+			d.log.Warn("a VM that was let run still counts as one that comes from another host, should it be paused", "vm", uuid, "error", err)
+		}
+		return nil
 	})
 }
 
