@@ -102,8 +102,15 @@ type VM struct {
 	Home string
 	// Failback lets a plan move it to a host that its rules prefer to the one it runs on.
 	Failback bool
-	// Live says that it can be migrated without stopping.
-	Live bool
+	// Return is the host that it had to leave and goes back to when it can; empty: none.
+	Return string
+	// From is the host that it was moved from to where it is.
+	From string
+	// Held says why no move of it may begin now; empty: it may.
+	Held string
+	// Live says that it can be migrated without stopping, and NotLive why not.
+	Live    bool
+	NotLive []string
 }
 
 // need is the VM's demand on memory, bytes.

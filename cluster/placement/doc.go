@@ -1,8 +1,8 @@
-// Package placement says where VMs can go. It answers four questions about a
+// Package placement says where VMs can go. It answers five questions about a
 // cluster, all with the same rules: who goes where when these hosts are lost or
 // emptied (Decide, EveryHost), whether any N hosts may fail (Tolerate, MaxFailures),
-// whether a change leaves enough room for failures (Check, LargestVM), and which
-// rules are broken now (Violations).
+// whether a change leaves enough room for failures (Check, LargestVM), which
+// rules are broken now (Violations), and what is to be moved now (PlanMoves).
 //
 // It is pure: a Cluster goes in, values come out. There is no clock, no I/O, no
 // log, and nothing that goes in is changed. The order of hosts, VMs and rules in

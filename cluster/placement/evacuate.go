@@ -14,12 +14,19 @@ func (m *model) evacuate(r *room, p *Plan, from []int32, work *int, explain bool
 		return
 	}
 	var vms []int32
-	need := make([]int64, len(m.dims))
 	for v := range m.vms {
 		if h := r.at[v]; h >= 0 && r.leaving.has(h) {
 			vms = append(vms, int32(v))
-			r.leave(int32(v), need)
 		}
+	}
+	m.clear(r, p, vms, from, work, explain)
+}
+
+// clear is evacuate for some of the VMs there; from is where each of all VMs runs.
+func (m *model) clear(r *room, p *Plan, vms, from []int32, work *int, explain bool) {
+	need := make([]int64, len(m.dims))
+	for _, v := range vms {
+		r.leave(v, need)
 	}
 	slices.SortFunc(vms, m.startOrder)
 	to, phase, exact := r.empty(vms, work)

@@ -7,6 +7,13 @@ import "slices"
 // when the VM can run at its new place beside all others, so that the moves can
 // be carried out in this order.
 func (m *model) mend(r *room, p *Plan, explain bool) {
+	r.mendMusts(p, explain)
+	r.goBack(p, explain)
+}
+
+// settled are the VMs that could be moved from where they are, in start order.
+func (r *room) settled() []int32 {
+	m := r.m
 	var vms []int32
 	for v := range m.vms {
 		if h := r.at[v]; h >= 0 && h == m.at[v] && m.moving[v] < 0 && !r.dead.has(h) && !r.leaving.has(h) {
@@ -14,29 +21,56 @@ func (m *model) mend(r *room, p *Plan, explain bool) {
 		}
 	}
 	slices.SortFunc(vms, m.startOrder)
+	return vms
+}
+
+// mendMusts moves VMs that are where a must does not want them.
+func (r *room) mendMusts(p *Plan, explain bool) {
+	vms := r.settled()
 	// First what must be together, then what is on a wrong host, then, the least
-	// important first, what must be apart, and preferences last.
+	// important first, what must be apart.
 	for _, v := range vms {
-		if crew := r.crew(v); crew[0] == v && r.split(crew) {
+		if crew := r.crew(v); r.first(crew) == v && r.split(crew) {
 			r.move(p, crew, explain, true)
 		}
 	}
 	for _, v := range vms {
-		if crew := r.crew(v); crew[0] == v && r.misplaced(crew) {
+		if crew := r.crew(v); r.first(crew) == v && r.misplaced(crew) {
 			r.move(p, crew, explain, true)
 		}
 	}
-	for _, v := range slices.Backward(vms) {
-		if r.clashing(v) {
-			r.move(p, r.crew(v), explain, true)
+	for _, fixed := range []bool{false, true} { // of two that clash the one that can move does
+		for _, v := range slices.Backward(vms) {
+			if r.clashing(v) && r.isFixed(v) == fixed {
+				r.move(p, r.crew(v), explain, true)
+			}
 		}
 	}
-	for _, v := range vms {
+}
+
+// goBack takes VMs with Failback to hosts that their rules prefer.
+func (r *room) goBack(p *Plan, explain bool) {
+	for _, v := range r.settled() {
 		crew := r.crew(v)
-		if crew[0] == v && slices.ContainsFunc(crew, func(x int32) bool { return m.vms[x].Failback }) {
+		if r.first(crew) == v && slices.ContainsFunc(crew, func(x int32) bool { return r.m.vms[x].Failback }) {
 			r.move(p, crew, explain, false)
 		}
 	}
+}
+
+// first is the VM of a crew by whose turn it is moved: the first that is not on a
+// host that is being emptied.
+func (r *room) first(crew []int32) int32 {
+	for _, v := range crew {
+		if !r.leaving.has(r.at[v]) {
+			return v
+		}
+	}
+	return crew[0]
+}
+
+func (r *room) isFixed(v int32) bool {
+	return len(r.m.vms[v].Bound) > 0 || r.m.fixed != nil && r.m.fixed[v]
 }
 
 // crew is v with all its mates that run.
@@ -80,7 +114,7 @@ func (r *room) clashing(v int32) bool {
 // can be when a must asks for it; otherwise only to a host that is preferred to the one it is on.
 func (r *room) move(p *Plan, crew []int32, explain, must bool) {
 	m := r.m
-	if slices.ContainsFunc(crew, func(v int32) bool { return len(m.vms[v].Bound) > 0 || r.dead.has(r.at[v]) }) {
+	if slices.ContainsFunc(crew, func(v int32) bool { return r.dead.has(r.at[v]) || m.fixed == nil && r.isFixed(v) }) {
 		return
 	}
 	need := make([]int64, len(m.dims))
@@ -93,7 +127,7 @@ func (r *room) move(p *Plan, crew []int32, explain, must bool) {
 	s := r.scores(crew)
 	best, bestMoves := int32(-1), 0
 	for h := range int32(len(m.hosts)) {
-		if !r.accepts(&it, h) {
+		if !r.accepts(&it, h) || r.tied(crew, old, h) {
 			continue
 		}
 		moves := 0
@@ -101,6 +135,9 @@ func (r *room) move(p *Plan, crew []int32, explain, must bool) {
 			if o != h {
 				moves++
 			}
+		}
+		if r.joined(crew, old, h) {
+			moves -= len(crew) // where they were going; what came so far is not taken back
 		}
 		if !must {
 			moves = 0
@@ -141,4 +178,78 @@ func (r *room) move(p *Plan, crew []int32, explain, must bool) {
 			r.enter(v, best, need)
 		}
 	}
+}
+
+// tied reports whether a VM of the crew that nothing moves is on another host than h.
+func (r *room) tied(crew, at []int32, h int32) bool {
+	for i, v := range crew {
+		if at[i] != h && r.isFixed(v) {
+			return true
+		}
+	}
+	return false
+}
+
+// joined reports whether one of the crew came to h from a host where another still is.
+func (r *room) joined(crew, at []int32, h int32) bool {
+	if r.m.came == nil {
+		return false
+	}
+	for i, v := range crew {
+		if at[i] == h && r.m.came[v] >= 0 && r.m.came[v] != h && slices.Contains(at, r.m.came[v]) {
+			return true
+		}
+	}
+	return false
+}
+
+// goHome takes VMs to the host that they had to leave, where that is no worse by their
+// rules and has room. Mates go back together, or not at all.
+func (r *room) goHome(p *Plan) {
+	m := r.m
+	need := make([]int64, len(m.dims))
+	for _, v := range r.settled() {
+		crew := r.crew(v)
+		home := r.homeOf(crew)
+		if r.first(crew) != v || home < 0 || r.split(crew) || slices.ContainsFunc(crew, r.isFixed) {
+			continue
+		}
+		from := r.at[v]
+		for _, x := range crew {
+			r.leave(x, need)
+		}
+		it, s := r.item(crew), r.scores(crew)
+		to := from
+		if r.accepts(&it, home) && s.preference[home] >= s.preference[from] {
+			to = home
+		}
+		for _, x := range crew {
+			if to == from {
+				break
+			}
+			d := Decision{VM: m.vms[x].Name, Action: Move, From: m.hosts[from].Name, To: m.hosts[to].Name, Live: m.vms[x].Live}
+			d.Hosts, _ = r.explain(x, to, nil)
+			p.Decisions = append(p.Decisions, d)
+		}
+		for _, x := range crew {
+			r.enter(x, to, need)
+		}
+	}
+}
+
+// homeOf is the host that the crew had to leave, or -1: none had to, they are there, or they
+// had to leave different ones.
+func (r *room) homeOf(crew []int32) int32 {
+	home := int32(-1)
+	for _, v := range crew {
+		h := r.m.hostOr(r.m.vms[v].Return)
+		switch {
+		case h < 0 || h == r.at[v]:
+		case home >= 0 && h != home:
+			return -1
+		default:
+			home = h
+		}
+	}
+	return home
 }
