@@ -19,6 +19,9 @@ const (
 	RoomStandby  = "standby_hosts"   // by keeping the standby hosts empty
 )
 
+// AnyDegradation is the per cent that VMs can lose at most.
+const AnyDegradation = 100
+
 const (
 	maxTolerated = 64
 	// defaultMinMHz is what a VM without a reservation counts (vSphere's figure).
@@ -32,6 +35,9 @@ type AdmissionPolicy struct {
 	// CountUnprotected has slots and percentages count VMs that are not protected. By
 	// placement they always take the room that they take.
 	CountUnprotected bool `json:"count_unprotected"`
+	// Degradation is the per cent of what they really take that VMs may lose by the
+	// failures before people are warned; AnyDegradation: never.
+	Degradation int `json:"tolerated_degradation"`
 	// By is one of the Room constants.
 	By string `json:"by"`
 	// Tolerate is how many failures are borne; Domain and Succession are RoomFailures'.
@@ -62,7 +68,7 @@ type SlotRules struct {
 // it, where vSphere counts what is reserved, mostly nothing: what never refuses
 // anything there would refuse starts in many a cluster here that nobody has looked at.
 func defaultAdmission() AdmissionPolicy {
-	return AdmissionPolicy{Mode: AdmissionWarn, CountUnprotected: true, By: RoomFailures, Tolerate: 1, Domain: DomainHost, MinMHz: defaultMinMHz}
+	return AdmissionPolicy{Mode: AdmissionWarn, CountUnprotected: true, Degradation: AnyDegradation, By: RoomFailures, Tolerate: 1, Domain: DomainHost, MinMHz: defaultMinMHz}
 }
 
 func rooms() []string { return []string{RoomFailures, RoomSlots, RoomPercent, RoomStandby} }
@@ -79,6 +85,7 @@ func admissionSchema() *block {
 	return &block{name: "admission_control", attrs: []attr{
 		{name: "mode", kind: kindString, def: AdmissionWarn, words: []string{AdmissionEnforce, AdmissionWarn, AdmissionOff}},
 		{name: "count_unprotected", kind: kindBool, def: true},
+		{name: "tolerated_degradation", kind: kindInt, def: int64(AnyDegradation), check: intBetween(0, AnyDegradation)},
 	}, blocks: []*block{
 		{name: RoomFailures, attrs: []attr{
 			tolerate,
@@ -97,7 +104,7 @@ func admissionSchema() *block {
 func (r *report) admission(p *Policy, root *node) {
 	n := root.one("admission_control")
 	a := defaultAdmission()
-	a.Mode, a.CountUnprotected = get[string](n, "mode"), get[bool](n, "count_unprotected")
+	a.Mode, a.CountUnprotected, a.Degradation = get[string](n, "mode"), get[bool](n, "count_unprotected"), int(get[int64](n, "tolerated_degradation"))
 	if len(n.kids) > 1 {
 		r.add(n.kids[1].rng, "Two ways to reckon", "admission_control has %s and %s. Room is reckoned in one way: take one of them out.", n.kids[0].schema.name, n.kids[1].schema.name)
 	}
@@ -160,7 +167,7 @@ func (r *report) exclude(n *node, name string, idle ...string) {
 
 // said lists the attributes of the block itself, and room those of its inner block.
 func (a AdmissionPolicy) said() []said {
-	return []said{{"mode", a.Mode, AdmissionWarn}, {"count_unprotected", a.CountUnprotected, true}}
+	return []said{{"mode", a.Mode, AdmissionWarn}, {"count_unprotected", a.CountUnprotected, true}, {"tolerated_degradation", int64(a.Degradation), int64(AnyDegradation)}}
 }
 
 func (a AdmissionPolicy) room() []said {
@@ -203,7 +210,7 @@ func (d *differ) admission(a, b AdmissionPolicy) {
 	// What the block of its kind cannot say is compared too: Validate refuses it.
 	x, y := a, b
 	for _, v := range []*AdmissionPolicy{&x, &y} {
-		v.Mode, v.CountUnprotected = "", false
+		v.Mode, v.CountUnprotected, v.Degradation = "", false, 0
 	}
 	if len(d.changes) == 0 && x != y {
 		d.changes = append(d.changes, Change{path, "a figure that " + a.By + " does not use", "without it"})

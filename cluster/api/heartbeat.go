@@ -46,6 +46,8 @@ type HostReport struct {
 	// HypervisorError is why the hypervisor could not be asked; empty when it answers.
 	HypervisorError string         `json:"hypervisor_error,omitempty"`
 	Domains         []DomainReport `json:"domains"` // all, ordered by name
+	// Uses are what those that have a process really take, by UUID; of one that is missing it is not known.
+	Uses map[string]Use `json:"uses,omitempty"`
 	// Outcomes are what became of the VMs that the host owns or owned, by UUID.
 	Outcomes []OutcomeReport `json:"outcomes,omitempty"`
 	// Draining says that the host is being shut down: it gives its VMs back and takes none.
@@ -94,8 +96,6 @@ type DomainReport struct {
 	// its group (ready_when) held when its host asked last. NotReady is why not, or not yet.
 	Ready    bool   `json:"ready,omitempty"`
 	NotReady string `json:"not_ready,omitempty"`
-	// Use is what it really takes; nil: not known, or it has no process.
-	Use *Use `json:"use,omitempty"`
 }
 
 // Use is what a VM takes of its host, by the mean of the last minute. It is rounded, so that a

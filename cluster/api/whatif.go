@@ -95,6 +95,11 @@ func (w World) roomProblems() []Problem {
 	case room.Answer == placement.Unknown:
 		add("haadm capacity", "whether there is room for the failures that the policy asks for could not be found out: %s", room.Why)
 	}
+	if w.Picture != nil {
+		if p := whatif.Perform(*w.Picture); p.Warn {
+			add("haadm capacity", "after the failures that the policy asks for VMs would lose more than %d %% of their performance: %s", p.Tolerated, p.Why)
+		}
+	}
 	if t := room.Tolerance; t != nil && len(t.Uncovered) > 0 {
 		u, more := t.Uncovered[0], ""
 		if n := len(t.Uncovered) - 1; n > 0 {

@@ -31,8 +31,16 @@ type Host struct {
 	// Datastores are those of the policy that it has; nil: not known.
 	Datastores []string
 	vmm.Offer
-	// Domains are all that its hypervisor knows of.
+	// Domains are all that its hypervisor knows of, and Uses what those that have a process
+	// really take, by UUID, where that is known.
 	Domains []Domain
+	Uses    map[string]Use
+}
+
+// Use is what a VM really takes of its host, by the mean of a minute.
+type Use struct {
+	Processors float64 // that it keeps busy
+	Memory     uint64  // that its process holds, bytes
 }
 
 // Serviced says of a host in maintenance, for people, since when, by whom and why.

@@ -25,6 +25,7 @@ const big = 5 << 30 // of 8 GiB: two of them fit on no host
 type stage struct {
 	*rig
 	domains map[string][]api.DomainReport
+	uses    map[string]api.Use // by UUID
 }
 
 // put has a protected VM run on a host, which owns it; on none it is stopped, at home on c.
@@ -64,6 +65,7 @@ func (s *stage) beating(d time.Duration) {
 			}
 			s.seq++
 			hb := api.Heartbeat{Host: host, Incarnation: 1, Run: 9, Seq: s.seq, Network: "mgmt", ReportRev: s.seq, Report: s.report(s.domains[host]...), Definitions: map[string]string{}}
+			hb.Report.Uses = s.uses
 			s.mu().Lock()
 			for id := range s.office.hosts[host].wanted {
 				hb.Definitions[id] = "<domain/>"

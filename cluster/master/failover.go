@@ -81,7 +81,7 @@ func (m *Master) look(o *office, in input) {
 		h := &hosts[i]
 		x := seenHost{state: h.State, why: h.Why, voter: h.Voter}
 		if o := in.hosts[h.Name]; o != nil {
-			x.report = o.present()
+			x.report = lasting(o.present())
 		}
 		now.hosts[h.Name] = x
 	}
@@ -94,6 +94,16 @@ func (m *Master) look(o *office, in input) {
 	default:
 	}
 	o.outlook.due <- pictureOf(in, hosts)
+}
+
+// lasting is a report without what changes all the time and nothing is planned by.
+func lasting(r *api.HostReport) *api.HostReport {
+	if r == nil {
+		return nil
+	}
+	l := *r
+	l.Uses = nil
+	return &l
 }
 
 // plan makes the plans of an office, one after the other, until ctx ends.
@@ -180,17 +190,7 @@ func (m *Master) tellRoom(ctx context.Context, o *office, p *FailoverPlan) {
 }
 
 // roomLost is what the history says last.
-func roomLost(s *fsm.State) bool {
-	for i := len(s.Events) - 1; i >= 0; i-- {
-		switch s.Events[i].Type {
-		case eventRoomLost:
-			return true
-		case eventRoomRestored:
-			return false
-		}
-	}
-	return false
-}
+func roomLost(s *fsm.State) bool { return latest(s, eventRoomLost, eventRoomRestored) == eventRoomLost }
 
 // waysOut lists for people what would help.
 func waysOut(v placement.Verdict) string {

@@ -143,6 +143,7 @@ func (m *Master) Hold(ctx context.Context) error {
 		m.cfg.Logger.Info("holds the office no more", "epoch", epoch)
 	}()
 	o.jobs.Go(func() { m.plan(ctx, o) })
+	o.jobs.Go(func() { m.perform(ctx, o) })
 	return m.work(ctx, o)
 }
 

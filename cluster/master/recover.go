@@ -114,6 +114,10 @@ func describe(h *inventory.Host, r *api.HostReport) {
 	for _, x := range r.Domains {
 		h.Domains = append(h.Domains, inventory.Domain{UUID: x.UUID, Name: x.Name, Running: x.State != vmm.Stopped, VCPUs: x.VCPUs, Memory: x.Memory})
 	}
+	h.Uses = make(map[string]inventory.Use, len(r.Uses))
+	for uuid, u := range r.Uses {
+		h.Uses[uuid] = inventory.Use(u)
+	}
 }
 
 // readiness is what the owners of VMs say of the groups that those belong to. was is what

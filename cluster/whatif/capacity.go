@@ -19,7 +19,9 @@ type Capacity struct {
 	LargestFits     int64      `json:"largest_fits_bytes"`
 	Hosts           []HostRoom `json:"hosts"` // by name
 	Total           HostRoom   `json:"total"` // of those that are up
-	Problems        []string   `json:"problems,omitempty"`
+	// Performance is whether VMs would feel the failures; nil where nothing is known of what they take.
+	Performance *Performance `json:"performance,omitempty"`
+	Problems    []string     `json:"problems,omitempty"`
 }
 
 // Admission is what admission control says to the cluster as it is.
@@ -121,6 +123,9 @@ func Room(b *inventory.Builder, in inventory.Input, known *Outlook) *Capacity {
 	out.MaxFailures = MaxFailures{Failures: most.Failures, Exact: most.Exact, Quorum: most.Quorum, Beyond: *tolerance(most.Beyond)}
 	out.LargestAdmitted = placement.LargestVM(c, placement.VM{Name: unnamed(c), VCPUs: 1, Overhead: overhead, Class: placement.Protected})
 	out.rooms(c)
+	if p := Perform(in); p.Processors > 0 || p.Memory > 0 {
+		out.Performance = &p
+	}
 	return out
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/holdfast-ha/holdfast/cluster/inventory"
 	"github.com/holdfast-ha/holdfast/cluster/placement"
 	"github.com/holdfast-ha/holdfast/cluster/whatif"
+	"github.com/holdfast-ha/holdfast/config"
 	"github.com/holdfast-ha/holdfast/fsm"
 )
 
@@ -72,6 +73,16 @@ func (p *program) capacity(a *api.CapacityAnswer) {
 	largest := "none"
 	if a.LargestAdmitted > 0 {
 		largest = size(uint64(a.LargestAdmitted))
+	}
+	if f := a.Performance; f != nil {
+		is := "not warned of (tolerated_degradation = 100)"
+		switch {
+		case f.Warn:
+			is = fmt.Sprintf("TOO LITTLE for more than %d %% less", f.Tolerated)
+		case f.Tolerated < config.AnyDegradation:
+			is = fmt.Sprintf("enough for %d %% less at most", f.Tolerated)
+		}
+		p.field("performance", "%s: %s", is, f.Why)
 	}
 	p.field("largest", "%s is the largest VM that is still admitted; %s would fit on a host now", largest, size(uint64(max(0, a.LargestFits))))
 }

@@ -215,6 +215,10 @@ admission_control {
 
   # Slots and percentages count running VMs that are not protected, too:
   # count_unprotected = true
+
+  # Per cent of what they really take that VMs may lose by the failures before people
+  # are warned. It refuses nothing. 100: never.
+  #tolerated_degradation = 100
 }
 
 # --- Restarts --------------------------------------------------------------------
