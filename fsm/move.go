@@ -206,7 +206,7 @@ func (c *Report) moved(s *State, vm *VM, e *Event) {
 	}
 	s.release(vm, c.Meta, "")
 	vm.Generation++
-	vm.Owner = &Placement{Host: v.Host, Incarnation: v.Incarnation, Generation: vm.Generation, Phase: PhaseOrdered, At: c.At, Round: 1, From: from, Why: v.Why}
+	vm.Owner = &Placement{Host: v.Host, Incarnation: v.Incarnation, Generation: vm.Generation, Phase: PhaseOrdered, At: c.At, Round: 1, From: from, Cold: v.Cold, Why: v.Why}
 	vm.MoveFailures = nil
 	vm.moves(s, from, v)
 	*e = Event{Type: EventVMAssigned, VM: vm.Name, Host: v.Host, From: from, To: v.Host, Cause: v.ID,

@@ -207,6 +207,8 @@ type Placement struct {
 	Round int `json:"round,omitempty"`
 	// From is the host that it was moved from, whose copy of it waits on this one or is lost.
 	From string `json:"from,omitempty"`
+	// Cold says that nothing of its memory came: a copy that waits here is of another move.
+	Cold bool `json:"cold,omitempty"`
 	// Why is the placement's reason, for people: cause and the figures that ranked the host.
 	Why string `json:"why"`
 }

@@ -149,8 +149,8 @@ type Hypervisor interface {
 	// When ctx ends the migration is ended, and Migrate still returns only when one of these is known.
 	Migrate(ctx context.Context, uuid string, to Destination) error
 	// AbortMigration ends a migration from here that no Migrate of this caller waits for,
-	// as a restarted agent may find it. nil when there is none, now or any more; whether the
-	// domain is still here Domains says.
+	// as a restarted agent may find it, and lets the domain go on if it was stopped for one.
+	// nil when there is none, now or any more; whether the domain is still here Domains says.
 	AbortMigration(ctx context.Context, uuid string) error
 	// PingGuest asks the guest agent, a program inside of the VM, for an answer, and returns
 	// nil when it came. ErrNoDomain when there is no such domain; any other error says in

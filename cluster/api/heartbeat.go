@@ -107,6 +107,10 @@ type Use struct {
 	Memory uint64 `json:"memory"`
 }
 
+// Waits reports whether it is a copy that came, or comes, from another host and was not let
+// run: it runs nowhere by that (safety.md, M4).
+func (d DomainReport) Waits() bool { return d.State == vmm.Paused && d.Reason == vmm.ReasonIncoming }
+
 // OutcomeReport is what became of one generation of a VM, repeated until the
 // state machine has it.
 type OutcomeReport struct {
@@ -114,6 +118,8 @@ type OutcomeReport struct {
 	Generation uint64 `json:"generation"`
 	Outcome    string `json:"outcome"` // an fsm.Outcome
 	Detail     string `json:"detail,omitempty"`
+	// Move is the one that the outcome is of (fsm.Move.ID); 0: of none.
+	Move uint64 `json:"move,omitempty"`
 }
 
 // HeartbeatReply is the master's answer.

@@ -235,7 +235,7 @@ func (w World) vmProblems(vm *fsm.VM) []Problem {
 		if vm.Sighting != nil || vm.Owner != nil && vm.Owner.Host == h.Name || w.hostState(h) != string(fsm.HostLive) {
 			continue
 		}
-		if d := w.domain(h.Name, vm.UUID); d != nil && d.State != vmm.Stopped {
+		if d := w.domain(h.Name, vm.UUID); d != nil && d.State != vmm.Stopped && !d.Waits() {
 			owner := "nobody"
 			if vm.Owner != nil {
 				owner = vm.Owner.Host

@@ -103,7 +103,7 @@ func (w World) unprotected() []VMView {
 	for _, h := range w.State.SortedHosts() {
 		live := w.hostState(h) == string(fsm.HostLive)
 		for _, d := range w.Observed[h.Name].Domains {
-			if w.State.VMs[d.UUID] != nil {
+			if w.State.VMs[d.UUID] != nil || d.Waits() {
 				continue
 			}
 			if seen, ok := byUUID[d.UUID]; ok && (seen.State != string(vmm.Stopped) || d.State == vmm.Stopped) {

@@ -22,11 +22,14 @@ const (
 	mustClaim // nobody owns it: the master has to give it to this host first
 )
 
+// taking is how long after it was allowed to take in a VM the hypervisor may go on to create its process.
+const taking = 15 * time.Second
+
 // Admit is asked by the hypervisor before any VM is started here, or comes here
-// by migration, by whomever. It returns nil if the VM may run here now, and
+// by migration ("migrate", and then "prepare" like any start), by whomever. It returns nil if the VM may run here now, and
 // otherwise says who may run it. A protected VM that nobody owns is claimed from
 // the master first, so that of two starts on two hosts one is refused.
-func (h *Host) Admit(ctx context.Context, uuid string) error {
+func (h *Host) Admit(ctx context.Context, uuid, operation string) error {
 	type verdict struct {
 		is     admission
 		why    string
@@ -37,6 +40,16 @@ func (h *Host) Admit(ctx context.Context, uuid string) error {
 	h.bring(ctx, func() {
 		in := h.gather()
 		is, why := admit(in, uuid)
+		if comes(in, uuid) {
+			at, allowedIn := h.expected[uuid]
+			delete(h.expected, uuid)
+			switch {
+			case operation == "migrate":
+				is, h.expected[uuid] = allowed, in.Now
+			case allowedIn && in.Now-at <= taking:
+				is = allowed
+			}
+		}
 		v := verdict{is: is, why: why}
 		if is == mustClaim {
 			vm := in.State.VMs[uuid]
@@ -61,6 +74,16 @@ func (h *Host) Admit(ctx context.Context, uuid string) error {
 		}
 		return fmt.Errorf("%w: %s", api.ErrRefused, v.why)
 	}
+}
+
+// comes reports whether a VM is on its way to this host by a move, with its memory: the
+// hypervisor may take that in, and start nothing else of it.
+func comes(in Input, uuid string) bool {
+	if !in.Trusted || in.State == nil || !in.Lease.Held(in.Now) || in.Expired || in.Record.Over {
+		return false
+	}
+	vm := in.State.VMs[uuid]
+	return vm != nil && vm.Move != nil && !vm.Move.Cold && vm.Move.Host == in.Self && vm.Move.Incarnation == in.Lease.Incarnation
 }
 
 // admit decides by what this host knows.

@@ -2,6 +2,7 @@ package host
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -44,6 +45,12 @@ type Input struct {
 	Stopping map[string]time.Duration
 	// Covered are the VMs whose process the guard kills, by UUID; false: the process that it knows is not the present one.
 	Covered map[string]bool
+	// Leaving are the migrations from here that this agent waits for, and Left what became of the
+	// last one that it knows the end of, by UUID.
+	Leaving map[string]uint64
+	Left    map[string]Left
+	// Anew are the generations that were started without the memory that a move should have brought, by UUID.
+	Anew map[string]uint64
 	// Claimed is when a person's start of a VM here was admitted, by UUID.
 	Claimed map[string]time.Duration
 	// Draining says that the host is being shut down: it gives everything back.
@@ -87,6 +94,13 @@ type Plan struct {
 	Spared  []string
 	// Start are the orders to carry out.
 	Start []Order
+	// Ways are moves that this host begins to carry out, by UUID, to be remembered before;
+	// Migrate are those of them that go live. Forget are ways that are over.
+	Ways    map[string]Way
+	Migrate []Departure
+	Forget  []string
+	// Abort are VMs whose migration from here is to be ended.
+	Abort []string
 	// Cover are VMs that run and that the guard does not cover yet.
 	Cover []vmm.Domain
 	// Uncover are VMs that the guard covers and need not.
@@ -106,6 +120,10 @@ type Order struct {
 	Generation uint64
 	XML        []byte // packed
 	Why        string
+	// Copy is the process that came from another host and waits to be let run; zero: one is to be created.
+	Copy vmm.Process
+	// Lost says that there should have been one.
+	Lost bool
 }
 
 // shutdownGrace is how long a guest may take that is asked to stop, by a person
@@ -116,7 +134,7 @@ const shutdownGrace = 60 * time.Second
 // given the lease, the copy of the state and what the hypervisor says. Rules O2
 // to O4 and R4 of docs/safety.md.
 func Decide(in Input) Plan {
-	p := Plan{Raise: map[string]uint64{}, Isolate: map[string]uint64{}, Kill: map[string]string{}, Foreign: map[string]time.Duration{}, Stopping: map[string]time.Duration{}}
+	p := Plan{Raise: map[string]uint64{}, Ways: map[string]Way{}, Isolate: map[string]uint64{}, Kill: map[string]string{}, Foreign: map[string]time.Duration{}, Stopping: map[string]time.Duration{}}
 	p.Known = known(in)
 	held := in.Lease.Held(in.Now) && !in.Expired && !in.Record.Over
 	domains := map[string]vmm.Domain{}
@@ -135,12 +153,17 @@ func Decide(in Input) Plan {
 				p.AutostartOff = append(p.AutostartOff, d.UUID)
 			}
 		}
+		p.Abort = slices.Sorted(maps.Keys(in.Leaving))
 		return p
 	}
 	if !in.Trusted || in.State == nil {
 		return p // the guard covers what runs; nothing is known to be wrong
 	}
+	leaving(in, &p)
 	for _, vm := range in.State.SortedVMs() {
+		if _, leaves := in.Leaving[vm.UUID]; leaves {
+			continue
+		}
 		if in.Busy[vm.UUID] {
 			continue
 		}
@@ -167,6 +190,9 @@ func Decide(in Input) Plan {
 		}
 	}
 	slices.Sort(p.Uncover)
+	if in.Listed {
+		forget(in, domains, &p)
+	}
 	return p
 }
 
@@ -188,7 +214,7 @@ func known(in Input) []string {
 // end lists what must go once the lease is over, and reports whether nothing is
 // left. Where the hypervisor cannot list, every protected VM is ended by its process.
 func end(in Input, known []string, domains map[string]vmm.Domain, kill map[string]string) bool {
-	clear := len(in.Busy) == 0
+	clear := len(in.Busy) == 0 && len(in.Leaving) == 0
 	for _, uuid := range known {
 		if in.Busy[uuid] && !in.Unproven[uuid] {
 			continue
@@ -213,6 +239,10 @@ func mine(in Input, vm *fsm.VM) bool {
 
 // running decides about a protected VM that has a process here, under a held lease.
 func running(in Input, vm *fsm.VM, d vmm.Domain, p *Plan) {
+	if waits(d) && !(mine(in, vm) && vm.Owner.Phase == fsm.PhaseRunning) {
+		arrived(in, vm, d, p)
+		return
+	}
 	if !in.Covered[vm.UUID] {
 		p.Cover = append(p.Cover, d)
 	}
@@ -224,13 +254,18 @@ func running(in Input, vm *fsm.VM, d vmm.Domain, p *Plan) {
 			p.Raise[vm.UUID] = g
 		}
 		if vm.Owner.Phase != fsm.PhaseRunning && d.State == vmm.Running {
-			p.report(vm.UUID, g, fsm.OutcomeRunning, "")
+			p.report(vm.UUID, g, fsm.OutcomeRunning, lost(in, vm))
 		}
-		if vm.Intent == fsm.IntentStop || in.Draining {
+		switch {
+		case adrift(in, d):
+			p.Abort = append(p.Abort, vm.UUID)
+		case vm.Intent == fsm.IntentStop || in.Draining:
 			p.stop(in, vm.UUID)
-		} else if halfStarted(in, vm, d) {
+		case halfStarted(in, vm, d):
 			// Not finished: what an earlier agent began may have been reported as failed, and be somebody else's by now.
 			p.Kill[vm.UUID] = interrupted
+		default:
+			leave(in, vm, d, p)
 		}
 	case sighted && in.Covered[vm.UUID] && in.Record.knows(vm.UUID):
 		if in.Record.Executed[vm.UUID] < vm.Sighting.Generation {
@@ -313,7 +348,7 @@ func stopped(in Input, vm *fsm.VM, d vmm.Domain, defined bool, p *Plan) {
 			return
 		}
 		if in.Bounded && in.Lease.MayStart(in.Now, in.Timing) {
-			p.Start = append(p.Start, Order{UUID: vm.UUID, Name: vm.Name, Generation: g, XML: vm.XML, Why: vm.Owner.Why})
+			p.Start = append(p.Start, Order{UUID: vm.UUID, Name: vm.Name, Generation: g, XML: vm.XML, Why: vm.Owner.Why, Lost: comesBy(vm.Owner)})
 		}
 		return
 	}
@@ -325,6 +360,9 @@ func stopped(in Input, vm *fsm.VM, d vmm.Domain, defined bool, p *Plan) {
 		// Not "stopped", which is a wish of its own: this one is in the state already,
 		// and a person may have taken it back by now.
 		p.report(vm.UUID, g, fsm.OutcomeReleased, vm.Name+" was stopped as a person asked")
+		return
+	}
+	if gone(in, vm, d, p) {
 		return
 	}
 	if in.Draining {

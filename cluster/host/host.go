@@ -66,6 +66,9 @@ type Config struct {
 	Look func() Around
 	// Has tells whether the host has a datastore now, without hanging; nil: it cannot tell.
 	Has func(config.Datastore) bool
+	// Reach opens a way to another host's hypervisor, for a migration, and what closes it
+	// again; nil: its name is way enough, as between embedded ones.
+	Reach func(ctx context.Context, host string) (vmm.Destination, func(), error)
 	// Dial reaches what guests serve, to find out whether they are ready; nil: the network's own.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Policy is the policy that the state holds, parsed; nil: the default one.
@@ -108,6 +111,9 @@ type Host struct {
 	ran       map[string]uint64      // generation that a start job let run
 	covering  map[string]bool        // the guard is being told of it
 	covers    map[string]vmm.Process // which process of a VM this agent had the guard cover
+	leaving   map[string]journey     // migrations from here that this agent waits for
+	left      map[string]Left
+	anew      map[string]uint64 // generation that was started without the memory that should have come
 	foreign   map[string]time.Duration
 	stopping  map[string]time.Duration
 	starts    int // start jobs under way
@@ -124,6 +130,7 @@ type Host struct {
 	beatNow   bool                     // something that cannot wait for the next interval
 	again     bool                     // a heartbeat before its time is due
 	claimed   map[string]time.Duration // when a person's start of an unowned VM was admitted, by UUID
+	expected  map[string]time.Duration // when the hypervisor was allowed to take in a VM, by UUID
 	draining  bool                     // the host is being shut down
 	around    surroundings
 	offers    offers
@@ -167,7 +174,7 @@ func New(cfg Config) *Host {
 	h := &Host{cfg: cfg, record: cfg.Record.clone(), busy: map[string]bool{}, settle: map[string]uint64{}, sighted: map[string]uint64{}, failed: map[string]StartFailure{}, claimed: map[string]time.Duration{},
 		unproven: map[string]bool{}, killed: map[string]string{}, ran: map[string]uint64{}, covering: map[string]bool{}, covers: map[string]vmm.Process{},
 		sent: map[uint64]time.Duration{}, inFlight: map[string]int{}, results: make(chan func()), wake: make(chan struct{}, 1), listDue: true, defs: map[string]string{},
-		ready: map[string]*readiness{}}
+		ready: map[string]*readiness{}, leaving: map[string]journey{}, left: map[string]Left{}, anew: map[string]uint64{}, expected: map[string]time.Duration{}}
 	if cfg.Policy == nil {
 		cfg.Policy = func(s *fsm.State) *config.Policy { return config.DefaultPolicy(s.Cluster.Name) }
 		h.cfg.Policy = cfg.Policy
@@ -309,9 +316,17 @@ func (h *Host) round(ctx context.Context) {
 	if err := h.remember(p); err != nil {
 		h.cfg.Log.Error("cannot save what must not be forgotten; nothing is started", "error", err)
 		p.Start, p.Outcomes, p.Shutdown = nil, nil, nil
+		p.Migrate = nil
 		for uuid := range p.Isolate {
 			delete(p.Kill, uuid)
 		}
+		for uuid := range p.Ways {
+			delete(p.Stopping, uuid) // it was not asked
+			delete(p.Kill, uuid)
+		}
+	}
+	for _, uuid := range p.Abort {
+		h.abort(ctx, uuid)
 	}
 	if p.End {
 		h.end(ctx, p)
@@ -334,6 +349,9 @@ func (h *Host) round(ctx context.Context) {
 	for _, o := range p.Start {
 		h.start(ctx, o)
 	}
+	for _, d := range p.Migrate {
+		h.migrate(ctx, d)
+	}
 	h.lookForOffer(ctx)
 	h.lookForUse(ctx)
 	h.probeReady(ctx, in.State)
@@ -354,6 +372,10 @@ func (h *Host) gather() Input {
 		Domains: h.list.domains, Listed: h.list.no != 0 && h.list.err == nil,
 		Busy: map[string]bool{}, Unproven: map[string]bool{}, Killed: h.killed, Ran: h.ran, Failed: h.failed, Foreign: h.foreign, Stopping: h.stopping, Covered: map[string]bool{}, Draining: h.draining, Claimed: h.claimed,
 		Bounded: h.bounded(), Response: h.response(now), AskedIsolated: h.around.asked,
+		Leaving: map[string]uint64{}, Left: h.left, Anew: h.anew,
+	}
+	for uuid, j := range h.leaving {
+		in.Leaving[uuid] = j.move
 	}
 	if s != nil {
 		policy := h.cfg.Policy(s)
@@ -393,7 +415,8 @@ func (h *Host) gather() Input {
 	return in
 }
 
-// sightings notes which VMs the state has newly seen running here. What this host says
+// sightings notes which VMs the state has newly seen running here, or given to this host
+// with their memory. What this host says
 // to that rests on a list begun after it has read of it: an older one may show a
 // process that is gone by now, or none of one that has come.
 func (h *Host) sightings(s *fsm.State) {
@@ -403,6 +426,10 @@ func (h *Host) sightings(s *fsm.State) {
 	for uuid, vm := range s.VMs {
 		if g := vm.Sighting; g != nil && g.Host == h.cfg.Name && h.sighted[uuid] != g.Generation {
 			h.sighted[uuid], h.settle[uuid], h.listDue = g.Generation, h.listNo+1, true
+		}
+		// A list of before may not have the copy yet by which this host takes a VM over.
+		if o := vm.Owner; o != nil && o.Host == h.cfg.Name && comesBy(o) && h.sighted[uuid] != o.Generation {
+			h.sighted[uuid], h.settle[uuid], h.listDue = o.Generation, h.listNo+1, true
 		}
 	}
 }
@@ -416,6 +443,12 @@ func (h *Host) remember(p Plan) error {
 	}
 	for _, uuid := range p.Spared {
 		delete(r.Isolated, uuid)
+	}
+	for uuid, w := range p.Ways {
+		r.Ways[uuid] = w
+	}
+	for _, uuid := range p.Forget {
+		delete(r.Ways, uuid)
 	}
 	for uuid, g := range p.Raise {
 		r.Executed[uuid] = max(r.Executed[uuid], g)
@@ -490,6 +523,7 @@ func (h *Host) begin(ctx context.Context) {
 			}
 			h.beginWhy, h.lease, h.expired = "", lease.Lease{}, false
 			clear(h.failed)
+			clear(h.left)
 			h.cfg.Log.Info("a new incarnation begins", "incarnation", reply.Incarnation)
 			h.beatNow = true
 		})

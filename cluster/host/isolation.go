@@ -124,7 +124,7 @@ func isolated(in Input, domains map[string]vmm.Domain, p *Plan) {
 	r := in.Response
 	for _, vm := range in.State.SortedVMs() {
 		d, defined := domains[vm.UUID]
-		if in.Busy[vm.UUID] || !mine(in, vm) || !defined || d.State == vmm.Stopped || p.Kill[vm.UUID] != "" {
+		if _, leaves := in.Leaving[vm.UUID]; leaves || in.Busy[vm.UUID] || !mine(in, vm) || !defined || d.State == vmm.Stopped || p.Kill[vm.UUID] != "" {
 			continue
 		}
 		if spared(vm.UUID, vm) {

@@ -35,8 +35,8 @@ func (h *Host) job(ctx context.Context, uuid string, f func(ctx context.Context)
 	})
 }
 
-// start carries out an order: create the process with its processors stopped,
-// have the guard cover it, check the lease again, and only then let it run.
+// start carries out an order: create the process with its processors stopped, or take the
+// copy that waits so, have the guard cover it, check the lease again, and only then let it run.
 // That the order is executed has been saved before (O2).
 func (h *Host) start(ctx context.Context, o Order) {
 	h.starts++
@@ -49,6 +49,9 @@ func (h *Host) start(ctx context.Context, o Order) {
 			if fail == nil {
 				delete(h.failed, o.UUID)
 				h.ran[o.UUID] = o.Generation
+				if o.Lost {
+					h.anew[o.UUID] = o.Generation
+				}
 				return
 			}
 			h.cfg.Log.Warn("VM was not started", "vm", o.Name, "generation", o.Generation, "error", fail.Detail)
@@ -77,11 +80,17 @@ func (h *Host) tryStart(ctx context.Context, o Order, permitted func() bool) *St
 		return failed("%v", err)
 	}
 	if err := h.cfg.Gate(ctx); err != nil || !permitted() {
+		if o.Copy != (vmm.Process{}) {
+			h.undo(ctx, o.UUID)
+		}
 		return &StartFailure{Generation: o.Generation, Detail: "the lease left too little time to start it, or the watchdog was lost", Released: true}
 	}
 	sctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	p, err := h.cfg.Hypervisor.StartPaused(sctx, xml)
+	p := o.Copy
+	if p == (vmm.Process{}) {
+		p, err = h.cfg.Hypervisor.StartPaused(sctx, xml)
+	}
 	if errors.Is(err, vmm.ErrRunning) && !errors.Is(err, vmm.ErrNotProven) {
 		return &StartFailure{Generation: o.Generation, Detail: err.Error(), Running: true} // not ours to end: the next round takes it as it is
 	}

@@ -30,6 +30,9 @@ type Record struct {
 	// Isolated are the generations that this life stopped, or meant to, because the host
 	// was isolated, by VM UUID: nobody's wish, so they are given back.
 	Isolated map[string]uint64 `json:"isolated,omitempty"`
+	// Ways are the moves that this life has begun to carry out, by VM UUID, until they are over:
+	// none is begun twice, and an agent that restarts knows what may still go on (M6).
+	Ways map[string]Way `json:"ways,omitempty"`
 	// Known are the VMs that are protected, as far as this host knows: it stops
 	// them at the end of its lease even when it has not read the state yet.
 	Known []string `json:"known,omitempty"`
@@ -42,6 +45,9 @@ func (r Record) clone() Record {
 	}
 	if r.Isolated = maps.Clone(r.Isolated); r.Isolated == nil {
 		r.Isolated = map[string]uint64{}
+	}
+	if r.Ways = maps.Clone(r.Ways); r.Ways == nil {
+		r.Ways = map[string]Way{}
 	}
 	r.Known = slices.Clone(r.Known)
 	return r

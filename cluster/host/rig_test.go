@@ -47,6 +47,8 @@ type rig struct {
 	frozen chan struct{}  // closed when the agent may go on; nil: it may
 	boots  time.Duration  // moment of the last boot
 	pids   map[string]int // newest process of each VM that was seen
+	// orphans says that a migration goes on when the agent that asked for it is killed.
+	orphans bool
 	// beforeResume is called once instead of the next call to let a VM run.
 	beforeResume func()
 }
@@ -68,6 +70,23 @@ func (s *spy) Resume(ctx context.Context, uuid string) error {
 		return ctx.Err()
 	}
 	return s.Host.Resume(ctx, uuid)
+}
+
+func (s *spy) Migrate(ctx context.Context, uuid string, to vmm.Destination) error {
+	s.r.mu.Lock()
+	orphans := s.r.orphans
+	s.r.mu.Unlock()
+	if !orphans {
+		return s.Host.Migrate(ctx, uuid, to)
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Host.Migrate(context.WithoutCancel(ctx), uuid, to) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (s *spy) Domains(ctx context.Context) ([]vmm.Domain, error) {
@@ -366,7 +385,7 @@ func (m *fakeMaster) Heartbeat(ctx context.Context, network string, hb api.Heart
 // commit takes an outcome as the state machine does; what it does not wait for is refused there.
 func (m *fakeMaster) commit(s *fsm.State, o api.OutcomeReport) {
 	b, err := fsm.Encode(&fsm.Report{Meta: fsm.Meta{At: time.Now()}, Epoch: 1, UUID: o.UUID, Host: "a", Incarnation: s.Hosts["a"].Incarnation,
-		Generation: o.Generation, Outcome: fsm.Outcome(o.Outcome), Detail: o.Detail})
+		Generation: o.Generation, Outcome: fsm.Outcome(o.Outcome), Detail: o.Detail, Move: o.Move})
 	if err != nil {
 		m.r.Errorf("a reports %+v: %v", o, err)
 		return

@@ -230,7 +230,7 @@ func reports(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 			continue
 		}
 		cmd := &fsm.Report{Meta: m, Epoch: in.epoch, UUID: x.UUID, Host: h.Name, Incarnation: h.Incarnation,
-			Generation: x.Generation, Outcome: fsm.Outcome(x.Outcome), Detail: x.Detail}
+			Generation: x.Generation, Outcome: fsm.Outcome(x.Outcome), Detail: x.Detail, Move: x.Move}
 		d.commands = append(d.commands, cmd)
 		if cmd.Outcome == fsm.OutcomeCrashed && in.policy.VM(vm.Name).OnCrash == config.CrashLeave {
 			d.commands = append(d.commands, &fsm.SetIntent{Meta: m, UUID: x.UUID, Intent: fsm.IntentStop, Why: `it crashed, and the policy says on_crash = "leave"`})
@@ -268,6 +268,9 @@ func expects(vm *fsm.VM, h *fsm.Host, x api.OutcomeReport) bool {
 		return true
 	}
 	o := vm.Owner
+	if x.Outcome == string(fsm.OutcomeMoveFailed) && (vm.Move == nil || vm.Move.ID != x.Move) {
+		return false
+	}
 	return o != nil && o.Host == h.Name && o.Incarnation == h.Incarnation && o.Generation == x.Generation &&
 		(x.Outcome != string(fsm.OutcomeRunning) || o.Phase != fsm.PhaseRunning)
 }
@@ -283,6 +286,7 @@ func domains(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 		vm := in.state.VMs[x.UUID]
 		runs := x.State != vmm.Stopped
 		switch {
+		case x.Waits(): // it runs where it comes from, or has been given up
 		case vm == nil:
 			if p := in.policy.VM(x.Name); p.Protect && !in.refused[x.UUID] && (x.Persistent || runs) && in.state.FindVM(x.Name) == nil && !runsElsewhere(in, h.Name, x.UUID, runs) {
 				d.protect(in, m, h, o, x, byPolicy+p.Why)
@@ -319,7 +323,7 @@ func runsElsewhere(in input, host, uuid string, runsHere bool) bool {
 			continue
 		}
 		for _, x := range r.Domains {
-			if x.UUID == uuid && (x.State != vmm.Stopped && !runsHere || x.State == vmm.Stopped && !runsHere && name < host) {
+			if x.UUID == uuid && !x.Waits() && (x.State != vmm.Stopped && !runsHere || x.State == vmm.Stopped && !runsHere && name < host) {
 				return true
 			}
 		}

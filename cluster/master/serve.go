@@ -264,7 +264,7 @@ func (o *office) find(s *fsm.State, name string) (*fsm.Host, api.DomainReport, e
 		}
 		for _, d := range x.present().Domains {
 			all = append(all, d.Name)
-			if d.Name != name && d.UUID != name {
+			if d.Name != name && d.UUID != name || d.Waits() {
 				continue
 			}
 			if d.State == vmm.Stopped {
