@@ -105,6 +105,9 @@ func (d *Device) Arm() error {
 		d.fd = int(fd)
 	}
 	if err := d.setUp(); err != nil {
+		if errors.Is(err, unix.ENODEV) { // the driver has gone; another may come under its name
+			return errors.Join(err, d.CloseHard())
+		}
 		if released := d.Release(); released != nil {
 			err = errors.Join(err, released)
 		}

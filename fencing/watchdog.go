@@ -203,7 +203,9 @@ func (k *Keeper) arm(now time.Duration) {
 
 func (k *Keeper) pet(now time.Duration) {
 	if err := k.dog.Pet(); err != nil {
-		k.err = err
+		// Nobody can say whether its timer still runs, so it bounds nothing until it was
+		// taken hold of anew, at the next turn.
+		k.err, k.state = err, DogFailed
 		return
 	}
 	k.gap = max(k.gap, now-k.petted)

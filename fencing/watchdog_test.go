@@ -44,14 +44,30 @@ func TestKeeper(t *testing.T) {
 			[]fencing.Turn{idle(s), idle(2 * s)}, "arm release pet release pet", fencing.DogArmed},
 		{"one that refuses is tried again after a while", func(c *watchdogtest.Chip) { c.Refuse = unix.EBUSY },
 			[]fencing.Turn{covered(2*s, 9*s), covered(2100*time.Millisecond, 9*s), covered(3*s, 9*s)}, "arm arm", fencing.DogFailed},
+		{"one that is lost bounds nothing from the first pet that fails", func(c *watchdogtest.Chip) { lose(c, "pet", (*watchdogtest.Chip).Lose) },
+			[]fencing.Turn{covered(2*s, 9*s), covered(3*s, 9*s)}, "arm pet", fencing.DogFailed},
+		{"one that ignores a pet bounds nothing", func(c *watchdogtest.Chip) { lose(c, "pet", (*watchdogtest.Chip).Ignore) },
+			[]fencing.Turn{covered(2*s, 9*s), covered(3*s, 9*s), covered(4*s, 9*s), covered(4100*time.Millisecond, 9*s)}, "arm pet arm", fencing.DogFailed},
+		{"one that ignored a single pet is taken hold of at the next turn", func(c *watchdogtest.Chip) {
+			lose(c, "pet", func(c *watchdogtest.Chip) {
+				c.Ignore()
+				lose(c, "arm", (*watchdogtest.Chip).Mend)
+			})
+		}, []fencing.Turn{covered(2*s, 9*s), covered(3*s, 9*s), covered(3050*time.Millisecond, 9*s)}, "arm pet arm", fencing.DogArmed},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			now := time.Duration(0)
 			var did []string
 			chip := watchdogtest.New(time.Minute, func() time.Duration { return now })
-			chip.Before = func(what string) { did = append(did, what) }
 			if tt.chip != nil {
 				tt.chip(chip)
+			}
+			befall := chip.Before
+			chip.Before = func(what string) {
+				did = append(did, what)
+				if befall != nil {
+					befall(what)
+				}
 			}
 			k := fencing.NewKeeper(chip, func() time.Duration { return now })
 			for _, turn := range tt.turns {
@@ -63,6 +79,20 @@ func TestKeeper(t *testing.T) {
 				t.Errorf("did %q and is %v (%v), want %q and %v", got, state, err, tt.did, tt.state)
 			}
 		})
+	}
+}
+
+// lose has something befall the chip before the first order of that kind reaches it.
+func lose(c *watchdogtest.Chip, order string, befalls func(*watchdogtest.Chip)) {
+	before, done := c.Before, false
+	c.Before = func(what string) {
+		if before != nil {
+			before(what)
+		}
+		if what == order && !done {
+			done = true
+			befalls(c)
+		}
 	}
 }
 

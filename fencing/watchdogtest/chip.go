@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/holdfast-ha/holdfast/fencing"
 )
 
@@ -36,6 +38,8 @@ type Chip struct {
 	mu      sync.Mutex
 	open    bool
 	running bool
+	lost    bool // the device is gone, and its timer with it
+	deaf    bool // the device takes no orders; its timer runs on
 	petted  time.Duration
 }
 
@@ -66,6 +70,27 @@ func (c *Chip) Reboot() {
 	c.open, c.running = false, false
 }
 
+// Lose takes the device away, and its timer with it, as a driver that goes does.
+func (c *Chip) Lose() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lost, c.open, c.running = true, false, false
+}
+
+// Ignore has the device take no orders any more, pets among them. What runs runs on.
+func (c *Chip) Ignore() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.deaf = true
+}
+
+// Mend undoes Lose and Ignore.
+func (c *Chip) Mend() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lost, c.deaf = false, false
+}
+
 // HolderDies is what the kernel does for a holder that is killed: it closes, and pets.
 func (c *Chip) HolderDies() {
 	c.mu.Lock()
@@ -88,7 +113,12 @@ func (c *Chip) do(what string, f func() error) error {
 	now := c.clock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.running && now >= c.firesAt() {
+	switch {
+	case c.lost:
+		return unix.ENODEV
+	case c.deaf:
+		return unix.EIO
+	case c.running && now >= c.firesAt():
 		return ErrFired
 	}
 	return f()

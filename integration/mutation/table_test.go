@@ -216,6 +216,14 @@ var table = []mutant{
 	{"W5", "a lease is renewed without the watchdog that others count on",
 		"cluster/host/heartbeat.go", `if !h.bounded() {`, `if false {`,
 		in("cluster/host", "TestLeaseEndsWhereALostWatchdogIsCountedOn"), ""},
+	{"W5", "a lease is proven without the watchdog that others count on",
+		"cluster/host/watchdog.go", `if said.Word == 0 || h.resetBy() != 0 {`, `if true {`,
+		scenario("watchdog-lost-while-cut-off"), "v3 ran twice"},
+	{"W5", "a watchdog that takes no pet any more is counted on",
+		"fencing/watchdog.go", `k.err, k.state = err, DogFailed
+		return`, `k.err = err
+		return`,
+		scenario("watchdog-lost-is-said"), "v3 ran twice"},
 	{"W5", "a VM is started without the watchdog that others count on",
 		"cluster/host/decide.go", `if in.Bounded && in.Lease.MayStart(in.Now, in.Timing) {`, `if in.Lease.MayStart(in.Now, in.Timing) {`,
 		in("cluster/host", "TestNothingStartsWhereALostWatchdogIsCountedOn"), ""},

@@ -38,6 +38,11 @@ var acts = map[string]act{
 	"thaw_host":          onHost((*machine).thawHost),
 	"suspend_host":       onHost((*machine).suspendHost),
 	"resume_host":        onHost((*machine).resumeHost),
+	"freeze_guard":       onHost((*machine).freezeGuard),
+	"thaw_guard":         onHost((*machine).thawGuard),
+	"watchdog_lost":      onDog(func(m *machine) { m.dogGone, m.dogLost = true, true; m.dog.Lose() }),
+	"watchdog_ignores":   onDog(func(m *machine) { m.dog.Ignore() }),
+	"watchdog_ok":        onDog(func(m *machine) { m.dogGone = false; m.dog.Mend() }),
 	"kills_fail":         onHost(func(m *machine) { m.failKills(true) }),
 	"kills_work":         onHost(func(m *machine) { m.failKills(false) }),
 

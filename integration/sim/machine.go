@@ -61,7 +61,8 @@ func (m *machine) powerOn() {
 	m.on = true
 	m.powered.Store(true)
 	m.turns++
-	m.still, m.startLater, m.asleep, m.killsFail, m.woke = false, false, false, false, 0
+	m.still, m.guardStill, m.startLater, m.asleep, m.killsFail, m.woke = false, false, false, false, false, 0
+	m.dogLost = m.dogGone
 	if m.dog != nil {
 		m.dog.Reboot()
 	}

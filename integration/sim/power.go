@@ -17,6 +17,9 @@ type power struct {
 	dog *watchdogtest.Chip // nil: the machine has none
 	// still: no code runs but the VMs', and with asleep not theirs either.
 	still, asleep bool
+	guardStill    bool // its guard alone stands still
+	dogGone       bool // its watchdog is gone
+	dogLost       bool // it was, in this life of the machine
 	resetting     bool // the watchdog has fired, and devices may still write
 	startLater    bool // an agent is to be started once code runs again
 	killsFail     bool // the processes of VMs do not end
@@ -99,7 +102,9 @@ func (m *machine) freezeHost() {
 	if !m.on || m.still {
 		return
 	}
-	m.guard.freeze(true)
+	if !m.guardStill {
+		m.guard.freeze(true)
+	}
 	m.freezeAgent()
 	m.still = true
 }
@@ -110,7 +115,9 @@ func (m *machine) thawHost() {
 		return
 	}
 	m.still, m.woke = false, m.clock.now()
-	m.guard.freeze(false)
+	if !m.guardStill {
+		m.guard.freeze(false)
+	}
 	m.thawAgent()
 	if m.startLater {
 		m.startLater = false
@@ -135,7 +142,9 @@ func (m *machine) resumeHost() {
 	}
 	m.nap(false)
 	m.thawHost()
-	m.guard.look(m.w.ctx)
+	if !m.guardStill {
+		m.guard.look(m.w.ctx)
+	}
 	for _, r := range m.w.disks.Running() {
 		if writers := m.w.disks.Writers(r.UUID); r.Host == m.name && len(writers) > 1 {
 			m.w.watch.doubled(r.Name, fmt.Sprintf("%s woke up and runs %s, which runs elsewhere", m.name, r.Name))

@@ -26,7 +26,7 @@ const (
 // runs exactly once.
 func Random(seed uint64) *scenario.Scenario {
 	r := rand.New(rand.NewPCG(seed, 0x5eed))
-	g := &generator{r: r, s: &scenario.Scenario{SchemaVersion: scenario.SchemaVersion, ID: fmt.Sprintf("seed-%d", seed), Category: "random",
+	g := &generator{r: r, stuck: map[string][]span{}, undogged: map[string][]span{}, s: &scenario.Scenario{SchemaVersion: scenario.SchemaVersion, ID: fmt.Sprintf("seed-%d", seed), Category: "random",
 		Summary: fmt.Sprintf("Random faults from seed %d.", seed)}}
 	g.hosts()
 	for i := range []int{0, 0, 1, 2, 2, 3}[g.r.IntN(6)] {
@@ -47,6 +47,16 @@ type generator struct {
 	newcomer string
 	// trusting: the policy takes the wait for proof enough, even of a host without a watchdog.
 	trusting bool
+	// stuck is when a host's VMs may go on although nothing of it runs or ends them, and
+	// undogged when its watchdog is gone, by host.
+	stuck, undogged map[string][]span
+}
+
+// span is from when to when something lasts.
+type span struct{ from, to time.Duration }
+
+func (s span) meets(others []span) bool {
+	return slices.ContainsFunc(others, func(o span) bool { return s.from < o.to && o.from < s.to })
 }
 
 // policy draws what proof a death needs, and what isolated hosts do.
@@ -166,7 +176,7 @@ func (g *generator) fault(at time.Duration) {
 		return
 	}
 	if g.r.IntN(4) == 0 {
-		g.whole(g.machine(h), pair)
+		g.whole(g.machine(h), span{at, until}, pair)
 		return
 	}
 	if g.machine(h).FenceDevice != "" && g.r.IntN(5) == 0 {
@@ -215,26 +225,50 @@ func (g *generator) machine(id string) scenario.Host {
 // do not end, befall a machine without a watchdog only where the policy asks for a
 // proof: elsewhere its VM would run twice, as docs/limits.md says. A guard that may be
 // late is late after a sleep as well, which nothing allows for.
-func (g *generator) whole(h scenario.Host, pair func(on, off scenario.Action)) {
-	dog := h.Watchdog != "none" || !g.trusting
-	switch g.r.IntN(5) {
+func (g *generator) whole(h scenario.Host, when span, pair func(on, off scenario.Action)) {
+	switch kind := g.r.IntN(8); kind {
+	case 0, 1, 2, 3:
+		if !g.mayBeStuck(h, when) {
+			break
+		}
+		g.stuck[h.ID] = append(g.stuck[h.ID], when)
+		pair(scenario.Action{Do: []string{"freeze_host", "freeze_host", "kills_fail", "freeze_guard"}[kind], Host: h.ID},
+			scenario.Action{Do: []string{"thaw_host", "thaw_host", "kills_work", "thaw_guard"}[kind], Host: h.ID})
+		return
 	case 4:
 		pair(scenario.Action{Do: []string{"state_store_access_fails", "state_store_refresh_fails"}[g.r.IntN(2)], Host: h.ID}, scenario.Action{Do: "state_store_access_ok", Host: h.ID})
 		return
-	case 0, 1:
-		if dog {
-			pair(scenario.Action{Do: "freeze_host", Host: h.ID}, scenario.Action{Do: "thaw_host", Host: h.ID})
-			return
+	case 5:
+		if h.Watchdog == "none" || (span{when.from - time.Second, when.from + unsaid}).meets(g.stuck[h.ID]) || g.trusting && when.meets(g.stuck[h.ID]) {
+			break
 		}
-	case 2:
-		if dog {
-			pair(scenario.Action{Do: "kills_fail", Host: h.ID}, scenario.Action{Do: "kills_work", Host: h.ID})
+		g.undogged[h.ID] = append(g.undogged[h.ID], when)
+		pair(scenario.Action{Do: "watchdog_lost", Host: h.ID}, scenario.Action{Do: "watchdog_ok", Host: h.ID})
+		return
+	case 6:
+		if h.Watchdog != "none" {
+			pair(scenario.Action{Do: "watchdog_ignores", Host: h.ID}, scenario.Action{Do: "watchdog_ok", Host: h.ID})
 			return
 		}
 	}
 	if h.EndTakes == 0 {
 		pair(scenario.Action{Do: "suspend_host", Host: h.ID}, scenario.Action{Do: "resume_host", Host: h.ID})
 	}
+}
+
+// unsaid is how long after it lost its watchdog a host's VMs may still count on it: its
+// last lease, and the latest guard. A host that loses it and hangs before that is two
+// faults at once that nothing can tell apart from one.
+const unsaid = 15 * time.Second
+
+// mayBeStuck reports whether a host's VMs may be left to themselves for that time.
+func (g *generator) mayBeStuck(h scenario.Host, when span) bool {
+	for _, lost := range g.undogged[h.ID] {
+		if g.trusting && when.meets([]span{lost}) || when.meets([]span{{lost.from - time.Second, lost.from + unsaid}}) {
+			return false
+		}
+	}
+	return h.Watchdog != "none" || !g.trusting
 }
 
 // storage is a fault of the heartbeat volumes, or of one host's way to them.
@@ -302,6 +336,8 @@ func (g *generator) mend() {
 		g.add(end, scenario.Action{Do: "resume_host", Host: h.ID})
 		g.add(end, scenario.Action{Do: "thaw_host", Host: h.ID})
 		g.add(end, scenario.Action{Do: "kills_work", Host: h.ID})
+		g.add(end, scenario.Action{Do: "thaw_guard", Host: h.ID})
+		g.add(end, scenario.Action{Do: "watchdog_ok", Host: h.ID})
 		g.add(end, scenario.Action{Do: "thaw_agent", Host: h.ID})
 		g.add(end, scenario.Action{Do: "hypervisor_up", Host: h.ID})
 		g.add(end, scenario.Action{Do: "power_on", Host: h.ID})

@@ -288,9 +288,9 @@ func (x *watch) leases() {
 // process does not end: until the watchdog has reset the machine.
 func (x *watch) stuck(m *machine) time.Duration {
 	switch {
-	case !m.still && !m.killsFail:
+	case !m.still && !m.guardStill && !m.killsFail:
 		return 0
-	case m.dog == nil:
+	case m.dog == nil || m.dogLost:
 		return x.w.s.End() // for ever
 	}
 	return x.w.timing.HardEnd()
