@@ -48,6 +48,9 @@ type Env struct {
 	// Reach tells what this host can reach; nil: it cannot tell, and never holds itself for isolated.
 	Reach Reach
 
+	// Passage is how VMs travel between the hypervisors of two hosts; nil: they find each other by name.
+	Passage *Passage
+
 	// Look tells of the machine itself; nil: the doctor is told that it cannot be looked at.
 	Look Look
 

@@ -22,6 +22,7 @@ import (
 	"github.com/holdfast-ha/holdfast/fencing/device"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/storagehb"
+	"github.com/holdfast-ha/holdfast/vmm"
 )
 
 // member is this host's life as a member of a cluster.
@@ -40,6 +41,7 @@ type member struct {
 	volumes *volumes.Volumes
 	master  *master.Master
 	runner  *device.Runner
+	ways    *passages                  // nil: hypervisors find each other by name
 	monitor *device.Monitor            // of the fence devices, while this host is the master
 	any     *http.Transport            // to a member over any network
 	over    map[string]*http.Transport // over exactly one
@@ -74,7 +76,14 @@ func (a *Agent) enter(ms *Membership) (_ *member, err error) {
 		return nil, err
 	}
 	m.api = api.NewServer(a, api.Options{Logger: m.log.Named("api"), Caller: m.caller, Forward: m.any, Timing: a.Timing})
-	if m.server, err = peer.Listen(peer.ServerConfig{Network: env.Network, Listen: env.Listen, Identity: ms.Identity, Allow: m.admits,
+	var tunnel func(context.Context, net.Conn, peer.Peer)
+	if env.Passage != nil {
+		if m.ways, err = newPassages(&passages{Passage: *env.Passage, self: env.Name, dial: m.dialer.DialTunnel, view: m.machine.View, current: m.life, log: m.log.Named("passage")}); err != nil {
+			return nil, err
+		}
+		tunnel = m.ways.serve
+	}
+	if m.server, err = peer.Listen(peer.ServerConfig{Network: env.Network, Listen: env.Listen, Identity: ms.Identity, Allow: m.admits, Tunnel: tunnel,
 		Raft:    func(c net.Conn, _ peer.Peer) { m.node.Handoff(c) },
 		Handler: m.api.Peers(), Logger: m.log.Named("peer")}); err != nil {
 		return nil, err
@@ -102,10 +111,20 @@ func (a *Agent) enter(ms *Membership) (_ *member, err error) {
 	if env.Look != nil {
 		has = func(d config.Datastore) bool { return env.Look.Has(d.Path, d.Mounted) }
 	}
+	var reach func(context.Context, string) (vmm.Destination, func(), error)
+	if m.ways != nil {
+		reach = m.ways.reach
+	}
 	m.host = host.New(host.Config{Name: env.Name, Networks: networks, Timing: ms.Timing, BootID: env.BootID, LastReset: env.LastReset, Run: env.Run, Reserve: env.Reserve,
-		Version: env.Version, Hypervisor: env.Hypervisor, Guard: env.Guard, Volumes: m.volumes, Look: look, Has: has, Policy: a.parsed, Master: toMaster{m}, View: m.machine.View,
+		Version: env.Version, Hypervisor: env.Hypervisor, Guard: env.Guard, Volumes: m.volumes, Look: look, Has: has, Reach: reach, Policy: a.parsed, Master: toMaster{m}, View: m.machine.View,
 		Record: record, Save: env.Store.SaveRecord, Now: env.Now, Gate: env.Gate, Log: m.log.Named("host")})
 	return m, nil
+}
+
+// life is the life that this host is in, and whether its copy of the state may be acted on.
+func (m *member) life() (incarnation uint64, trusted bool) {
+	s := m.host.Status()
+	return s.Incarnation, s.Trusted
 }
 
 // stateOr is this host's copy of the state, or what its record remembers of the

@@ -152,6 +152,7 @@ type Host struct {
 // Status is what a host says of itself for people.
 type Status struct {
 	Incarnation uint64
+	Trusted     bool // this host's copy of the state may be acted on, as of its last round
 	Lease       lease.Lease
 	Problems    []string
 	Guard       string

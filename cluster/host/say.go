@@ -14,7 +14,8 @@ import (
 
 // publish makes the host's standing readable from other goroutines.
 func (h *Host) publish() {
-	s := Status{Incarnation: h.record.Incarnation, Lease: h.lease, Guard: guardWord(h.cfg.Guard.Status(), h.cfg.Now())}
+	_, index, _ := h.cfg.View()
+	s := Status{Incarnation: h.record.Incarnation, Trusted: h.trustFrom != 0 && index >= h.trustFrom, Lease: h.lease, Guard: guardWord(h.cfg.Guard.Status(), h.cfg.Now())}
 	if h.record.Over {
 		s.Lease = lease.Lease{}
 		s.Problems = append(s.Problems, fmt.Sprintf("incarnation %d is over (%s); a new one has not begun yet", h.record.Incarnation, h.beginWhy))

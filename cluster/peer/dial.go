@@ -36,6 +36,11 @@ func (d *Dialer) DialRaft(ctx context.Context, host, network string) (net.Conn, 
 	return d.dial(ctx, host, network, protoRaft)
 }
 
+// DialTunnel opens a tunnel to host over whichever of its networks answers first.
+func (d *Dialer) DialTunnel(ctx context.Context, host string) (net.Conn, error) {
+	return d.dial(ctx, host, "", protoTunnel)
+}
+
 // Transport makes HTTP requests to hosts by name, https://NAME/…, over exactly
 // one network, or over whichever answers first when network is empty. It keeps
 // connections; the caller calls CloseIdleConnections at the end. A request that

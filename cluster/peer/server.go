@@ -32,17 +32,20 @@ type Peer struct {
 	Network   string // HA network that the connection came in on
 }
 
-// ServerConfig is what a Server needs; every field but HandshakeTime is required.
+// ServerConfig is what a Server needs; every field but Tunnel and HandshakeTime is required.
 type ServerConfig struct {
 	Network  Network
 	Listen   []Address // this host's own address on every HA network
 	Identity *identity.Identity
 	// Allow says whether a host with a good certificate is still one of the
-	// cluster. It is asked for each raft connection, must not block, and may be
+	// cluster. It is asked for each raft connection and tunnel, must not block, and may be
 	// called at any time.
 	Allow func(name, machineID string) bool
 	// Raft takes over a raft connection, and closes it when done. It must not block.
 	Raft func(net.Conn, Peer)
+	// Tunnel carries what comes over a tunnel until it or ctx ends; the connection is closed
+	// when it returns, and Run waits for it. nil: tunnels are refused.
+	Tunnel func(ctx context.Context, c net.Conn, from Peer)
 	// Handler serves HTTP; From tells who asks.
 	Handler http.Handler
 	Logger  hclog.Logger
@@ -58,12 +61,12 @@ type Server struct {
 	http      *httpConns
 
 	mu        sync.Mutex
-	pending   map[string]int // handshakes under way by remote address
-	waiting   int            // all of them
-	raft      map[*raftConn]struct{}
-	opening   map[net.Conn]struct{} // connections in handshake
+	pending   map[string]int           // handshakes under way by remote address
+	waiting   int                      // all of them
+	handed    map[*handedConn]struct{} // raft's connections and tunnels
+	opening   map[net.Conn]struct{}    // connections in handshake
 	closed    bool
-	handlings sync.WaitGroup // one for each connection in handshake
+	handlings sync.WaitGroup // one for each connection in handshake and each tunnel
 }
 
 type listener struct {
@@ -81,8 +84,12 @@ func Listen(c ServerConfig) (*Server, error) {
 	if c.HandshakeTime <= 0 {
 		c.HandshakeTime = handshakeTime
 	}
-	s := &Server{config: c, tls: c.Identity.ServerTLS(protoRaft, protoHTTP), http: newHTTPConns(),
-		pending: map[string]int{}, raft: map[*raftConn]struct{}{}, opening: map[net.Conn]struct{}{}}
+	protocols := []string{protoRaft, protoHTTP}
+	if c.Tunnel != nil {
+		protocols = append(protocols, protoTunnel)
+	}
+	s := &Server{config: c, tls: c.Identity.ServerTLS(protocols...), http: newHTTPConns(),
+		pending: map[string]int{}, handed: map[*handedConn]struct{}{}, opening: map[net.Conn]struct{}{}}
 	for _, a := range c.Listen {
 		l, err := c.Network.Listen(a.Network, a.Addr)
 		if err != nil {
@@ -118,7 +125,7 @@ func (s *Server) Addresses() []Address {
 	return out
 }
 
-// Run serves until ctx ends, then closes every connection, raft's too, and
+// Run serves until ctx ends, then closes every connection, raft's too and tunnels, and
 // waits for its own goroutines. HTTP handlers see their request's context end
 // and are waited for. It must be called once.
 func (s *Server) Run(ctx context.Context) error {
@@ -237,7 +244,7 @@ func (s *Server) admit(ctx context.Context, raw net.Conn, network string) {
 			s.config.Logger.Debug("connection refused", "from", from, "network", network, "error", err)
 			return
 		}
-		s.handOn(conn, who)
+		s.handOn(ctx, conn, who)
 	}()
 }
 
@@ -256,37 +263,43 @@ func (s *Server) handshake(ctx context.Context, raw *taggedConn) (*tls.Conn, ide
 	return conn, who, err
 }
 
-// handOn gives the connection to raft or to the HTTP server.
-func (s *Server) handOn(conn *tls.Conn, who identity.Name) {
-	if conn.ConnectionState().NegotiatedProtocol != protoRaft {
+// handOn gives the connection to raft or to the HTTP server, or serves the tunnel.
+func (s *Server) handOn(ctx context.Context, conn *tls.Conn, who identity.Name) {
+	protocol := conn.ConnectionState().NegotiatedProtocol
+	if protocol != protoRaft && protocol != protoTunnel {
 		s.http.give(conn)
 		return
 	}
 	p := Peer{Name: who.Host, MachineID: who.Machine, Network: networkOf(conn)}
-	rc := &raftConn{Conn: conn, server: s, peer: p}
+	hc := &handedConn{Conn: conn, server: s, peer: p}
 	s.mu.Lock()
 	closed := s.closed
 	if !closed {
-		s.raft[rc] = struct{}{}
+		s.handed[hc] = struct{}{}
 	}
 	s.mu.Unlock()
 	// Asked after the connection is listed, so that Recheck cannot miss it.
 	if closed || who.Role != identity.RoleHost || !s.config.Allow(p.Name, p.MachineID) {
-		_ = rc.Close()
+		_ = hc.Close()
 		if !closed {
-			s.config.Logger.Warn("raft connection refused: the caller is not a host of this cluster (any more)", "from", conn.RemoteAddr().String(), "host", who.Host, "machine", who.Machine)
+			s.config.Logger.Warn("connection refused: the caller is not a host of this cluster (any more)", "protocol", protocol, "from", conn.RemoteAddr().String(), "host", who.Host, "machine", who.Machine)
 		}
 		return
 	}
-	s.config.Raft(rc, p)
+	if protocol == protoTunnel {
+		s.config.Tunnel(ctx, hc, p)
+		_ = hc.Close()
+		return
+	}
+	s.config.Raft(hc, p)
 }
 
-// Recheck asks Allow again for every open raft connection and closes those of
-// hosts that are no longer allowed. Call it after a host was removed.
+// Recheck asks Allow again for every open raft connection and tunnel and closes
+// those of hosts that are no longer allowed. Call it after a host was removed.
 func (s *Server) Recheck() {
 	s.mu.Lock()
-	open := make([]*raftConn, 0, len(s.raft))
-	for c := range s.raft {
+	open := make([]*handedConn, 0, len(s.handed))
+	for c := range s.handed {
 		open = append(open, c)
 	}
 	s.mu.Unlock()
@@ -308,7 +321,7 @@ func (s *Server) close() {
 	s.mu.Lock()
 	s.closed = true
 	var open []net.Conn
-	for c := range s.raft {
+	for c := range s.handed {
 		open = append(open, c)
 	}
 	for c := range s.opening {
@@ -321,16 +334,16 @@ func (s *Server) close() {
 	_ = s.http.Close()
 }
 
-// raftConn leaves the server's list when raft closes it.
-type raftConn struct {
+// handedConn leaves the server's list when whoever has it closes it.
+type handedConn struct {
 	net.Conn
 	server *Server
 	peer   Peer
 }
 
-func (c *raftConn) Close() error {
+func (c *handedConn) Close() error {
 	c.server.mu.Lock()
-	delete(c.server.raft, c)
+	delete(c.server.handed, c)
 	c.server.mu.Unlock()
 	return c.Conn.Close()
 }

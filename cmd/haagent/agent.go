@@ -179,7 +179,9 @@ func environment(ctx context.Context, cfg *config.Agent, log hclog.Logger) (_ *a
 	if cfg.Hypervisor == "embedded" {
 		hv, env.Guard, err = embeddedWorld(ctx, &wg, cfg)
 	} else {
-		hv = libvirt.New(libvirt.Config{Socket: cfg.Libvirt.Socket, Logger: log.Named("libvirt")})
+		driver := libvirt.New(libvirt.Config{Socket: cfg.Libvirt.Socket, Logger: log.Named("libvirt")})
+		hv = driver
+		env.Passage = &agent.Passage{Dir: filepath.Join(filepath.Dir(cfg.Listen.Socket), "migration"), Dial: driver.Dial}
 		env.Guard, err = guardProcess(ctx, &wg, filepath.Join(filepath.Dir(cfg.Listen.Socket), "guard"), log)
 		if err == nil {
 			env.Reach, err = surroundings(ctx, &wg, local, log)

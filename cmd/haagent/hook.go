@@ -15,6 +15,7 @@ import (
 	"github.com/holdfast-ha/holdfast/cluster/api"
 	"github.com/holdfast-ha/holdfast/config"
 	"github.com/holdfast-ha/holdfast/vmm/domainxml"
+	"github.com/holdfast-ha/holdfast/vmm/libvirt"
 )
 
 // hookTimeout bounds the hook: libvirt, and the person at `virsh start`, wait for it.
@@ -52,6 +53,9 @@ func runHook(c *cli.Context) error {
 	}
 	client := api.NewClient(cfg.Listen.Socket)
 	defer client.Close()
+	if op == "migrate" && !libvirt.Incoming(string(xml)) {
+		op = "prepare" // by hand, and so with processors that run once it is here: no move of ours, but a start
+	}
 	_, err = client.AdmitStart(ctx, api.AdmitRequest{UUID: def.UUID, Name: name, Operation: op})
 	var unreachable *api.UnreachableError
 	if err == nil || !errors.As(err, &unreachable) && ctx.Err() == nil {

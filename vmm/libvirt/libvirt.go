@@ -91,6 +91,16 @@ func New(cfg Config) *Driver {
 	}
 }
 
+// Dial connects to the daemon's socket, for another host's daemon that sends a VM here.
+// The caller closes the connection.
+func (d *Driver) Dial(ctx context.Context) (net.Conn, error) {
+	c, err := d.pool.dialSocket(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", vmm.ErrUnavailable, err)
+	}
+	return c, nil
+}
+
 // Close ends every call and subscription and lets go of the daemon. VMs go on.
 // Calls after it return vmm.ErrUnavailable.
 func (d *Driver) Close() error {
