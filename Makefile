@@ -92,8 +92,6 @@ packages: ## (root) install the Debian packages that test and demo need (.ci/pac
 clean: ## remove what was built and the outputs of the tests; Go's own caches stay
 	rm -rf bin dist .cache
 
-# What follows has a name already, so that it will be found where it is looked for.
-
 .PHONY: package
-package: ## (not there yet) deb and rpm
-	@echo "make package: no deb or rpm is built yet; the systemd units are in packaging/systemd" >&2; exit 1
+package: build ## dist/: a deb and an rpm of this commit; the packager's first build takes minutes
+	@.ci/pack
