@@ -40,12 +40,14 @@ type Policy struct {
 	Isolation IsolationPolicy `json:"isolation"`
 	// Muted are the warnings that the warnings block switches off.
 	Muted Muted `json:"muted,omitzero"`
-	// Datastores, Placement, Admission, Restart, Classes, Groups and Rules say where VMs
-	// go, and in which order. Of two groups that fit a VM the first counts.
+	// Datastores, Placement, Admission, Restart, Migration, Balance, Classes, Groups and Rules say
+	// where VMs go, and in which order. Of two groups that fit a VM the first counts.
 	Datastores map[string]Datastore `json:"datastores,omitempty"`
 	Placement  PlacementPolicy      `json:"placement"`
 	Admission  AdmissionPolicy      `json:"admission"`
 	Restart    RestartPolicy        `json:"restart"`
+	Migration  MigrationPolicy      `json:"migration"`
+	Balance    BalancePolicy        `json:"balance"`
 	Classes    map[string]Class     `json:"classes,omitempty"`
 	Groups     []Group              `json:"groups,omitempty"`
 	Rules      map[string]Rule      `json:"rules,omitempty"`
@@ -74,6 +76,8 @@ type VMRule struct {
 	// Class names a class block, or is empty: the default's. Priority goes before the class's.
 	Class    string `json:"class,omitempty"`
 	Priority string `json:"priority,omitempty"`
+	// Failback is one of the Failback constants; empty: the class's.
+	Failback string `json:"failback,omitempty"`
 	// Order ranks the VMs of one priority, lower first.
 	Order int `json:"order,omitempty"`
 	// ReservedMHz is processor time promised to it, which admission control counts.
@@ -98,6 +102,8 @@ type VMPolicy struct {
 	Class    string
 	Priority string
 	Order    int
+	// Failback is one of the Failback constants.
+	Failback string
 	// BestEffort: no room is kept for it.
 	BestEffort bool
 	// Retries is its schedule of tries (RestartPolicy.Retries).
@@ -133,6 +139,7 @@ func (p *Policy) VM(name string) VMPolicy {
 	c := p.class(cmp.Or(rule.Class, p.Defaults.Class))
 	v.Class, v.Priority, v.Order, v.ReservedMHz = cmp.Or(rule.Class, p.Defaults.Class), cmp.Or(rule.Priority, c.Priority), rule.Order, rule.ReservedMHz
 	v.BestEffort, v.Retries = c.Admission == AdmitBestEffort, p.Restart.Retries
+	v.Failback = cmp.Or(rule.Failback, c.Failback, p.Migration.Failback)
 	if c.Retries != nil {
 		v.Retries = c.Retries
 	}
@@ -179,6 +186,8 @@ func DefaultPolicy(clusterName string) *Policy {
 		Placement: defaultPlacement(),
 		Admission: defaultAdmission(),
 		Restart:   defaultRestart(),
+		Migration: defaultMigration(),
+		Balance:   defaultBalance(),
 		Defaults:  DefaultsPolicy{Protect: ProtectListed, OnCrash: CrashRestart},
 	}
 }
@@ -293,7 +302,7 @@ func (r *report) policy(root *node, what, clusterName string) (*Policy, error) {
 
 func rule(n *node) VMRule {
 	return VMRule{Protect: get[bool](n, "protect"), OnCrash: get[string](n, "on_crash"), Isolation: get[string](n, "isolation"), Class: get[string](n, "class"),
-		Priority: get[string](n, "priority"), Order: int(get[int64](n, "order")), ReservedMHz: int(get[int64](n, "cpu_reserved_mhz")), Note: get[string](n, "note")}
+		Priority: get[string](n, "priority"), Failback: get[string](n, "failback"), Order: int(get[int64](n, "order")), ReservedMHz: int(get[int64](n, "cpu_reserved_mhz")), Note: get[string](n, "note")}
 }
 
 // timing sets the policy's timing, and refuses one that is not safe.

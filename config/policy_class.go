@@ -51,6 +51,8 @@ type Class struct {
 	Retries []time.Duration `json:"retries,omitempty"`
 	// Isolation is what an isolated host does with them; empty: as the policy says for all.
 	Isolation string `json:"isolation,omitempty"`
+	// Failback is one of the Failback constants; empty: as the migration block says.
+	Failback string `json:"failback,omitempty"`
 }
 
 // defaultClass holds for VMs that are in no class.
@@ -63,6 +65,7 @@ func classSchema() *block {
 		{name: "admission", kind: kindString, def: d.Admission, words: []string{AdmitGuaranteed, AdmitBestEffort}},
 		{name: "retries", kind: kindDurations, check: badRetries},
 		{name: "isolation", kind: kindString, words: isolationWords()},
+		{name: "failback", kind: kindString, words: failbacks()},
 	}}
 }
 
@@ -71,6 +74,7 @@ func vmAttrs() []attr {
 	return []attr{
 		{name: "class", kind: kindString, check: nameText},
 		{name: "priority", kind: kindString, words: priorities()},
+		{name: "failback", kind: kindString, words: failbacks()},
 		{name: "order", kind: kindInt, check: intBetween(-maxOrder, maxOrder)},
 		{name: "cpu_reserved_mhz", kind: kindInt, check: intBetween(0, maxReservedMHz)},
 	}
@@ -102,6 +106,7 @@ func (c Class) said() []said {
 		{"admission", c.Admission, d.Admission},
 		{"retries", c.Retries, []time.Duration(nil)},
 		{"isolation", c.Isolation, ""},
+		{"failback", c.Failback, ""},
 	}
 }
 
@@ -112,7 +117,7 @@ func (r *report) classes(p *Policy, root *node) {
 			p.Classes = map[string]Class{}
 		}
 		p.Classes[n.label] = Class{Priority: get[string](n, "priority"), Admission: get[string](n, "admission"),
-			Retries: get[[]time.Duration](n, "retries"), Isolation: get[string](n, "isolation")}
+			Retries: get[[]time.Duration](n, "retries"), Isolation: get[string](n, "isolation"), Failback: get[string](n, "failback")}
 	}
 	p.Defaults.Class = get[string](root.one("defaults"), "class")
 	for _, n := range slices.Concat([]*node{root.one("defaults")}, root.all("vms"), root.all("vm")) {
@@ -136,6 +141,7 @@ func (v VMRule) recovery() []said {
 	return []said{
 		{"class", v.Class, ""},
 		{"priority", v.Priority, ""},
+		{"failback", v.Failback, ""},
 		{"order", int64(v.Order), int64(0)},
 		{"cpu_reserved_mhz", int64(v.ReservedMHz), int64(0)},
 	}
@@ -147,8 +153,8 @@ func (p *Policy) idleVMs() (list []string) {
 	used := map[string]bool{p.Defaults.Class: true}
 	idle := func(block string, v VMRule) {
 		used[v.Class] = true
-		if !v.Protect && (v.Class != "" || v.Priority != "" || v.Order != 0) {
-			list = append(list, fmt.Sprintf("%s is not protected: its class, priority and order have no effect", block))
+		if !v.Protect && (v.Class != "" || v.Priority != "" || v.Failback != "" || v.Order != 0) {
+			list = append(list, fmt.Sprintf("%s is not protected: its class, priority, failback and order have no effect", block))
 		}
 	}
 	for _, s := range p.Selectors {

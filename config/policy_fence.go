@@ -131,6 +131,7 @@ func (p *Policy) Warnings() []string {
 		list = append(list, `fencing.mode = "best_effort": VMs of a silent host without a watchdog start elsewhere after the wait alone; where its kernel hangs while a VM goes on, that VM runs twice and its disk is destroyed`)
 	}
 	list = append(list, p.idleVMs()...)
+	list = append(list, p.idleBalance()...)
 	if text := p.scarceVolumes(); text != "" {
 		list = append(list, text)
 	}

@@ -61,7 +61,7 @@ func (p PlacementPolicy) said() []said {
 
 // whereSchemas are the blocks that say where VMs go, and in which order.
 func whereSchemas() []*block {
-	return []*block{datastoreSchema(), placementSchema(), admissionSchema(), restartSchema(), classSchema(), groupSchema(), ruleSchema()}
+	return []*block{datastoreSchema(), placementSchema(), admissionSchema(), restartSchema(), moveSchemas()[0], moveSchemas()[1], classSchema(), groupSchema(), ruleSchema()}
 }
 
 // where takes those blocks over.
@@ -69,6 +69,7 @@ func (r *report) where(p *Policy, root *node) {
 	n := root.one("placement")
 	p.Placement = PlacementPolicy{MemoryOvercommit: get[float64](n, "memory_overcommit"), CPUOvercommit: get[float64](n, "cpu_overcommit"), Strategy: get[string](n, "strategy")}
 	p.Restart = restart(root.one("restart"))
+	r.moves(p, root)
 	r.datastores(p, root)
 	r.admission(p, root)
 	r.classes(p, root)
@@ -88,6 +89,12 @@ func putWhere(open func(kind string, labels ...string) *hclwrite.Body, p *Policy
 	if all := p.Restart.said(); anySaid(all) {
 		putSaid(open("restart"), all)
 	}
+	if all := p.Migration.said(); anySaid(all) {
+		putSaid(open("migration"), all)
+	}
+	if all := p.Balance.said(); anySaid(all) {
+		putSaid(open("balance"), all)
+	}
 	for _, name := range sortedKeys(p.Classes) {
 		putSaid(open("class", name), p.Classes[name].said())
 	}
@@ -103,6 +110,8 @@ func (d *differ) where(a, b *Policy) {
 	d.said("placement", a.Placement.said(), b.Placement.said())
 	d.admission(a.Admission, b.Admission)
 	d.said("restart", a.Restart.said(), b.Restart.said())
+	d.said("migration", a.Migration.said(), b.Migration.said())
+	d.said("balance", a.Balance.said(), b.Balance.said())
 	blocksDiffer(d, "class", a.Classes, b.Classes, Class.said)
 	d.groups(a.Groups, b.Groups)
 	blocksDiffer(d, "rule", a.Rules, b.Rules, Rule.said)

@@ -162,6 +162,8 @@ vm "vdi gold" {
 		Placement: defaultPlacement(),
 		Admission: defaultAdmission(),
 		Restart:   defaultRestart(),
+		Migration: defaultMigration(),
+		Balance:   defaultBalance(),
 		Defaults:  DefaultsPolicy{Protect: ProtectAll, OnCrash: CrashLeave},
 		Selectors: []Selector{
 			{"web", "web-*", VMRule{Protect: false, OnCrash: CrashRestart, Isolation: IsolationPowerOff}},
@@ -245,7 +247,7 @@ vm "dc1" {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			p := parse(t, "cluster \"c\" {}\n"+tt.defaults+rules)
-			tt.want.Priority, tt.want.Retries = PriorityMedium, defaultRestart().Retries
+			tt.want.Priority, tt.want.Retries, tt.want.Failback = PriorityMedium, defaultRestart().Retries, FailbackMaintenance
 			if diff := cmp.Diff(tt.want, p.VM(tt.vm)); diff != "" {
 				t.Errorf("VM(%q) (-want +got):\n%s", tt.vm, diff)
 			}

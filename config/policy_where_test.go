@@ -46,12 +46,17 @@ func genWhere(t *rapid.T, p *Policy, name, vm *rapid.Generator[string]) {
 		p.Placement.CPUOvercommit = rapid.Float64Range(0.1, 100).Draw(t, "overcommit")
 	}
 	p.Restart = RestartPolicy{Retries: retries("retries"), MaxPerHost: between(1, 256, "per host"), MaxPerDatastore: between(1, 256, "per datastore")}
+	p.Migration = MigrationPolicy{MaxPerHost: between(1, 32, "moves"), Timeout: time.Minute + wait("timeout"), WhenNotLive: rapid.SampledFrom([]string{NotLiveStay, NotLiveRestart}).Draw(t, "not live"), Failback: rapid.SampledFrom(failbacks()).Draw(t, "failback")}
+	p.Balance = BalancePolicy{Mode: rapid.SampledFrom([]string{BalanceOff, BalanceOnStart, BalanceAutomatic}).Draw(t, "mode"), Threshold: between(1, 1000, "threshold"), Hold: wait("hold"), Margin: between(1, 90, "margin")}
+	if p.Balance.Mode == BalanceAutomatic {
+		p.Placement.Strategy = StrategySpread
+	}
 	p.Admission = genAdmission(t, p)
 	for _, s := range rapid.SliceOfNDistinct(name, 0, 3, rapid.ID[string]).Draw(t, "classes") {
 		if p.Classes == nil {
 			p.Classes = map[string]Class{}
 		}
-		c := Class{Priority: rapid.SampledFrom(priorities()).Draw(t, "priority"), Admission: rapid.SampledFrom([]string{AdmitGuaranteed, AdmitBestEffort}).Draw(t, "admission"),
+		c := Class{Priority: rapid.SampledFrom(priorities()).Draw(t, "priority"), Admission: rapid.SampledFrom([]string{AdmitGuaranteed, AdmitBestEffort}).Draw(t, "admission"), Failback: rapid.SampledFrom(append(failbacks(), "")).Draw(t, "class failback"),
 			Isolation: rapid.SampledFrom(append(isolationWords(), "")).Draw(t, "isolation")}
 		if bools("own retries") {
 			c.Retries = retries("class retries")
@@ -166,6 +171,7 @@ class "critical" {
   priority  = "highest"
   retries   = ["0s", "1m", "5m"]
   isolation = "power_off"
+  failback  = "never"
 }
 class "spare" {
   priority  = "lowest"
@@ -185,6 +191,7 @@ vm "db2" {
   class     = "critical"
   priority  = "high"
   isolation = "shutdown"
+  failback  = "always"
 }
 group "any" { match = { name = "w*" } }
 group "web" { match = { name = "web-*" } }
@@ -204,12 +211,15 @@ func TestClassesOfVMs(t *testing.T) {
 	p := parse(t, "cluster \"c\" {}\n"+whereText)
 	own, all := []time.Duration{0, time.Minute, 5 * time.Minute}, []time.Duration{0, 10 * time.Second}
 	for name, want := range map[string]VMPolicy{
-		"db1":   {Protect: true, Class: "critical", Priority: PriorityHighest, Retries: own, Isolation: IsolationPowerOff, ReservedMHz: 2000, Listed: true, Why: `vm "db1"`},
-		"db2":   {Protect: true, Class: "critical", Priority: PriorityHigh, Retries: own, Isolation: IsolationShutdown, Listed: true, Why: `vm "db2"`},
+		"db1":   {Protect: true, Class: "critical", Priority: PriorityHighest, Retries: own, Isolation: IsolationPowerOff, Failback: FailbackNever, ReservedMHz: 2000, Listed: true, Why: `vm "db1"`},
+		"db2":   {Protect: true, Class: "critical", Priority: PriorityHigh, Retries: own, Isolation: IsolationShutdown, Failback: FailbackAlways, Listed: true, Why: `vm "db2"`},
 		"web-1": {Protect: true, Class: "spare", Priority: PriorityLow, Order: 3, BestEffort: true, Retries: all, Isolation: IsolationLeave, Listed: true, Why: `vms "web"`},
 		"other": {Class: "spare", Priority: PriorityLowest, BestEffort: true, Retries: all, Isolation: IsolationLeave, Why: `defaults.protect = "listed"`},
 	} {
 		want.OnCrash = CrashRestart
+		if want.Failback == "" {
+			want.Failback = FailbackMaintenance
+		}
 		if d := cmp.Diff(want, p.VM(name)); d != "" {
 			t.Errorf("VM(%q) (-want +got):\n%s", name, d)
 		}
@@ -326,6 +336,10 @@ func TestWhereIsCompared(t *testing.T) {
 func TestIdleSettingsAreToldOf(t *testing.T) {
 	p := parse(t, `cluster "c" {}
 warnings { few_heartbeat_volumes = false }
+balance {
+  mode   = "on_start"
+  margin = 20
+}
 class "unused" {}
 class "used" {}
 vm "a" {
@@ -338,9 +352,10 @@ group "g" {
 }
 `)
 	want := []string{
-		`vm "a" is not protected: its class, priority and order have no effect`,
+		`vm "a" is not protected: its class, priority, failback and order have no effect`,
 		`class "unused" is not used: no vm, vms or defaults block names it`,
 		`group "g": nothing starts after it, so ready_when has no effect`,
+		`balance: margin has no effect: only mode = "automatic" looks at it`,
 	}
 	if d := cmp.Diff(want, p.Warnings()); d != "" {
 		t.Errorf("warnings (-want +got):\n%s", d)

@@ -156,13 +156,13 @@ func TestDiffIsExact(t *testing.T) {
 			case 4:
 				b.VMs = other.VMs
 			case 7:
-				b.Classes, b.Restart = other.Classes, other.Restart
+				b.Classes, b.Restart, b.Migration = other.Classes, other.Restart, other.Migration
 			case 8:
 				b.Groups = other.Groups
 			case 9:
 				b.Rules = other.Rules
 			case 10:
-				b.Admission, b.Placement = other.Admission, other.Placement
+				b.Admission, b.Placement, b.Balance = other.Admission, other.Placement, other.Balance
 			case 11:
 				b.Datastores = other.Datastores
 			case 6:

@@ -233,12 +233,43 @@ restart {
   #max_per_datastore = 32
 }
 
+# How VMs that run are moved: off hosts in maintenance, to where rules that are a must
+# want them, back, and for balance.
+migration {
+  # Moves from and to a host that are under way at once.
+  #max_per_host = 2
+
+  # A move that is not through by then is called off: the VM stays where it is.
+  #timeout = "30m"
+
+  # A VM that cannot be moved while it runs, on a host in maintenance: stay, or restart
+  # (it is shut down and started elsewhere).
+  #when_not_live = "stay"
+
+  # When VMs are moved back: never; preferred (to hosts that rules prefer); maintenance
+  # (and to a host that they left for it); always (and to a host that was lost).
+  #failback = "maintenance"
+}
+
+# Even load: off; on_start (VMs that are started go where there is least, not home);
+# automatic (and VMs that run are moved).
+balance {
+  #mode = "off"
+
+  # How uneven load must be, in per cent, for how long, and how much of that a move
+  # must take away.
+  #threshold = 30
+  #hold      = "5m"
+  #margin    = 10
+}
+
 # What several VMs have in common.
 class "critical" {
   priority  = "highest"    # highest, high, medium (default), low, lowest
   admission = "guaranteed" # best_effort: restarted after all others, no room is kept
   retries   = ["0s", "30s", "2m", "10m"]
   isolation = "power_off"
+  failback  = "always" # default: that of migration
 }
 
 class "normal" {
@@ -327,6 +358,7 @@ vms "web" {
   #protect = true
   on_crash  = "leave"    # default: what defaults says
   isolation = "shutdown" # default: what isolation_response says
+  failback  = "never"    # default: that of its class, or of migration
   order     = 10         # within a priority, lower first
 }
 
@@ -336,6 +368,7 @@ vm "db1" {
   isolation = "power_off" # default: what its class or isolation_response says
   class     = "critical"
   priority  = "high" # default: that of the class
+  failback  = "preferred"
   #order = 0
   cpu_reserved_mhz = 2000 # promised to it; admission control counts it
   note             = "PostgreSQL primary"
