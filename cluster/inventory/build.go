@@ -141,7 +141,7 @@ func (k *maker) protected(vm *fsm.VM, w Wants) {
 	switch {
 	case vm.Owner != nil && k.hosts[vm.Owner.Host] != nil:
 		v.Status, v.Host = placement.Running, vm.Owner.Host
-		if vm.Move != nil {
+		if vm.Move != nil && k.hosts[vm.Move.Host] != nil {
 			v.Moving = vm.Move.Host
 		}
 	case vm.Sighting != nil && k.hosts[vm.Sighting.Host] != nil:
@@ -152,6 +152,7 @@ func (k *maker) protected(vm *fsm.VM, w Wants) {
 		v.Status, v.Host = placement.Stopped, vm.Home
 	}
 	v.Failed = TriesOf(k.in.State, vm).Failed
+	k.moves(&v, vm, p)
 	k.needs(&v, w)
 	k.inv.Cluster.VMs = append(k.inv.Cluster.VMs, v)
 }
@@ -188,6 +189,7 @@ func (k *maker) needs(v *placement.VM, w Wants) {
 			v.Live = false
 		}
 	}
+	v.NotLive = notLive(k.inv.ties[v.Name])
 	for _, s := range v.Datastores {
 		if pool, is := strings.CutPrefix(s, "pool:"); is {
 			k.ask("pool", pool)

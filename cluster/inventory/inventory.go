@@ -10,6 +10,8 @@
 package inventory
 
 import (
+	"time"
+
 	"github.com/holdfast-ha/holdfast/cluster/placement"
 	"github.com/holdfast-ha/holdfast/config"
 	"github.com/holdfast-ha/holdfast/fsm"
@@ -23,6 +25,8 @@ type Host struct {
 	// State says what it is good for, and Why, for people, why it is not Up.
 	State placement.HostState
 	Why   string
+	// Frozen says why nothing can be moved away from it now; empty: it can.
+	Frozen string
 	// Memory is what is installed and Reserve what it keeps for itself, bytes.
 	Memory, Reserve uint64
 	CPUs            int // logical processors
@@ -110,6 +114,8 @@ type Input struct {
 	Wants map[string]Wants
 	// NoQuorum: no majority is heard.
 	NoQuorum bool
+	// Now is the wall clock, for waits between moves; zero: none waits.
+	Now time.Time
 }
 
 // Inventory is the picture.

@@ -175,8 +175,8 @@ rule "apart" {
 		},
 		VMs: []placement.VM{
 			{Name: "db1", Host: "kvm1", Memory: 8 * gib, Overhead: own, VCPUs: 2, ReservedMHz: 1500, Datastores: []string{"nfs", "pool:iscsi"}, Networks: []string{"bridge:br0"},
-				Capabilities: []string{"type:kvm", "arch:x86_64", "machine:q35"}, Priority: 5, Order: 3, Home: "kvm1", Live: true},
-			{Name: "seen1", Host: "kvm2", Memory: 8 * gib, Overhead: own, VCPUs: 2, Priority: 3, Live: true},
+				Capabilities: []string{"type:kvm", "arch:x86_64", "machine:q35"}, Priority: 5, Order: 3, Home: "kvm1", Failback: true, Live: true},
+			{Name: "seen1", Host: "kvm2", Memory: 8 * gib, Overhead: own, VCPUs: 2, Priority: 3, Failback: true, Held: "kvm2 has not confirmed yet that it guards it", Live: true},
 			{Name: "spare1", Status: placement.Stopped, Memory: 8 * gib, Overhead: own, VCPUs: 2, Priority: 3, Class: placement.BestEffort, Live: true},
 			{Name: "web1", Status: placement.Waiting, Host: "kvm2", Home: "kvm2", Memory: 8 * gib, Overhead: own, VCPUs: 2, Priority: 3, Capabilities: []string{"type:kvm"}, Failed: []string{"kvm2"}, Live: true},
 			{Name: "other1", Host: "kvm1", Memory: 2 * gib, Overhead: own, VCPUs: 1, Class: placement.Unprotected},

@@ -34,6 +34,7 @@ type input struct {
 	volumes *volumes.View
 	losses  choice.Losses      // of heartbeat volumes
 	builder *inventory.Builder // nil: a new one
+	moves   *movePlan          // that is not spent; nil: none
 	ready   map[string]recovery.Readiness
 	refused map[string]bool // VMs that admission control keeps from being protected by the policy, by UUID
 	voters  []string        // on the log; nil: not known
@@ -51,12 +52,13 @@ type decision struct {
 	suspect  []suspicion
 	withdraw []suspicion
 	dead     []suspicion
-	fence    []string // hosts to switch off by their devices
-	stored   []string // hosts to acknowledge by storage
-	read     bool     // read the heartbeat volumes
-	tables   []int    // slots whose VM tables are to be read
-	awaited  []string // hosts about which people are told that only a proof ends the wait
-	more     string   // the host that sees more of them than the master
+	fence    []string  // hosts to switch off by their devices
+	stored   []string  // hosts to acknowledge by storage
+	read     bool      // read the heartbeat volumes
+	tables   []int     // slots whose VM tables are to be read
+	awaited  []string  // hosts about which people are told that only a proof ends the wait
+	more     string    // the host that sees more of them than the master
+	moved    *movePlan // what it says is in commands, or out of date
 	commands []fsm.Command
 	wanted   map[string][]string        // definitions to ask for, by host
 	quiet    map[string]map[string]bool // networks whose silence has been told, by host
@@ -94,6 +96,7 @@ func decide(in input) decision {
 	if !slices.ContainsFunc(d.commands, func(c fsm.Command) bool { _, ok := c.(*fsm.Protect); return !ok }) { // one kind of change a round, then look again
 		recover_(in, m, &d)
 	}
+	relocate(in, m, &d)
 	return d
 }
 

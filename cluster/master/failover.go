@@ -70,7 +70,7 @@ type outlook struct {
 	plan *FailoverPlan        // guarded by Master.mu; nil: none yet
 }
 
-// look has a plan made when what it rests on has changed. It never waits.
+// look has plans made when what it rests on has changed. It never waits.
 func (m *Master) look(o *office, in input) {
 	hosts, known := rooms(in)
 	if !known {
@@ -89,11 +89,14 @@ func (m *Master) look(o *office, in input) {
 		return
 	}
 	o.outlook.last = now
-	select {
-	case <-o.outlook.due: // an older one
-	default:
+	picture := pictureOf(in, hosts)
+	for _, due := range []chan inventory.Input{o.outlook.due, o.journeys.due} {
+		select {
+		case <-due: // an older one
+		default:
+		}
+		due <- picture
 	}
-	o.outlook.due <- pictureOf(in, hosts)
 }
 
 // lasting is a report without what changes all the time and nothing is planned by.

@@ -39,6 +39,9 @@ func fence(in input, h *fsm.Host, o *observed, d *decision) {
 	if len(in.policy.Hosts[h.Name].Fence) == 0 || o.fence.busy || h.Name == in.self || o.speaks(in.now, in.timing) {
 		return
 	}
+	if h.Maintenance != nil && idle(in.state, h) {
+		return // nothing runs there that anybody waits for, and somebody may be at work on it
+	}
 	at, ok := o.watch.GoneAt(in.timing)
 	if !ok {
 		return
@@ -48,6 +51,16 @@ func fence(in input, h *fsm.Host, o *observed, d *decision) {
 		return
 	}
 	d.fence = append(d.fence, h.Name)
+}
+
+// idle reports whether no VM waits for the host's death: none is its own, or was seen there.
+func idle(s *fsm.State, h *fsm.Host) bool {
+	for _, vm := range s.VMs {
+		if vm.Owner != nil && vm.Owner.Host == h.Name || vm.Sighting != nil && vm.Sighting.Host == h.Name {
+			return false
+		}
+	}
+	return true
 }
 
 // provenOff is the death of a host whose devices have proven that it is off.

@@ -77,18 +77,19 @@ type Master struct {
 
 // office is one term of office, from election to loss.
 type office struct {
-	epoch   uint64
-	elected time.Duration
-	hosts   map[string]*observed
-	news    chan struct{} // cap 1: something to decide about
-	jobs    sync.WaitGroup
-	noted   chan struct{} // closed, and replaced, at each heartbeat with news
-	storage storage
-	builder inventory.Builder
-	outlook outlook
-	ready   map[string]recovery.Readiness // by UUID
-	refused map[string]refusal            // VMs that the policy would protect, by UUID
-	fewer   time.Duration                 // since when another host has seen more heartbeat volumes; 0: none does
+	epoch    uint64
+	elected  time.Duration
+	hosts    map[string]*observed
+	news     chan struct{} // cap 1: something to decide about
+	jobs     sync.WaitGroup
+	noted    chan struct{} // closed, and replaced, at each heartbeat with news
+	storage  storage
+	builder  inventory.Builder
+	outlook  outlook
+	journeys journeys
+	ready    map[string]recovery.Readiness // by UUID
+	refused  map[string]refusal            // VMs that the policy would protect, by UUID
+	fewer    time.Duration                 // since when another host has seen more heartbeat volumes; 0: none does
 }
 
 // New returns a Master that holds no office.
@@ -124,7 +125,7 @@ func (m *Master) Hold(ctx context.Context) error {
 	// whoever acknowledged then, lie before it.
 	elected := m.cfg.Now()
 	m.cfg.Logger.Info("holds the office", "epoch", epoch)
-	o := &office{epoch: epoch, elected: elected, hosts: map[string]*observed{}, news: make(chan struct{}, 1), noted: make(chan struct{}), outlook: outlook{due: make(chan inventory.Input, 1)}, refused: map[string]refusal{}}
+	o := &office{epoch: epoch, elected: elected, hosts: map[string]*observed{}, news: make(chan struct{}, 1), noted: make(chan struct{}), outlook: outlook{due: make(chan inventory.Input, 1)}, journeys: journeys{due: make(chan inventory.Input, 1)}, refused: map[string]refusal{}}
 	if s, _, _ := m.cfg.View(); s.Hosts[m.cfg.Name] != nil {
 		o.storage = newStorage(epoch, volumes.Slot(s.Hosts[m.cfg.Name]), s.Volumes.Revision)
 	}
@@ -143,6 +144,7 @@ func (m *Master) Hold(ctx context.Context) error {
 		m.cfg.Logger.Info("holds the office no more", "epoch", epoch)
 	}()
 	o.jobs.Go(func() { m.plan(ctx, o) })
+	o.jobs.Go(func() { m.travel(ctx, o) })
 	o.jobs.Go(func() { m.perform(ctx, o) })
 	return m.work(ctx, o)
 }
@@ -209,6 +211,9 @@ func (m *Master) gather(o *office) input {
 		grace: m.cfg.Grace, state: s, hosts: hosts, policy: policy, volumes: v, losses: losses, builder: &o.builder, refused: o.refusedNow(), voters: voters}
 	o.ready = readiness(in, o.ready)
 	in.ready = o.ready
+	if p := o.journeys.plan; p != nil && !p.spent {
+		in.moves = p
+	}
 	return in
 }
 
@@ -248,6 +253,9 @@ func (m *Master) carryOut(ctx context.Context, o *office, in input, d decision) 
 	}
 	for _, host := range d.awaited {
 		o.hosts[host].awaited = true
+	}
+	if d.moved != nil {
+		d.moved.spent = true
 	}
 	m.mu.Unlock()
 	if d.read {
@@ -433,6 +441,7 @@ func (m *Master) Observations() (map[string]api.HostObservation, error) {
 	for name, h := range s.Hosts {
 		x := m.office.observe(h, now)
 		signals := x.signals(s, h, view, now, m.cfg.Timing, m.cfg.Name)
+		signals.Maintenance = h.Maintenance != nil // what is done about a silent host is the same in maintenance
 		v, ev := verdict.Judge(signals)
 		ob := api.HostObservation{Verdict: string(v), Evidence: ev, Applied: x.applied, Networks: map[string]time.Duration{}, Stored: map[string]time.Duration{}, Suspected: signals.Suspected, SuspectedFor: x.suspectedFor(now)}
 		if name == m.cfg.Name {

@@ -46,7 +46,7 @@ func rooms(in input) (hosts []recovery.Host, known bool) {
 
 // pictureOf is what the planner's picture of the cluster is made of.
 func pictureOf(in input, hosts []recovery.Host) inventory.Input {
-	p := inventory.Input{State: in.state, Policy: in.policy}
+	p := inventory.Input{State: in.state, Policy: in.policy, Now: in.wall}
 	for i := range hosts {
 		p.Hosts = append(p.Hosts, hosts[i].Host)
 	}
@@ -56,6 +56,9 @@ func pictureOf(in input, hosts []recovery.Host) inventory.Input {
 // room is what a host could take. known is false while the master has yet to hear from it.
 func room(in input, h *fsm.Host) (rh recovery.Host, known bool) {
 	rh, known = inService(in, h)
+	if rh.State == placement.Closed {
+		rh.Frozen = rh.Why
+	}
 	if h.Maintenance != nil && rh.State != placement.Down { // whatever else is wrong with it, nobody counts on it
 		rh.State, rh.Why, rh.Awaited = placement.Maintenance, inventory.Serviced(h.Maintenance), false
 	}
