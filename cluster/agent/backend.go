@@ -239,6 +239,33 @@ func (a *Agent) ApplyPolicy(ctx context.Context, files map[string][]byte, previo
 	return rev, nil
 }
 
+// SetMaintenance implements api.Backend.
+func (a *Agent) SetMaintenance(ctx context.Context, host string, r api.MaintenanceRequest, by string) error {
+	m, err := a.office()
+	if err != nil {
+		return err
+	}
+	return m.master.SetMaintenance(ctx, host, r, by)
+}
+
+// Move implements api.Backend.
+func (a *Agent) Move(ctx context.Context, r api.MoveRequest, by string) (*whatif.Granted, map[string]uint64, error) {
+	m, err := a.office()
+	if err != nil {
+		return nil, nil, err
+	}
+	return m.master.Move(ctx, r, by)
+}
+
+// SetIntent implements api.Backend.
+func (a *Agent) SetIntent(ctx context.Context, uuid string, r api.IntentRequest, by string) error {
+	m, err := a.office()
+	if err != nil {
+		return err
+	}
+	return m.master.SetIntent(ctx, uuid, r, by)
+}
+
 // Leave implements api.Backend.
 func (a *Agent) Leave(ctx context.Context, host, by string) error {
 	m, err := a.office()

@@ -143,6 +143,14 @@ type Backend interface {
 	CreateToken(ctx context.Context, host string, ttl time.Duration, by string) (token string, t *fsm.Token, err error)
 	// ApplyPolicy parses, validates and commits a policy on top of revision previous. *master*
 	ApplyPolicy(ctx context.Context, files map[string][]byte, previous uint64, by string) (revision uint64, err error)
+	// SetMaintenance takes a host out of service, if admission control lets it, or puts it back. *master*
+	SetMaintenance(ctx context.Context, host string, r MaintenanceRequest, by string) error
+	// Move has protected VMs, named by UUID, moved if all of them can be, and returns the plan
+	// with the numbers of the moves by UUID. *master*
+	Move(ctx context.Context, r MoveRequest, by string) (*whatif.Granted, map[string]uint64, error)
+	// SetIntent has a protected VM, named by UUID, started or stopped; admission control is
+	// asked about a start. *master*
+	SetIntent(ctx context.Context, uuid string, r IntentRequest, by string) error
 	// Leave removes a host from the cluster in an orderly way. *master*
 	Leave(ctx context.Context, host, by string) error
 	// FenceDevices are the policy's fence devices with their last checks, by name. *master*

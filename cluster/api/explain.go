@@ -74,6 +74,20 @@ func (w World) ExplainVM(name string) (*Explanation, error) {
 	e.fact(vm.Since, "protected by %s", vm.By)
 	e.wanted(vm)
 	w.explainPlacement(e, vm)
+	if m := vm.Move; m != nil && vm.Owner != nil {
+		e.fact(m.At, "on its way to %s, %s: %s", m.Host, manner(m), m.Why)
+		e.rule("M1", "%s has it until it says that the whole of it is on %s and that nothing of it is left here; until then %s may run nothing of it", vm.Owner.Host, m.Host, m.Host)
+	}
+	if a := vm.Away; a != nil {
+		why := "its host was lost, or could not start it"
+		if a.Maintenance {
+			why = "that was put into maintenance"
+		}
+		e.fact(time.Time{}, "it belongs to %s, which it had to leave: %s", a.Host, why)
+	}
+	for _, f := range vm.MoveFailures {
+		e.fact(f.At, "a move to %s came to nothing: %s", f.Host, f.Detail)
+	}
 	for _, f := range vm.Failures {
 		what := "start failed"
 		if f.Crash {
@@ -88,6 +102,14 @@ func (w World) ExplainVM(name string) (*Explanation, error) {
 		e.Next = append(e.Next, "haadm explain host "+vm.Owner.Host)
 	}
 	return e, nil
+}
+
+// manner is how a VM is moved.
+func manner(m *fsm.Move) string {
+	if m.Cold {
+		return "shut down here and started there"
+	}
+	return "while it runs"
 }
 
 func (e *Explanation) wanted(vm *fsm.VM) {
@@ -161,8 +183,14 @@ func (w World) explainPlacement(e *Explanation, vm *fsm.VM) {
 func (w World) vmHeadline(vm *fsm.VM) string {
 	switch w.vmState(vm) {
 	case VMRunning:
+		if vm.Move != nil {
+			return fmt.Sprintf("%s runs on %s and is on its way to %s: %s.", vm.Name, vm.Owner.Host, vm.Move.Host, vm.Move.Why)
+		}
 		return fmt.Sprintf("%s runs on %s: %s.", vm.Name, vm.Owner.Host, vm.Owner.Why)
 	case VMStarting:
+		if vm.Owner.From != "" {
+			return fmt.Sprintf("%s has left %s and is being let run on %s: %s.", vm.Name, vm.Owner.From, vm.Owner.Host, vm.Owner.Why)
+		}
 		return fmt.Sprintf("%s is being started on %s: %s.", vm.Name, vm.Owner.Host, vm.Owner.Why)
 	case VMPaused:
 		return fmt.Sprintf("%s is paused on %s.", vm.Name, vm.Owner.Host)
@@ -204,6 +232,7 @@ func (w World) ExplainHost(name string) (*Explanation, error) {
 	}
 	w.storageFacts(e, h, v)
 	w.explainStanding(e, h, v)
+	w.explainService(e, h)
 	var owned []string
 	for _, vm := range v.VMs {
 		owned = append(owned, vm.Name)
@@ -214,6 +243,43 @@ func (w World) ExplainHost(name string) (*Explanation, error) {
 	e.Events = chain(w.State.Events, func(ev *fsm.Event) bool { return ev.Host == name || ev.From == name })
 	e.Next = []string{"haadm events --host " + name, "haadm hosts show " + name}
 	return e, nil
+}
+
+// explainService says of a host that it is out of service, and of the VMs that are left there.
+func (w World) explainService(e *Explanation, h *fsm.Host) {
+	m := h.Maintenance
+	if m == nil {
+		return
+	}
+	text := "it is in maintenance"
+	if m.By != "" {
+		text += ", by " + m.By
+	}
+	if m.Why != "" {
+		text += ": " + m.Why
+	}
+	e.fact(m.Since, "%s", text)
+	e.rule("service", "it is given no VMs, and those that run there are moved away; what stays is watched over as on any host")
+	if w.Observed == nil {
+		return
+	}
+	left := w.running(h)
+	if len(left) == 0 {
+		e.fact(time.Time{}, "no VM is left there")
+	}
+	for _, vm := range left {
+		switch {
+		case vm.Move != nil:
+			e.fact(vm.Move.At, "%s is on its way to %s", vm.Name, vm.Move.To)
+		case vm.Blocked != "":
+			e.fact(time.Time{}, "%s stays: %s", vm.Name, vm.Blocked)
+		case len(vm.Failed) > 0:
+			f := vm.Failed[len(vm.Failed)-1]
+			e.fact(f.At, "%s is there yet: its last move, to %s, came to nothing: %s", vm.Name, f.Host, f.Detail)
+		default:
+			e.fact(time.Time{}, "%s is there yet, and waits for its turn", vm.Name)
+		}
+	}
 }
 
 func evidenceText(ev EvidenceView) string {
@@ -262,6 +328,9 @@ func (w World) explainStanding(e *Explanation, h *fsm.Host, v HostView) {
 		e.rule("D", "nothing that it owns is started elsewhere while it could still hold a lease%s", wait)
 	default:
 		e.Headline = fmt.Sprintf("%s is live: its heartbeats are acknowledged, so it may run its VMs.", h.Name)
+		if h.Maintenance != nil {
+			e.Headline = fmt.Sprintf("%s is live and in maintenance: it may run its VMs, and is given no others.", h.Name)
+		}
 		if !v.Observed && !v.Master {
 			e.Headline = fmt.Sprintf("%s is live as far as %s knows; only the master watches it.", h.Name, w.Self.Name)
 		}

@@ -35,6 +35,7 @@ func (s *Server) world() (World, error) {
 	if o, err := s.backend.Outlook(); err == nil {
 		w.Outlook = o
 	}
+	w.Leaving = s.leaving(w)
 	if s.opts.Timing != nil {
 		w.Timing = s.opts.Timing()
 	}

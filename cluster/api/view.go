@@ -24,6 +24,8 @@ type World struct {
 	// Picture is what the planner goes by, and Outlook what the master reckoned last; nil: not known here.
 	Picture *inventory.Input
 	Outlook *whatif.Outlook
+	// Leaving is what is left to be done on hosts in maintenance, by name; nil: not known here.
+	Leaving map[string]*whatif.Service
 	// Policy is the one of State; nil: it is parsed where it is needed.
 	Policy *config.Policy
 	// Timing judges ages; the zero Timing judges nothing.
@@ -86,6 +88,8 @@ type HostView struct {
 	Evidence    []EvidenceView `json:"evidence"`
 	// DeadIn is how long until a suspected host may be declared dead.
 	DeadIn Seconds `json:"dead_in_seconds,omitempty"`
+	// Maintenance is set while it is out of service.
+	Maintenance *MaintenanceView `json:"maintenance,omitempty"`
 	// NeedsProof says that it is suspected, and that no wait makes it dead: a fence device
 	// or a person has to prove it off.
 	NeedsProof bool `json:"needs_proof,omitempty"`
@@ -178,6 +182,7 @@ func (w World) hostView(h *fsm.Host, volumes []VolumeView) HostView {
 			v.Voter = &voter
 		}
 	}
+	v.Maintenance = w.maintenanceView(h)
 	if h.Name == w.Self.Name {
 		v.Problems = w.Self.Problems
 	}

@@ -43,6 +43,8 @@ type VMCounts struct {
 	Paused    int `json:"paused"`
 	Seen      int `json:"seen"`
 	Unknown   int `json:"unknown"`
+	// Moving are those of them that are on their way to another host.
+	Moving int `json:"moving"`
 	// Unprotected are the running VMs outside protection, as far as the hosts report them.
 	Unprotected int `json:"unprotected"`
 }
@@ -102,6 +104,9 @@ func (c *VMCounts) add(vm VMView) {
 		return
 	}
 	c.Protected++
+	if vm.Move != nil {
+		c.Moving++
+	}
 	switch vm.State {
 	case VMRunning:
 		c.Running++
@@ -164,7 +169,12 @@ func (w World) hostProblems(h HostView) []Problem {
 		out = append(out, Problem{Severity: s, Host: h.Name, Text: "host " + h.Name + " " + fmt.Sprintf(format, args...), Next: next})
 	}
 	explain := "haadm explain host " + h.Name
+	if m := h.Maintenance; m != nil {
+		severity, text := maintenanceProblem(m, h.Committed)
+		add(severity, "haadm maintenance list", "%s", text)
+	}
 	switch {
+	case h.Committed == string(fsm.HostDead) && h.Maintenance != nil: // it is out of service, as a person wants it
 	case h.Committed == string(fsm.HostDead):
 		add(fsm.Critical, explain, "is dead: what it owned is started elsewhere; it returns as a new incarnation")
 	case h.Committed == string(fsm.HostJoining):
@@ -207,10 +217,36 @@ func (w World) hostProblems(h HostView) []Problem {
 	return out
 }
 
+// maintenanceProblem says of a host that it is out of service, and how far it is from empty.
+func maintenanceProblem(m *MaintenanceView, committed string) (fsm.Severity, string) {
+	by := ""
+	if m.By != "" {
+		by = ", by " + m.By
+	}
+	text := "is in maintenance since " + m.Since.UTC().Format("2006-01-02 15:04 MST") + by
+	if m.Why != "" {
+		text += " (" + m.Why + ")"
+	}
+	switch {
+	case committed == string(fsm.HostDead):
+		return fsm.Info, text + "; it is off"
+	case len(m.Staying) > 0:
+		return fsm.Warning, fmt.Sprintf("%s; VMs left: %d, of which %d cannot leave: %s: %s", text, *m.Left, len(m.Staying), m.Staying[0].VM, m.Staying[0].Why)
+	case m.Left == nil:
+		return fsm.Info, text
+	case *m.Left > 0:
+		return fsm.Info, fmt.Sprintf("%s; VMs left: %d", text, *m.Left)
+	}
+	return fsm.Info, text + "; it is empty"
+}
+
 func (w World) vmProblems(vm *fsm.VM) []Problem {
 	var out []Problem
 	add := func(s fsm.Severity, format string, args ...any) {
 		out = append(out, Problem{Severity: s, VM: vm.Name, Text: "vm " + vm.Name + fmt.Sprintf(format, args...), Next: "haadm explain vm " + vm.Name})
+	}
+	if n := len(vm.MoveFailures); n > 0 && vm.Move == nil && vm.Owner != nil {
+		add(fsm.Warning, ": moves that came to nothing: %d, the last one to %s: %s", n, vm.MoveFailures[n-1].Host, vm.MoveFailures[n-1].Detail)
 	}
 	switch w.vmState(vm) {
 	case VMWaiting:

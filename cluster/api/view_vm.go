@@ -38,6 +38,12 @@ type VMView struct {
 	Placement  *PlacementView `json:"placement,omitempty"`
 	Home       string         `json:"home,omitempty"` // the host that last ran it
 	Failures   []FailureView  `json:"failures,omitempty"`
+	// Move is set while it is on its way to another host; MoveFailures are moves that came to
+	// nothing since the last that did not, newest last.
+	Move         *MoveView     `json:"move,omitempty"`
+	MoveFailures []FailureView `json:"move_failures,omitempty"`
+	// Belongs is where it goes back to when it can, as the policy says: it had to leave that host.
+	Belongs string `json:"belongs,omitempty"`
 	// Waiting says why nobody owns it although it shall run.
 	Waiting      string    `json:"waiting,omitempty"`
 	WaitingSince time.Time `json:"waiting_since,omitzero"`
@@ -57,7 +63,9 @@ type PlacementView struct {
 	Generation  uint64    `json:"generation"`
 	Phase       fsm.Phase `json:"phase"`
 	At          time.Time `json:"at"`
-	Why         string    `json:"why"`
+	// From is the host that it was moved from.
+	From string `json:"from,omitempty"`
+	Why  string `json:"why"`
 }
 
 // FailureView is one start that failed, or one crash.
@@ -168,13 +176,20 @@ func (w World) vmView(vm *fsm.VM) VMView {
 	}
 	if o := vm.Owner; o != nil {
 		v.Host = o.Host
-		v.Placement = &PlacementView{Host: o.Host, Incarnation: o.Incarnation, Generation: o.Generation, Phase: o.Phase, At: o.At, Why: o.Why}
+		v.Placement = &PlacementView{Host: o.Host, Incarnation: o.Incarnation, Generation: o.Generation, Phase: o.Phase, At: o.At, From: o.From, Why: o.Why}
 	}
 	if d := w.domain(v.Host, vm.UUID); d != nil && v.State == VMRunning && (d.Ready || d.NotReady != "") {
 		v.Ready, v.NotReady = &d.Ready, d.NotReady
 	}
 	if g := vm.Sighting; g != nil {
 		v.Host = g.Host
+	}
+	v.Move = moveView(vm.Move)
+	if vm.Away != nil {
+		v.Belongs = vm.Away.Host
+	}
+	for _, f := range vm.MoveFailures {
+		v.MoveFailures = append(v.MoveFailures, FailureView{Host: f.Host, Generation: f.Generation, At: f.At, Detail: f.Detail})
 	}
 	for _, f := range vm.Failures {
 		v.Failures = append(v.Failures, FailureView{Host: f.Host, Generation: f.Generation, At: f.At, Detail: f.Detail, Crash: f.Crash})

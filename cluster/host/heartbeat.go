@@ -28,7 +28,8 @@ func (h *Host) heartbeat(ctx context.Context) {
 		r := h.report
 		hb.Report = &r
 	}
-	h.cfg.Volumes.Beat(h.storageHeartbeat(hb))
+	h.cfg.Volumes.Submit(h.storageHeartbeat(hb))
+	h.cfg.Volumes.Read()
 	if len(h.defs) > 0 {
 		hb.Definitions, h.defs = h.defs, map[string]string{}
 	}

@@ -104,7 +104,11 @@ func (r *room) consider(v, h int32, need []int64) Considered {
 	m := r.m
 	need = m.demand(v, need)
 	if r.dead.has(h) {
-		return Considered{Host: m.hosts[h].Name}.no(HostDown, m.hosts[h].Why)
+		why := ""
+		if m.hosts[h].State == Down { // else it is lost because of the question
+			why = m.hosts[h].Why
+		}
+		return Considered{Host: m.hosts[h].Name}.no(HostDown, why)
 	}
 	if r.leaving.has(h) {
 		return Considered{Host: m.hosts[h].Name}.no(InMaintenance, "its VMs leave it")

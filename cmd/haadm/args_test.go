@@ -2,6 +2,7 @@ package main
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -43,8 +44,10 @@ func TestReorder(t *testing.T) {
 		{"events --vm", "haadm events: --vm needs a value"},
 		{"events --vm -- x", "haadm events: --vm needs a value"},
 		{"vm list", `haadm: there is no "vm"`},
-		{"vms lst", `haadm vms: there is no "lst"; there is list, show (did you mean list?)`},
+		{"vms lst", `haadm vms: there is no "lst"; there is list, show, history, migrate, start, stop, restart, retry (did you mean list?)`},
 		{"vms", "haadm vms: which one? There is list, show"},
+		{"maintenance enter kvm2 --yes", "--yes maintenance enter -- kvm2"},
+		{"vms migrate db1 --to kvm3 --cold", "vms migrate --to=kvm3 --cold -- db1"},
 		{"cluster token --yes", "haadm cluster token: which one?"},
 		{"-- status", `"status" is not a command`},
 	} {
@@ -79,10 +82,13 @@ func TestFlagsAfterArguments(t *testing.T) {
 		"hosts show": "kvm1", "hosts doctor": "kvm2", "vms show": "db1", "protect": "build", "unprotect": "db1", "explain vm": "db1", "explain host": "kvm1",
 		"cluster leave": "kvm3", "fence confirm": "kvm3 --it-is-off", "fence test": "kvm1", "fence off": "kvm1 --even-if-heard", "fence on": "kvm1", "fence reboot": "kvm1 --even-if-heard", "fence describe": "fence_fake", "cluster transfer-master": "kvm3", "cluster token revoke": "t2", "wait": "quorum", "watchdog show": "--file " + measured,
 		"config validate": policy, "config plan": policy, "config apply": policy, "agent config show": agentFile, "agent config validate": agentFile,
+		"maintenance enter": "kvm1 --no-wait", "maintenance leave": "kvm1", "vms history": "db1", "vms migrate": "db1 --no-wait", "vms start": "db1", "vms stop": "db1 --no-wait", "vms retry": "db1",
 		"storage heartbeat init": filepath.Join(folder(t), "new") + " --create --slots 2", "storage heartbeat verify": volume, "storage heartbeat dump": volume, "storage show": "nfs",
 	}
 	// They answer in words only, or are tried elsewhere.
-	words := map[string]string{"completion": "bash", "config fmt": policy, "cluster join": "x", "cluster bootstrap": "", "watchdog qualify": ""}
+	words := map[string]string{"completion": "bash", "config fmt": policy, "cluster join": "x", "cluster bootstrap": "", "watchdog qualify": "", "vms restart": "db1"}
+	// They take any number of arguments.
+	several := []string{"protect", "unprotect", "vms migrate", "vms start", "vms stop", "storage heartbeat verify"}
 	// They ask, and the example's answer is no.
 	no := map[string]int{"hosts doctor": exitNo}
 	var each func(path []string, commands []*cli.Command)
@@ -103,7 +109,7 @@ func TestFlagsAfterArguments(t *testing.T) {
 				if bad := haadm(t, socket, nil, append(args, "--no-such-flag")...); bad.code != exitUsage || bad.out != "" {
 					t.Errorf("with an unknown flag: exit %d, output %q, want %d and nothing", bad.code, bad.out, exitUsage)
 				}
-				if bad := haadm(t, socket, nil, append(args, "a", "b", "c", "d", "--yes")...); len(arguments[name]) > 0 && !strings.Contains(name, "protect") && name != "storage heartbeat verify" && bad.code != exitUsage {
+				if bad := haadm(t, socket, nil, append(args, "a", "b", "c", "d", "--yes")...); len(arguments[name]) > 0 && !slices.Contains(several, name) && bad.code != exitUsage {
 					t.Errorf("with too many arguments: exit %d, %s, want %d", bad.code, bad.errOut, exitUsage)
 				}
 				if _, ok := words[name]; ok {

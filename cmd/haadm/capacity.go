@@ -150,7 +150,11 @@ func (p *program) roomTable(a *api.CapacityAnswer) {
 	p.grid([]any{"HOST", "STATE", "VMS", "FOR VMS", "USED", "%", "FREE", "CPUS", "VCPUS", "PER CPU"}, rows)
 	for _, h := range a.Hosts {
 		if h.Why != "" {
-			p.paragraph("  ", h.Name+" is "+h.State+": "+h.Why)
+			text := h.Name + " is " + h.State + ": " + h.Why
+			if h.State == "maintenance" {
+				text = h.Name + " is in maintenance " + h.Why
+			}
+			p.paragraph("  ", text)
 		}
 	}
 }

@@ -98,7 +98,7 @@ func (p *program) values(ctx context.Context, app *cli.App, flag string) {
 	p.defaultSocket(app)
 	var list []string
 	switch flag {
-	case "fail":
+	case "fail", "to":
 		list = p.names(ctx, "hosts show", nil)
 	case "lose-datastore":
 		list = p.datastores(ctx)
@@ -144,8 +144,8 @@ func (p *program) names(ctx context.Context, command string, given []string) []s
 	p.stale = true // quick, and good enough to type with
 	client := p.client()
 	defer client.Close()
-	hosts := slices.Contains([]string{"hosts show", "hosts doctor", "explain host", "cluster leave", "cluster transfer-master", "fence status", "fence test", "fence off", "fence on", "fence reboot", "fence confirm"}, command)
-	vms := slices.Contains([]string{"vms show", "explain vm", "unprotect", "protect"}, command)
+	hosts := slices.Contains([]string{"hosts show", "hosts doctor", "explain host", "cluster leave", "cluster transfer-master", "maintenance enter", "maintenance leave", "fence status", "fence test", "fence off", "fence on", "fence reboot", "fence confirm"}, command)
+	vms := slices.Contains([]string{"vms show", "vms history", "vms migrate", "vms start", "vms stop", "vms restart", "vms retry", "explain vm", "unprotect", "protect"}, command)
 	if command == "wait" {
 		if len(given) == 0 {
 			return []string{"settled", "quorum", "host", "vm"}

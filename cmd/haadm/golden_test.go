@@ -27,6 +27,19 @@ func TestWhatPeopleRead(t *testing.T) {
 			"status", "hosts list", "hosts show kvm1", "vms list", "vms show mail", "vms show db1", "explain vm mail", "explain vm db1", "explain host kvm1", "events", "events -o wide", "events --vm db1", "events --type vm_started",
 			"events --since 39s", "cluster members",
 		}},
+		{"maintenance.txt", apitest.Serviced, []string{
+			"status", "hosts list", "hosts list -o wide", "hosts show kvm3", "maintenance list", "maintenance enter kvm3 --timeout 1ms", "maintenance enter kvm3 --no-wait", "maintenance leave kvm3 --yes", "maintenance leave kvm2",
+			"maintenance enter kvm1", "maintenance enter kvm1 --yes --why memory --no-wait", "maintenance enter kvm2 --yes --no-wait", "maintenance enter kvm9",
+			"vms list", "vms show web-1", "vms show db1", "vms history web-1", "explain vm web-1", "explain vm db1", "explain host kvm3", "capacity", "plan",
+		}},
+		{"moves.txt", apitest.Healthy, []string{
+			"vms migrate db1", "vms migrate db1 --yes --no-wait", "vms migrate db1 --to kvm3 --yes --no-wait --why quieter", "vms migrate db1 --to kvm3 --yes --timeout 1ms", "vms migrate db1 --to kvm1 --yes", "vms migrate db1 --to kvm9",
+			"vms migrate build --to kvm1", "vms migrate nothing", "vms migrate db1 --cancel --yes", "vms migrate db1 --cancel --to kvm3",
+			"vms stop db1 --yes --no-wait", "vms stop db1", "vms start db1", "vms stop build --yes", "vms restart db1 --no-wait", "vms retry db1",
+		}},
+		{"stopped.txt", apitest.Serviced, []string{
+			"vms start db2 --yes --no-wait", "vms restart db2", "vms migrate db2 --to kvm1 --yes", "vms migrate db2 --to kvm2 --yes", "vms migrate db2 --to kvm3", "vms migrate web-1 --to kvm1", "vms migrate web-1 --cancel --yes", "vms retry db1 --yes", "vms retry db2 --yes",
+		}},
 		{"storage.txt", apitest.StorageTrouble, []string{
 			"status", "hosts list", "hosts list -o wide", "hosts show kvm1", "hosts show kvm3", "storage list", "storage list -o wide", "storage show nfs", "storage show spare", "explain host kvm1", "explain host kvm3",
 		}},

@@ -53,7 +53,7 @@ func (p *program) wideHosts(hosts []api.HostView) {
 		for _, n := range h.Networks {
 			addrs = append(addrs, n.Name+"="+n.Address)
 		}
-		rows = append(rows, []any{h.Name, h.State, p.ago(h.Since), h.Incarnation, voter, yesNo(h.Master), len(h.VMs), size(h.Memory), size(h.MemoryFree), p.storageWords(h), dash(h.Version), strings.Join(addrs, " ")})
+		rows = append(rows, []any{h.Name, p.stateWords(h), p.ago(h.Since), h.Incarnation, voter, yesNo(h.Master), len(h.VMs), size(h.Memory), size(h.MemoryFree), p.storageWords(h), dash(h.Version), strings.Join(addrs, " ")})
 	}
 	p.grid([]any{"HOST", "STATE", "SINCE", "INCARNATION", "VOTER", "MASTER", "VMS", "MEM", "FREE", "STORAGE", "VERSION", "ADDRESSES"}, rows)
 }
@@ -86,6 +86,22 @@ func (p *program) host(h api.HostView) {
 		state += ", and only a fence device or a person can prove that its VMs have stopped"
 	}
 	p.field("state", "%s", state)
+	if m := h.Maintenance; m != nil {
+		by, why := "", ""
+		if m.By != "" {
+			by = ", by " + m.By
+		}
+		if m.Why != "" {
+			why = ": " + m.Why
+		}
+		p.field("maintenance", "for %s%s%s", p.ago(m.Since), by, why)
+		if m.Left != nil {
+			p.field("vms left", "%d, of which %d cannot leave", *m.Left, len(m.Staying))
+		}
+		for _, s := range m.Staying {
+			p.field("", "%s stays: %s", s.VM, s.Why)
+		}
+	}
 	if text := map[string]string{
 		api.BoundWatchdog: "waited out: its watchdog resets it if its VMs outlive their lease",
 		api.BoundDevice:   "its fence devices have to prove it off: it has no watchdog that counts",

@@ -110,7 +110,7 @@ func (p *program) hostTable(hosts []api.HostView) {
 	}
 	var rows [][]any
 	for _, h := range hosts {
-		state := p.tint(h.State, hostSeverity(h.State))
+		state := p.stateWords(h)
 		if h.Master {
 			state += " *"
 		}
@@ -140,6 +140,17 @@ func (p *program) hostTable(hosts []api.HostView) {
 	if master {
 		p.say("* master")
 	}
+}
+
+// stateWords is how a host stands; one that is out of service as people want it says that.
+func (p *program) stateWords(h api.HostView) string {
+	switch {
+	case h.Maintenance == nil:
+		return p.tint(h.State, hostSeverity(h.State))
+	case h.State == string(fsm.HostLive):
+		return p.tint("maintenance", fsm.Warning)
+	}
+	return p.tint(h.State+", maintenance", fsm.Warning)
 }
 
 func memoryUsed(h api.HostView) string {
@@ -193,6 +204,9 @@ func vmLine(c api.VMCounts) string {
 	s := plural(c.Protected, "protected VM", "protected VMs")
 	if len(parts) > 0 {
 		s += ": " + strings.Join(parts, ", ")
+	}
+	if c.Moving > 0 {
+		s += fmt.Sprintf("; %d on the way to another host", c.Moving)
 	}
 	if c.Unprotected > 0 {
 		s += fmt.Sprintf("; %d more running without protection", c.Unprotected)

@@ -41,7 +41,7 @@ func (p *program) vmsCommand() *cli.Command {
 			p.note(a.Source)
 		})
 	})
-	return group("vms", "the VMs of the cluster", list, show)
+	return group("vms", "the VMs of the cluster", list, show, p.historyCommand(), p.migrateCommand(), p.startCommand(), p.stopCommand(), p.restartCommand(), p.retryCommand())
 }
 
 func onlyProtected(vms []api.VMView) []api.VMView {
@@ -66,7 +66,7 @@ func (p *program) vmTable(vms []api.VMView) {
 	}
 	var rows [][]any
 	for _, vm := range vms {
-		row := []any{vm.Name, p.tint(vm.State, vmSeverity(vm.State)), dash(vm.Host), protectedBy(vm), vm.VCPUs, size(vm.Memory)}
+		row := []any{vm.Name, p.tint(vm.State, vmSeverity(vm.State)), whereWords(vm), protectedBy(vm), vm.VCPUs, size(vm.Memory)}
 		if wide {
 			since := "-"
 			if vm.Placement != nil {
@@ -77,6 +77,14 @@ func (p *program) vmTable(vms []api.VMView) {
 		rows = append(rows, row)
 	}
 	p.grid(header, rows)
+}
+
+// whereWords is the host of a VM, and the one that it is on its way to.
+func whereWords(vm api.VMView) string {
+	if vm.Move != nil {
+		return vm.Host + " -> " + vm.Move.To
+	}
+	return dash(vm.Host)
 }
 
 func protectedBy(vm api.VMView) string {
@@ -103,6 +111,16 @@ func (p *program) vm(vm api.VMView) {
 	} else {
 		p.field("host", "none; last on %s", dash(vm.Home))
 	}
+	if m := vm.Move; m != nil {
+		how := "while it runs"
+		if m.Cold {
+			how = "shut down and started there"
+		}
+		p.field("on its way", "to %s for %s, %s: %s", m.To, p.ago(m.At), how, m.Why)
+	}
+	if vm.Belongs != "" {
+		p.field("belongs to", "%s, which it had to leave", vm.Belongs)
+	}
 	if vm.Waiting != "" {
 		p.field("waiting", "for %s: %s", p.ago(vm.WaitingSince), vm.Waiting)
 	}
@@ -110,6 +128,9 @@ func (p *program) vm(vm api.VMView) {
 		p.field("not ready", "%s", dash(vm.NotReady))
 	}
 	p.agility(vm.Agility)
+	for _, f := range vm.MoveFailures {
+		p.field("not moved", "%s ago to %s: %s", p.ago(f.At), f.Host, f.Detail)
+	}
 	for _, f := range vm.Failures {
 		what := "start failed"
 		if f.Crash {

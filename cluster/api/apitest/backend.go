@@ -5,8 +5,10 @@ package apitest
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
+	"strings"
 	"sync"
 	"time"
 
@@ -152,6 +154,8 @@ func (b *Backend) Picture() (inventory.Input, error) {
 		switch {
 		case h.Status == fsm.HostDead:
 			x.State, x.Why = placement.Down, "it is dead"
+		case h.Maintenance != nil:
+			x.State, x.Why = placement.Maintenance, inventory.Serviced(h.Maintenance)
 		case o.Verdict != "live":
 			x.State, x.Why = placement.Closed, "it is "+o.Verdict
 		}
@@ -180,6 +184,20 @@ func (b *Backend) Apply(ctx context.Context, c fsm.Command) (any, error) {
 	switch c := c.(type) {
 	case *fsm.Unprotect:
 		return nil, b.do(ctx, "unprotect %s by %s", c.UUID, c.By)
+	case *fsm.EndMove:
+		if err := b.do(ctx, "end move %d of %s by %s", c.Move, c.UUID, c.By); err != nil {
+			return nil, err
+		}
+		return nil, b.Commit(c)
+	case *fsm.RetryVM:
+		n := 0
+		if vm := b.State().VMs[c.UUID]; vm != nil {
+			n = len(vm.Failures) + len(vm.MoveFailures)
+		}
+		if err := b.do(ctx, "retry %s by %s", c.UUID, c.By); err != nil {
+			return nil, err
+		}
+		return n, b.Commit(c)
 	case *fsm.RevokeToken:
 		return nil, b.do(ctx, "revoke %s by %s", c.ID, c.By)
 	}
@@ -219,6 +237,76 @@ func (b *Backend) ApplyPolicy(ctx context.Context, files map[string][]byte, prev
 		return 0, &fsm.Refusal{Code: fsm.CodeConflict, Message: fmt.Sprintf("the policy is at revision %d, not %d: plan again", rev, previous)}
 	}
 	return previous + 1, b.do(ctx, "policy of %d files on %d by %s", len(files), previous, by)
+}
+
+// SetMaintenance implements api.Backend: it is so in the state at once.
+func (b *Backend) SetMaintenance(ctx context.Context, host string, r api.MaintenanceRequest, by string) error {
+	if err := b.do(ctx, "maintenance of %s: %v (%s, even if no spare: %v) by %s", host, r.On, r.Why, r.EvenIfNoSpare, by); err != nil {
+		return err
+	}
+	return b.Commit(&fsm.SetMaintenance{Meta: fsm.Meta{At: Now, By: by}, Host: host, On: r.On, Why: r.Why})
+}
+
+// Move implements api.Backend: it is so in the state at once.
+func (b *Backend) Move(ctx context.Context, r api.MoveRequest, by string) (*whatif.Granted, map[string]uint64, error) {
+	if err := b.do(ctx, "move %s to %q (cold: %v, even if no spare: %v) by %s", strings.Join(r.VMs, ", "), r.Host, r.Cold, r.EvenIfNoSpare, by); err != nil {
+		return nil, nil, err
+	}
+	in, err := b.Picture()
+	if err != nil {
+		return nil, nil, err
+	}
+	g, err := whatif.Grant(&inventory.Builder{}, in, whatif.Wish{VMs: r.VMs, Host: r.Host, Cold: r.Cold})
+	if err == nil {
+		err = api.RefusedMoves(g)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	orders := map[string]uint64{}
+	for _, x := range g.Moves {
+		vm := in.State.VMs[x.UUID]
+		if err := b.Commit(&fsm.BeginMove{Meta: fsm.Meta{At: Now, By: by}, Epoch: in.State.Office.Epoch, UUID: x.UUID, Previous: vm.Generation, Host: x.To, Incarnation: 1, Cold: x.Cold, Why: "a person asked for it"}); err != nil {
+			return nil, nil, err
+		}
+		orders[x.UUID] = b.State().LastEvent
+	}
+	return g, orders, nil
+}
+
+// SetIntent implements api.Backend: it is so in the state at once.
+func (b *Backend) SetIntent(ctx context.Context, uuid string, r api.IntentRequest, by string) error {
+	if err := b.do(ctx, "%s shall %s (%s) by %s", uuid, r.Intent, r.Why, by); err != nil {
+		return err
+	}
+	return b.Commit(&fsm.SetIntent{Meta: fsm.Meta{At: Now, By: by}, UUID: uuid, Intent: r.Intent, Why: "a person asked for it"})
+}
+
+// Commit carries out a command on the state, as the log would.
+func (b *Backend) Commit(c fsm.Command) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	m := fsm.New()
+	state, err := json.Marshal(b.St)
+	if err != nil {
+		return err
+	}
+	if err := m.Restore(strings.NewReader(fmt.Sprintf("holdfast-state %d 1\n%s\n", fsm.Format, state))); err != nil {
+		return err
+	}
+	entry, err := fsm.Encode(c)
+	if err != nil {
+		return err
+	}
+	if r := m.Apply(2, entry).(fsm.Result); r.Refusal != nil {
+		return r.Refusal
+	}
+	b.St, _, _ = m.View()
+	if b.changed != nil {
+		close(b.changed)
+		b.changed = nil
+	}
+	return nil
 }
 
 // Leave implements api.Backend.

@@ -141,6 +141,30 @@ func HostLost() *Backend {
 	return b
 }
 
+// Serviced is Healthy while kvm3 is out of service: web-1 is on its way from there, and build
+// is not protected. A move of db1 to kvm2 came to nothing, and db2 is stopped.
+func Serviced() *Backend {
+	b := Healthy()
+	since := Now.Add(-20 * time.Minute)
+	b.St.Hosts["kvm3"].Maintenance = &fsm.Maintenance{Since: since, By: "root@kvm1", Why: "new disks"}
+	db1, db2, web := b.St.VMs[uuid(1)], b.St.VMs[uuid(2)], b.St.VMs[uuid(3)]
+	web.Move = &fsm.Move{ID: 106, Host: "kvm2", Incarnation: 1, At: Now.Add(-8 * time.Second), Why: "kvm3 is in maintenance"}
+	db1.MoveFailures = []fsm.Failure{{Host: "kvm2", Generation: 1, At: Now.Add(-10 * time.Minute), Detail: "the target's libvirt does not answer"}}
+	db2.Intent, db2.Owner = fsm.IntentStop, nil
+	o := b.Observed["kvm2"]
+	o.Domains[0].State, o.Domains[0].Reason = vmm.Stopped, vmm.ReasonShutdown
+	b.Observed["kvm2"] = o
+	for _, e := range []fsm.Event{
+		{At: since, Type: fsm.EventHostInMaintenance, Severity: fsm.Info, Host: "kvm3", Text: "kvm3 is in maintenance: new disks", By: "root@kvm1"},
+		{At: Now.Add(-8 * time.Second), Type: fsm.EventVMMoveOrdered, Severity: fsm.Info, VM: "web-1", Host: "kvm2", From: "kvm3", To: "kvm2", Text: "web-1 shall go from kvm3 to kvm2, while it runs: kvm3 is in maintenance", Cause: 105},
+	} {
+		b.St.LastEvent++
+		e.ID = b.St.LastEvent
+		b.St.Events = append(b.St.Events, e)
+	}
+	return b
+}
+
 // NoMaster is Healthy as the member kvm1 sees it after it lost sight of the others.
 func NoMaster() *Backend {
 	b := Healthy()

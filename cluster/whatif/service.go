@@ -1,0 +1,175 @@
+package whatif
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/holdfast-ha/holdfast/cluster/inventory"
+	"github.com/holdfast-ha/holdfast/cluster/placement"
+)
+
+// Service is what becomes of VMs when a host is taken out of service, or put back: what the
+// master would do, by the same plan.
+type Service struct {
+	Host string `json:"host"`
+	// Moves are in the order in which they begin.
+	Moves []Relocation `json:"moves"`
+	// Stay are VMs that run there and that nothing moves.
+	Stay []Staying `json:"stay"`
+	// Room is whether room for failures is left.
+	Room Verdict `json:"room"`
+	// Last says, of a host that would be taken out, why no other takes VMs; empty: one does.
+	Last string `json:"last,omitempty"`
+	// Problems are what was left out of the picture, for people.
+	Problems []string `json:"problems,omitempty"`
+}
+
+// Relocation is one VM that goes to another host.
+type Relocation struct {
+	VM    string          `json:"vm"`
+	UUID  string          `json:"uuid"`
+	From  string          `json:"from"`
+	To    string          `json:"to"`
+	Cause placement.Cause `json:"cause,omitempty"`
+	Cold  bool            `json:"cold,omitempty"` // it is shut down and started there
+	Why   string          `json:"why"`
+	// Waits says what it waits for before it begins; empty: nothing.
+	Waits string       `json:"waits,omitempty"`
+	Hosts []Considered `json:"hosts,omitempty"`
+}
+
+// Staying is one VM that should go and cannot.
+type Staying struct {
+	VM    string       `json:"vm"`
+	UUID  string       `json:"uuid"`
+	Why   string       `json:"why"`
+	Rule  string       `json:"rule,omitempty"` // that forbids it, where one does
+	Hosts []Considered `json:"hosts,omitempty"`
+}
+
+// Verdict is what admission control says.
+type Verdict struct {
+	Mode    string                  `json:"mode"` // enforce, warn or off
+	By      placement.AdmissionKind `json:"by"`
+	Answer  string                  `json:"answer"` // whether room for failures is left: yes, no or unknown
+	Refused bool                    `json:"refused,omitempty"`
+	Why     string                  `json:"why,omitempty"`
+	Culprit string                  `json:"culprit,omitempty"`
+	WaysOut []string                `json:"ways_out,omitempty"`
+}
+
+// VerdictOf puts what admission control says to a change of a cluster into words.
+func VerdictOf(c *placement.Cluster, v placement.Verdict) Verdict {
+	return Verdict{Mode: modeWord(c.Policy.Admission.Mode), By: v.Rule, Answer: v.Answer.String(), Refused: v.Refused, Why: v.Why, Culprit: v.Culprit, WaysOut: v.WaysOut}
+}
+
+func modeWord(m placement.Mode) string {
+	return map[placement.Mode]string{placement.Enforce: "enforce", placement.Warn: "warn", placement.Off: "off"}[m]
+}
+
+// settings bound how many moves are begun at once from and to a host.
+var settings = placement.MoveSettings{PerHost: 2}
+
+// TakeOut plans what happens when a host goes into maintenance; of one that is in
+// maintenance, what is left to be done. Errors wrap ErrBadQuestion.
+func TakeOut(b *inventory.Builder, in inventory.Input, host string) (*Service, error) {
+	inv := b.Build(in)
+	i, err := hostIn(inv.Cluster, host)
+	if err != nil {
+		return nil, err
+	}
+	ch := placement.Change{Maintenance: host}
+	if inv.Cluster.Hosts[i].State == placement.Maintenance || inv.Cluster.Hosts[i].State == placement.Down {
+		ch = placement.Change{}
+	}
+	s := &Service{Host: host, Moves: []Relocation{}, Stay: []Staying{}, Room: VerdictOf(inv.Cluster, placement.Check(inv.Cluster, ch)), Last: last(inv.Cluster, host), Problems: inv.Problems}
+	c := withState(inv.Cluster, i, placement.Maintenance)
+	moves := placement.PlanMoves(c, settings)
+	s.relocate(inv, slices.Concat(moves.Begin, moves.Later), func(r placement.Relocation) bool { return r.From == host && r.Cause == placement.Evacuate })
+	for _, x := range moves.Stay {
+		if x.Host == host && x.Cause == placement.Evacuate {
+			s.Stay = append(s.Stay, Staying{VM: x.VM, UUID: inv.UUIDs[x.VM], Why: x.Why, Hosts: lookedAt(x.Hosts)})
+		}
+	}
+	return s, nil
+}
+
+// PutBack plans what comes to a host when it is back in service. Errors wrap ErrBadQuestion.
+func PutBack(b *inventory.Builder, in inventory.Input, host string) (*Service, error) {
+	inv := b.Build(in)
+	i, err := hostIn(inv.Cluster, host)
+	if err != nil {
+		return nil, err
+	}
+	c := inv.Cluster
+	if c.Hosts[i].State == placement.Maintenance {
+		c = withState(c, i, placement.Up)
+	}
+	s := &Service{Host: host, Moves: []Relocation{}, Stay: []Staying{}, Room: VerdictOf(c, placement.Check(c, placement.Change{})), Problems: inv.Problems}
+	moves := placement.PlanMoves(c, settings)
+	s.relocate(inv, slices.Concat(moves.Begin, moves.Later), func(r placement.Relocation) bool { return r.To == host })
+	return s, nil
+}
+
+func (s *Service) relocate(inv *inventory.Inventory, all []placement.Relocation, wanted func(placement.Relocation) bool) {
+	for _, r := range all {
+		if wanted(r) {
+			s.Moves = append(s.Moves, Relocation{VM: r.VM, UUID: inv.UUIDs[r.VM], From: r.From, To: r.To, Cause: r.Cause, Cold: r.Cold, Why: r.Why, Waits: r.Waits, Hosts: lookedAt(r.Hosts)})
+		}
+	}
+}
+
+// last says why no host but this one takes VMs; empty when another does.
+func last(c *placement.Cluster, host string) string {
+	var words []string
+	for i := range c.Hosts {
+		h := &c.Hosts[i]
+		switch {
+		case h.Name == host:
+		case h.State == placement.Up:
+			return ""
+		default:
+			words = append(words, fmt.Sprintf("%s is %s", h.Name, stateWord(h.State)))
+		}
+	}
+	if len(words) == 0 {
+		return "it is the only host"
+	}
+	slices.Sort(words)
+	return strings.Join(words, "; ")
+}
+
+// stateWord says what a host is good for.
+func stateWord(s placement.HostState) string {
+	return map[placement.HostState]string{placement.Up: "up", placement.Closed: "closed", placement.Maintenance: "in maintenance", placement.Down: "down"}[s]
+}
+
+func hostIn(c *placement.Cluster, host string) (int, error) {
+	var names []string
+	for i := range c.Hosts {
+		if c.Hosts[i].Name == host {
+			return i, nil
+		}
+		names = append(names, c.Hosts[i].Name)
+	}
+	slices.Sort(names)
+	return 0, fmt.Errorf("%w: there is no host %q; there are %s", ErrBadQuestion, host, strings.Join(names, ", "))
+}
+
+// withState is the cluster with a host, the one with that index, in another state.
+func withState(c *placement.Cluster, host int, s placement.HostState) *placement.Cluster {
+	after := *c
+	after.Hosts = slices.Clone(c.Hosts)
+	if h := &after.Hosts[host]; h.State != s && h.State != placement.Down {
+		h.State, h.Why = s, "as asked for"
+	}
+	return &after
+}
+
+func lookedAt(all []placement.Considered) (out []Considered) {
+	for _, h := range all {
+		out = append(out, Considered{Host: h.Host, Excluded: h.Excluded, Rule: h.Rule, Text: strings.TrimPrefix(h.String(), h.Host+": ")})
+	}
+	return out
+}
