@@ -130,3 +130,36 @@ func TestMaintenanceKeepsVMsAway(t *testing.T) {
 		t.Errorf("back in service, but refused: %s", ref.Message)
 	}
 }
+
+// M1, M3: a move is ordered of the VM that its proposer saw, to a life that there is; and
+// hands over to that life alone, by the word on that move.
+func TestBeginMoveIsACompareAndSet(t *testing.T) {
+	begin := func(r *rig) *BeginMove {
+		return &BeginMove{Meta: r.meta(), Epoch: 1, UUID: uuid(1), Previous: r.state().VMs[uuid(1)].Generation, Host: "a", Incarnation: 1, Why: "asked"}
+	}
+	for name, change := range map[string]func(*BeginMove){
+		"generation":  func(c *BeginMove) { c.Previous-- },
+		"incarnation": func(c *BeginMove) { c.Incarnation++ },
+		"host":        func(c *BeginMove) { c.Host = "b" },
+		"epoch":       func(c *BeginMove) { c.Epoch++ },
+	} {
+		r := newCluster(t)
+		c := begin(r)
+		change(c)
+		if got := r.do(c); got.Refusal == nil || r.state().VMs[uuid(1)].Move != nil {
+			t.Errorf("with another %s it is ordered: %+v", name, r.state().VMs[uuid(1)].Move)
+		}
+	}
+	r := newCluster(t)
+	r.must(begin(r))
+	if again := r.do(begin(r)); again.Refusal == nil {
+		t.Error("a VM that is on its way was ordered elsewhere")
+	}
+	r, id := moving(t)
+	r.must(&EndMove{Meta: r.meta(), Epoch: 1, UUID: uuid(1), Move: id, Why: "asked"})
+	r.must(begin(r)) // another one, of which the word on the first says nothing
+	r.must(&Report{Meta: r.meta(), Epoch: 1, UUID: uuid(1), Host: "b", Incarnation: 1, Generation: 1, Outcome: OutcomeMoved, Move: id})
+	if o := r.state().VMs[uuid(1)].Owner; o != nil {
+		t.Errorf("the word on a move that was called off gave the VM to %+v", o)
+	}
+}

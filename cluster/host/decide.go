@@ -185,7 +185,7 @@ func Decide(in Input) Plan {
 	}
 	for uuid := range in.Covered {
 		d := domains[uuid]
-		if in.Listed && !in.Busy[uuid] && (d.PID == 0 || !protected(uuid)) {
+		if _, leaves := in.Leaving[uuid]; in.Listed && !leaves && !in.Busy[uuid] && (d.PID == 0 || !protected(uuid)) {
 			p.Uncover = append(p.Uncover, uuid)
 		}
 	}

@@ -30,7 +30,9 @@ func drawInput(t *rapid.T) Input {
 		Record:   Record{Incarnation: life.Draw(t, "record's incarnation"), Over: rarely("over"), Executed: map[string]uint64{}},
 		State:    &fsm.State{Hosts: map[string]*fsm.Host{}, VMs: map[string]*fsm.VM{}},
 		Busy:     map[string]bool{}, Unproven: map[string]bool{}, Killed: map[string]string{}, Ran: map[string]uint64{}, Failed: map[string]StartFailure{},
-		Foreign: map[string]time.Duration{}, Stopping: map[string]time.Duration{}, Covered: map[string]bool{}, Claimed: map[string]time.Duration{}}
+		Foreign: map[string]time.Duration{}, Stopping: map[string]time.Duration{}, Covered: map[string]bool{}, Claimed: map[string]time.Duration{},
+		Leaving: map[string]uint64{}, Left: map[string]Left{}, Anew: map[string]uint64{}}
+	in.Record.Ways = map[string]Way{}
 	for _, name := range []string{"a", "b", "c"} {
 		in.State.Hosts[name] = &fsm.Host{Name: name, Incarnation: life.Draw(t, name+"'s incarnation"),
 			Status: rapid.SampledFrom([]fsm.HostStatus{fsm.HostLive, fsm.HostLive, fsm.HostDead, fsm.HostJoining}).Draw(t, name+"'s status")}
@@ -47,7 +49,22 @@ func drawInput(t *rapid.T) Input {
 			case 2:
 				vm.Sighting = &fsm.Sighting{Host: host.Draw(t, "sighted on"), Generation: vm.Generation}
 			}
+			if vm.Owner != nil && flag.Draw(t, "came by a move") {
+				vm.Owner.From, vm.Owner.Cold = "b", rapid.IntRange(0, 3).Draw(t, "cold") == 3
+			}
+			if vm.Owner != nil && flag.Draw(t, "is to be moved") {
+				vm.Move = &fsm.Move{ID: rapid.Uint64Range(40, 41).Draw(t, "move"), Host: host.Draw(t, "moves to"), Incarnation: life.Draw(t, "target's incarnation"), Cold: rapid.IntRange(0, 3).Draw(t, "cold") == 3}
+			}
 			in.State.VMs[id] = vm
+		}
+		if flag.Draw(t, "a way was begun") {
+			in.Record.Ways[id] = Way{Move: rapid.Uint64Range(40, 41).Draw(t, "way"), Cold: rapid.IntRange(0, 3).Draw(t, "cold") == 3}
+			switch rapid.IntRange(0, 2).Draw(t, "what became of it") {
+			case 0:
+				in.Leaving[id] = in.Record.Ways[id].Move
+			case 1:
+				in.Left[id] = Left{Move: rapid.Uint64Range(40, 41).Draw(t, "way that ended"), Moved: flag.Draw(t, "moved"), Detail: "a detail"}
+			}
 		}
 		if flag.Draw(t, "remembered") {
 			in.Record.Known = append(in.Record.Known, id)
@@ -55,7 +72,7 @@ func drawInput(t *rapid.T) Input {
 		if flag.Draw(t, "defined") {
 			d := vmm.Domain{UUID: id, Name: id[35:], Autostart: flag.Draw(t, "autostart"),
 				State:  rapid.SampledFrom([]vmm.State{vmm.Running, vmm.Paused, vmm.Stopped}).Draw(t, "state"),
-				Reason: rapid.SampledFrom([]vmm.Reason{"", vmm.ReasonUnknown, vmm.ReasonShutdown, vmm.ReasonDestroyed, vmm.ReasonCrashed, vmm.ReasonFailed, vmm.ReasonMigrated, vmm.ReasonIOError, vmm.ReasonUser}).Draw(t, "reason")}
+				Reason: rapid.SampledFrom([]vmm.Reason{"", vmm.ReasonUnknown, vmm.ReasonShutdown, vmm.ReasonDestroyed, vmm.ReasonCrashed, vmm.ReasonFailed, vmm.ReasonMigrated, vmm.ReasonIncoming, vmm.ReasonIOError, vmm.ReasonUser}).Draw(t, "reason")}
 			if d.State != vmm.Stopped {
 				d.PID = 1000 + i
 			}
@@ -131,8 +148,82 @@ func TestNothingIsLetRunWithoutPermission(t *testing.T) {
 			if o.Generation != vm.Owner.Generation || o.Generation <= in.Record.Executed[o.UUID] {
 				t.Fatalf("starts generation %d of %s; ordered is %d, executed was %d", o.Generation, o.UUID, vm.Owner.Generation, in.Record.Executed[o.UUID])
 			}
-			if hasProcess(in, o.UUID) {
+			if _, leaves := in.Leaving[o.UUID]; leaves {
+				t.Fatalf("starts %s, which leaves", o.UUID)
+			}
+			if o.Copy == (vmm.Process{}) && hasProcess(in, o.UUID) {
 				t.Fatalf("starts %s, which has a process", o.UUID)
+			}
+			if o.Copy != (vmm.Process{}) && (!waiting(in, o.UUID, o.Copy) || vm.Owner.From == "" || vm.Owner.Cold) {
+				t.Fatalf("lets process %+v of %s run, whose placement is %+v", o.Copy, o.UUID, vm.Owner)
+			}
+		}
+		for _, d := range p.Migrate {
+			switch vm := in.State.VMs[d.UUID]; {
+			case p.End || !in.Trusted || !in.Listed || in.Busy[d.UUID] || !in.Covered[d.UUID] || in.Draining || p.Kill[d.UUID] != "":
+				t.Fatalf("migrates %s: over %v, trusted %v, listed %v, busy %v, covered %v, draining %v", d.UUID, p.End, in.Trusted, in.Listed, in.Busy[d.UUID], in.Covered[d.UUID], in.Draining)
+			case vm == nil || !mine(in, vm) || vm.Intent != fsm.IntentRun || vm.Move == nil || vm.Move.Cold || vm.Move.ID != d.Move || vm.Move.Host != d.Host:
+				t.Fatalf("migrates %+v, which is %+v", d, vm)
+			case in.Record.Ways[d.UUID].Move == d.Move || p.Ways[d.UUID] != (Way{Move: d.Move}) || in.Leaving[d.UUID] != 0:
+				t.Fatalf("migrates %+v; begun was %+v, to be remembered is %+v, under way is %d", d, in.Record.Ways[d.UUID], p.Ways[d.UUID], in.Leaving[d.UUID])
+			}
+		}
+	})
+}
+
+// waiting tells whether the hypervisor lists that process of the VM as a copy that waits.
+func waiting(in Input, id string, p vmm.Process) bool {
+	return slices.ContainsFunc(in.Domains, func(d vmm.Domain) bool {
+		return d.UUID == id && waits(d) && d.PID == p.PID && d.StartTime == p.StartTime
+	})
+}
+
+// M4, M5, M6: a VM that leaves is left alone until that has come to its end, which is
+// brought about when nobody wants it any more; a copy that waits is nothing that runs.
+func TestVMsOnTheirWay(t *testing.T) {
+	everyPlan(t, func(t *rapid.T, in Input, p Plan) {
+		touched := append(slices.Clone(p.Shutdown), p.Uncover...)
+		for _, d := range p.Cover {
+			touched = append(touched, d.UUID)
+			if waits(d) && (in.State.VMs[d.UUID].Owner == nil || in.State.VMs[d.UUID].Owner.Phase != fsm.PhaseRunning) {
+				t.Fatalf("has the guard cover %+v before it may run", d)
+			}
+		}
+		for _, o := range p.Outcomes {
+			touched = append(touched, o.UUID)
+		}
+		for id := range p.Kill {
+			if !p.End {
+				touched = append(touched, id)
+			}
+		}
+		for id := range in.Leaving {
+			if slices.Contains(touched, id) {
+				t.Fatalf("touches %s, which leaves: %+v", id, p)
+			}
+			vm := in.State.VMs[id]
+			wanted := vm != nil && mine(in, vm) && vm.Intent == fsm.IntentRun && !in.Draining && vm.Move != nil && vm.Move.ID == in.Leaving[id]
+			if aborts := slices.Contains(p.Abort, id); aborts == wanted && (in.Trusted || p.End) && !p.End {
+				t.Fatalf("ends the migration of %s: %v, which is wanted: %v (%+v)", id, aborts, wanted, vm)
+			} else if p.End && !aborts {
+				t.Fatalf("the migration of %s goes on after the lease", id)
+			}
+		}
+		for _, o := range p.Outcomes {
+			vm, way := in.State.VMs[o.UUID], in.Record.Ways[o.UUID]
+			switch fsm.Outcome(o.Outcome) {
+			case fsm.OutcomeMoved:
+				if vm.Move.ID != o.Move || way.Move != o.Move || hasProcess(in, o.UUID) {
+					t.Fatalf("reports %+v of %+v; begun was %+v", o, vm, way)
+				}
+			case fsm.OutcomeMoveFailed:
+				if vm.Move.ID != o.Move || way.Move == o.Move && !way.Cold && in.Left[o.UUID].Move != o.Move {
+					t.Fatalf("reports %+v of %+v; begun was %+v, and ended %+v", o, vm, way, in.Left[o.UUID])
+				}
+			case fsm.OutcomeRunning:
+				if slices.ContainsFunc(in.Domains, func(d vmm.Domain) bool { return d.UUID == o.UUID && waits(d) }) {
+					t.Fatalf("reports a copy that waits: %+v", o)
+				}
 			}
 		}
 	})
@@ -144,13 +235,13 @@ func TestNothingOutlivesTheLease(t *testing.T) {
 		if p.End != over {
 			t.Fatalf("the lease is over: %v; the plan says %v", over, p.End)
 		}
-		if p.Ended && (!over || !in.Trusted || !in.Listed && len(p.Known) > 0 || len(in.Busy) > 0) {
+		if p.Ended && (!over || !in.Trusted || !in.Listed && len(p.Known) > 0 || len(in.Busy)+len(in.Leaving) > 0) {
 			t.Fatalf("says that nothing is left: over %v, trusted %v, listed %v, busy %v", over, in.Trusted, in.Listed, in.Busy)
 		}
 		if !over {
 			return
 		}
-		if len(p.Start)+len(p.Outcomes)+len(p.Uncover) > 0 {
+		if len(p.Start)+len(p.Outcomes)+len(p.Uncover)+len(p.Migrate) > 0 {
 			t.Fatalf("after the lease: starts %v, reports %v, uncovers %v", p.Start, p.Outcomes, p.Uncover)
 		}
 		for _, id := range p.Known {
@@ -189,18 +280,27 @@ func TestOnlyProtectedVMsAreTouched(t *testing.T) {
 		}
 		if in.Trusted && !p.End && !in.Draining {
 			for _, id := range p.Shutdown {
-				if in.State.VMs[id].Intent != fsm.IntentStop {
+				if vm := in.State.VMs[id]; vm.Intent != fsm.IntentStop && !goesCold(in, vm) {
 					t.Fatalf("shuts %s down, which shall run", id)
 				}
 			}
 		}
 		for id, why := range p.Kill { // while the lease holds, what is ours, wanted and ever ran is left alone
 			vm := in.State.VMs[id]
+			if vm != nil && goesCold(in, vm) && in.Now-in.Stopping[id] > shutdownGrace || why == leftover && !p.End && (vm.Owner == nil || vm.Owner.Phase == fsm.PhaseOrdered) {
+				continue
+			}
 			if why != interrupted && !p.End && !in.Draining && vm.Intent == fsm.IntentRun && mine(in, vm) {
 				t.Fatalf("kills %s (%s), which this host owns and which shall run", id, p.Kill[id])
 			}
 		}
 	})
+}
+
+// goesCold tells whether the VM shall be shut down, or was asked to, to be started elsewhere.
+func goesCold(in Input, vm *fsm.VM) bool {
+	way := in.Record.Ways[vm.UUID]
+	return vm.Move != nil && (vm.Move.Cold || way.Cold && way.Move == vm.Move.ID)
 }
 
 // O3: what gives a VM back is said only when it has no process, no job is under
@@ -223,6 +323,9 @@ func TestNothingIsGivenBackThatCouldRun(t *testing.T) {
 					t.Fatalf("reports %s running: has a process %v, covered %v, remembered %v", o.UUID, runs, in.Covered[o.UUID], in.Record.Known)
 				}
 				continue
+			}
+			if o.Outcome == string(fsm.OutcomeMoveFailed) {
+				continue // it gives nothing back
 			}
 			if runs {
 				t.Fatalf("gives back %s (%s), which has a process", o.UUID, o.Outcome)

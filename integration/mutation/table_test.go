@@ -188,6 +188,55 @@ var table = []mutant{
 		"cluster/master/fence.go", ` || max(o.watch.Heard, o.spoke) >= o.fence.off {`, ` {`,
 		in("cluster/master", "TestFenceProofAgainstAHeartbeat"), ""},
 
+	// Moving.
+	{"M1", "a VM that has been placed anew is moved by an old order",
+		"fsm/move.go", `case vm.Generation != c.Previous:`, `case false:`,
+		in("fsm", "TestBeginMoveIsACompareAndSet"), ""},
+	{"M1", "a VM is moved to a life of a host that is over",
+		"fsm/move.go", `	if r := s.liveHost(host, incarnation); r != nil {
+		return r
+	}
+	if m :=`, `	if m :=`,
+		in("fsm", "TestBeginMoveIsACompareAndSet"), ""},
+	{"M2", "a copy is let run that no placement is for",
+		"cluster/host/move.go", `	if m := vm.Move; m != nil && !m.Cold && m.Host == in.Self && m.Incarnation == in.Lease.Incarnation {
+		return
+	}`, `	if m := vm.Move; m != nil && !m.Cold && m.Host == in.Self && m.Incarnation == in.Lease.Incarnation {
+		p.Start = append(p.Start, Order{UUID: vm.UUID, Name: vm.Name, Generation: vm.Generation + 1, XML: vm.XML, Copy: vmm.Process{PID: d.PID, StartTime: d.StartTime}})
+		return
+	}`,
+		in("cluster/host", "TestDecideAtTheTargetOfAMove", "TestTargetOfAMove", "TestNothingIsLetRunWithoutPermission"), ""},
+	{"M2", "a copy of an earlier move is let run by a placement that came of none",
+		"cluster/host/move.go", `case o.From == "" || o.Cold || vm.Intent`, `case vm.Intent`,
+		in("cluster/host", "TestDecideAtTheTargetOfAMove", "TestTargetOfAMove", "TestNothingIsLetRunWithoutPermission"), ""},
+	{"M3", "a VM that crashed on its way is reported moved",
+		"cluster/host/move.go", `case !(left.Move == way.Move && left.Moved) && d.Reason != vmm.ReasonMigrated:`, `case left.Moved && false:`,
+		in("cluster/host", "TestDecideAtTheSourceOfAMove"), ""},
+	{"M3", "a VM that has left is given to a life of the target that is over, or by a move that was called off",
+		"fsm/move.go", `if v == nil || v.ID != c.Move || s.liveHost(v.Host, v.Incarnation) != nil {`, `if v == nil {`,
+		in("fsm", "TestBeginMoveIsACompareAndSet"), ""},
+	{"M4", "what is left over of a move is kept",
+		"cluster/host/move.go", `if seen && in.Now-since > 3*in.Timing.Heartbeat { // this`, `if false { // this`,
+		in("cluster/host", "TestDecideAtTheTargetOfAMove", "TestTargetOfAMove"), ""},
+	{"M4", "a copy that waits is taken for a VM that runs",
+		"cluster/host/decide.go", `if waits(d) && !(mine(in, vm) && vm.Owner.Phase == fsm.PhaseRunning) {`, `if false {`,
+		in("cluster/host", "TestDecideAtTheTargetOfAMove", "TestVMsOnTheirWay"), ""},
+	{"M4", "a copy that waits is protected as a VM that runs",
+		"cluster/master/decide.go", `case x.Waits(): //`, `case false: //`,
+		in("cluster/master", "TestACopyThatWaitsIsNoRun"), ""},
+	{"M5", "a migration goes on after the lease",
+		"cluster/host/decide.go", `p.Abort = slices.Sorted(maps.Keys(in.Leaving))`, `p.Abort = slices.Sorted(maps.Keys(map[string]bool{}))`,
+		in("cluster/host", "TestDecideAboutMovesAfterTheLease", "TestVMsOnTheirWay"), ""},
+	{"M5", "the guard lets go of a VM that is on its way",
+		"cluster/host/decide.go", `in.Listed && !leaves && !in.Busy[uuid]`, `in.Listed && (leaves || !in.Busy[uuid])`,
+		in("cluster/host", "TestDecideAtTheSourceOfAMove", "TestVMsOnTheirWay"), ""},
+	{"M6", "a migration outlives its order",
+		"cluster/host/move.go", `vm == nil || !goes(in, vm, in.Leaving[uuid]) {`, `vm == nil {`,
+		in("cluster/host", "TestDecideAtTheSourceOfAMove", "TestSourceOfAMove", "TestVMsOnTheirWay"), ""},
+	{"M6", "an agent that restarts leaves a migration alone",
+		"cluster/host/move.go", `return begun && !way.Cold && (`, `return false && begun && !way.Cold && (`,
+		in("cluster/host", "TestDecideAtTheSourceOfAMove", "TestSourceOfAMove"), ""},
+
 	// The end of a lease on the host.
 	{"The end of a lease on the host", "a new incarnation is asked for before it is known what is protected",
 		"cluster/host/decide.go", ` && in.Trusted && in.State != nil
