@@ -143,7 +143,7 @@ type Score struct {
 func (a Score) String() string {
 	var words string
 	if a.FailedHere {
-		words += "a start failed there; "
+		words += "a start or move failed there; "
 	}
 	if a.Preference != 0 {
 		words += fmt.Sprintf("preference %d; ", a.Preference)

@@ -68,9 +68,6 @@ func modeWord(m placement.Mode) string {
 	return map[placement.Mode]string{placement.Enforce: "enforce", placement.Warn: "warn", placement.Off: "off"}[m]
 }
 
-// settings bound how many moves are begun at once from and to a host.
-var settings = placement.MoveSettings{PerHost: 2}
-
 // TakeOut plans what happens when a host goes into maintenance; of one that is in
 // maintenance, what is left to be done. Errors wrap ErrBadQuestion.
 func TakeOut(b *inventory.Builder, in inventory.Input, host string) (*Service, error) {
@@ -85,7 +82,7 @@ func TakeOut(b *inventory.Builder, in inventory.Input, host string) (*Service, e
 	}
 	s := &Service{Host: host, Moves: []Relocation{}, Stay: []Staying{}, Room: VerdictOf(inv.Cluster, placement.Check(inv.Cluster, ch)), Last: last(inv.Cluster, host), Problems: inv.Problems}
 	c := withState(inv.Cluster, i, placement.Maintenance)
-	moves := placement.PlanMoves(c, settings)
+	moves := placement.PlanMoves(c, inventory.MoveSettings(in.Policy))
 	s.relocate(inv, slices.Concat(moves.Begin, moves.Later), func(r placement.Relocation) bool { return r.From == host && r.Cause == placement.Evacuate })
 	for _, x := range moves.Stay {
 		if x.Host == host && x.Cause == placement.Evacuate {
@@ -107,7 +104,7 @@ func PutBack(b *inventory.Builder, in inventory.Input, host string) (*Service, e
 		c = withState(c, i, placement.Up)
 	}
 	s := &Service{Host: host, Moves: []Relocation{}, Stay: []Staying{}, Room: VerdictOf(c, placement.Check(c, placement.Change{})), Problems: inv.Problems}
-	moves := placement.PlanMoves(c, settings)
+	moves := placement.PlanMoves(c, inventory.MoveSettings(in.Policy))
 	s.relocate(inv, slices.Concat(moves.Begin, moves.Later), func(r placement.Relocation) bool { return r.To == host })
 	return s, nil
 }
@@ -115,7 +112,7 @@ func PutBack(b *inventory.Builder, in inventory.Input, host string) (*Service, e
 func (s *Service) relocate(inv *inventory.Inventory, all []placement.Relocation, wanted func(placement.Relocation) bool) {
 	for _, r := range all {
 		if wanted(r) {
-			s.Moves = append(s.Moves, Relocation{VM: r.VM, UUID: inv.UUIDs[r.VM], From: r.From, To: r.To, Cause: r.Cause, Cold: r.Cold, Why: r.Why, Waits: r.Waits, Hosts: lookedAt(r.Hosts)})
+			s.Moves = append(s.Moves, Relocation{VM: r.VM, UUID: inv.UUIDs[r.VM], From: r.From, To: r.To, Cause: r.Cause, Cold: r.Cold, Why: r.Why, Waits: strings.TrimPrefix(r.Waits, r.VM+": "), Hosts: lookedAt(r.Hosts)})
 		}
 	}
 }

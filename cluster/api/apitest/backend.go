@@ -147,7 +147,7 @@ func (b *Backend) Picture() (inventory.Input, error) {
 	if err != nil {
 		return inventory.Input{}, err
 	}
-	in := inventory.Input{State: b.St, Policy: policy}
+	in := inventory.Input{State: b.St, Policy: policy, Now: Now}
 	for _, h := range b.St.SortedHosts() {
 		o := b.Observed[h.Name]
 		x := inventory.Host{Name: h.Name, Memory: o.Capacity.Memory, Reserve: o.Reserve, CPUs: o.Capacity.CPUs, MHz: o.Capacity.MHz, Voter: true, Datastores: o.Datastores, Offer: o.Offer}
