@@ -46,10 +46,9 @@ func BenchmarkInterval(b *testing.B) {
 	seq := uint64(10)
 	for b.Loop() {
 		seq++
-		if err := v.Submit(format.Heartbeat{Incarnation: 3, Seq: seq, Name: "kvm-05"}); err != nil {
+		if err := v.Beat(format.Heartbeat{Incarnation: 3, Seq: seq, Name: "kvm-05"}); err != nil {
 			b.Fatal(err)
 		}
-		v.ReadTable()
 		if r := <-tables; r.Err != nil || len(r.Table) != o.Slots {
 			b.Fatal(r.Err)
 		}

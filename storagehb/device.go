@@ -19,6 +19,43 @@ type File interface {
 	io.Closer
 }
 
+// IO is one of several I/Os that are asked for together.
+type IO struct {
+	Write  bool // of Buffer to Offset; otherwise a reading
+	Buffer []byte
+	Offset int64
+}
+
+// Batcher is a File to which several I/Os can be given at once, which is worth it
+// where handing them over costs more than they do.
+type Batcher interface {
+	File
+	// Memory returns n bytes to do I/O with, which save a copy of what is moved. They
+	// begin on a page, are the same at each call, and are gone with Close.
+	Memory(n int) ([]byte, error)
+	// Do does the I/Os in their order, each after the one before has ended, and none
+	// after one that failed. It returns how many ended well, and why the next did not.
+	Do(ios ...IO) (int, error)
+}
+
+// Do does several I/Os as a Batcher does, whether f is one or not.
+func Do(f File, ios ...IO) (done int, err error) {
+	if b, ok := f.(Batcher); ok {
+		return b.Do(ios...)
+	}
+	for i, io := range ios {
+		if io.Write {
+			_, err = f.WriteAt(io.Buffer, io.Offset)
+		} else {
+			_, err = f.ReadAt(io.Buffer, io.Offset)
+		}
+		if err != nil {
+			return i, err
+		}
+	}
+	return len(ios), nil
+}
+
 // Device is a block device or a file of fixed size, opened for direct and
 // synchronous I/O. Its methods are not for use by several goroutines.
 type Device struct {

@@ -22,8 +22,12 @@ func TestRandomFaults(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 3))
 			hosts := make([]*host, slots)
 			var run, seq [slots]uint64
+			var change []func(*storagehb.Config)
+			if seed%2 == 1 {
+				change = append(change, together(t, new([]int)))
+			}
 			for i := range hosts {
-				hosts[i] = w.host(i)
+				hosts[i] = w.host(i, change...)
 			}
 			for range 150 {
 				i := rng.IntN(slots)
@@ -54,18 +58,17 @@ func TestRandomFaults(t *testing.T) {
 					time.Sleep(10 * time.Second)
 					run[i]++
 					seq[i] = 0
-					hosts[i] = w.host(i)
+					hosts[i] = w.host(i, change...)
 				default:
 					seq[i] += 1 + rng.Uint64N(3)
-					for _, v := range []format.Value{
-						format.Heartbeat{Incarnation: 1, Run: run[i], Seq: seq[i]},
-						claim(1+run[i], seq[i]), format.Acks{Epoch: 1 + run[i], Seq: seq[i]},
-					} {
+					for _, v := range []format.Value{claim(1+run[i], seq[i]), format.Acks{Epoch: 1 + run[i], Seq: seq[i]}} {
 						if err := hosts[i].Submit(v); err != nil {
 							t.Fatal(err)
 						}
 					}
-					hosts[i].ReadTable()
+					if err := hosts[i].Beat(format.Heartbeat{Incarnation: 1, Run: run[i], Seq: seq[i]}); err != nil {
+						t.Fatal(err)
+					}
 				}
 				time.Sleep(time.Duration(rng.Int64N(int64(time.Second))))
 			}

@@ -60,8 +60,13 @@ func decodeSlot(table []byte, l format.Layout, at format.Place) Slot {
 }
 
 func newest[V format.Value](table []byte, l format.Layout, k format.Kind, at format.Place, decode func([]byte) (V, format.Origin, error)) format.Found[V] {
-	begin := l.Offset(k, at.Slot, 0)
-	return format.Newest(table[begin:begin+2*int64(k.Length())], at, decode)
+	return format.Newest(both(table, l, k, at.Slot), at, decode)
+}
+
+// both are the two copies of a record in an image of the table.
+func both(table []byte, l format.Layout, k format.Kind, slot int) []byte {
+	begin := l.Offset(k, slot, 0)
+	return table[begin : begin+2*int64(k.Length())]
 }
 
 // checkSuper refuses what is no volume that this version can use. b holds the superblocks.
@@ -84,18 +89,15 @@ func readSuper(f File, buf []byte) (format.Found[format.Super], error) {
 	return checkSuper(buf)
 }
 
-// readImage reads the beginning of the volume, the superblocks first, in few large reads.
+// readImage reads the beginning of the volume, the superblocks first. It is one read:
+// the kernel splits what the storage does not take at once, and has the parts under
+// way together.
 func readImage(f File, buf []byte) error {
-	for at := 0; at < len(buf); at += largeRead {
-		if _, err := f.ReadAt(buf[at:min(at+largeRead, len(buf))], int64(at)); err != nil {
-			return fmt.Errorf("read the table: %w", err)
-		}
+	if _, err := f.ReadAt(buf, 0); err != nil {
+		return fmt.Errorf("read the table: %w", err)
 	}
 	return nil
 }
-
-// largeRead is what one read asks for at most; file servers split what is larger.
-const largeRead = 1 << 20
 
 // readVMTable reads one host's VM table by way of buf.
 func readVMTable(f File, buf []byte, l format.Layout, at format.Place) (format.Found[format.VMTable], error) {

@@ -60,9 +60,9 @@ func (c Config) Validate() error {
 }
 
 // Volume is one heartbeat volume as one host uses it. All of its I/O is done by one
-// goroutine on a thread of its own, one at a time: so no write ever overtakes
+// goroutine of its own, one at a time: so no write ever overtakes
 // another, no buffer is used for two, and a volume that hangs holds up nothing but
-// itself. Submit, ReadTable and ReadVMs only leave word and return.
+// itself. Submit, Beat, ReadTable and ReadVMs only leave word and return.
 type Volume struct {
 	cfg  Config
 	wake chan struct{} // has room for one: there is something to do
@@ -115,6 +115,17 @@ func (v *Volume) Submit(value format.Value) error {
 	if err == nil {
 		v.poke()
 	}
+	return err
+}
+
+// Beat is Submit of a heartbeat and ReadTable in one, which is what is due in each
+// interval: on storage that is quick both are handed over together.
+func (v *Volume) Beat(h format.Heartbeat) error {
+	v.mu.Lock()
+	err := v.wanted.write(h)
+	v.wanted.table = true
+	v.mu.Unlock()
+	v.poke()
 	return err
 }
 

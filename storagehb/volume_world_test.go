@@ -146,8 +146,14 @@ func last[E storagehb.Event](h *host) E {
 // table reads the table and waits until that is done.
 func (h *host) table() storagehb.TableRead {
 	h.w.Helper()
+	return h.reading(h.ReadTable)
+}
+
+// reading waits for the reading that it asks for.
+func (h *host) reading(ask func()) storagehb.TableRead {
+	h.w.Helper()
 	before := len(all[storagehb.TableRead](h))
-	h.ReadTable()
+	ask()
 	for synctest.Wait(); len(all[storagehb.TableRead](h)) == before; synctest.Wait() {
 		time.Sleep(10 * time.Millisecond)
 	}

@@ -2,6 +2,7 @@ package storagehb
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/holdfast-ha/holdfast/storagehb/format"
 )
@@ -9,7 +10,8 @@ import (
 // job is one thing for the I/O goroutine to do.
 type job struct {
 	write format.Value // to be written; nil for a reading
-	vms   int          // the slot whose VM table is to be read; -1 for the table of all slots
+	table bool         // the table of all slots is to be read, after the write where there is one
+	vms   int          // the slot whose VM table is to be read; otherwise -1
 }
 
 // wanted is what has been asked for and not begun.
@@ -44,16 +46,36 @@ func (w *wanted) write(value format.Value) error {
 	return nil
 }
 
-// next takes the next job out.
-func (w *wanted) next() (job, bool) {
+// next takes the next job out. Where together is set, a heartbeat and the reading of the
+// table are one: both are done each interval, and handing them over one by one costs a
+// good part of what they do.
+func (w *wanted) next(together bool) (job, bool) {
 	for i := 1; i <= len(turns); i++ {
 		at := (w.last + i) % len(turns)
 		if j, ok := w.take(turns[at]); ok {
 			w.last = at
+			if together {
+				w.join(&j)
+			}
 			return j, true
 		}
 	}
 	return job{}, false
+}
+
+// join adds to a heartbeat the reading, or to the reading a heartbeat. Both have had
+// their turn then: a claim that comes next is written before it is read back.
+func (w *wanted) join(j *job) {
+	beat := &w.values[format.KindHeartbeat]
+	switch {
+	case j.write != nil && j.write.Kind() == format.KindHeartbeat && w.table:
+		j.table, w.table = true, false
+	case j.write == nil && j.table && *beat != nil:
+		j.write, *beat = *beat, nil
+	default:
+		return
+	}
+	w.last = slices.Index(turns[:], readTable)
 }
 
 func (w *wanted) take(turn format.Kind) (job, bool) {
@@ -61,7 +83,7 @@ func (w *wanted) take(turn format.Kind) (job, bool) {
 	case readTable:
 		asked := w.table
 		w.table = false
-		return job{vms: -1}, asked
+		return job{table: true, vms: -1}, asked
 	case readVMs:
 		for slot := range w.vms {
 			if w.vms[slot] {
@@ -73,5 +95,5 @@ func (w *wanted) take(turn format.Kind) (job, bool) {
 	}
 	value := w.values[turn]
 	w.values[turn] = nil
-	return job{write: value}, value != nil
+	return job{write: value, vms: -1}, value != nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"time"
 
 	"github.com/holdfast-ha/holdfast/storagehb/format"
@@ -15,9 +14,9 @@ type worker struct {
 	v       *Volume
 	ctx     context.Context
 	gone    <-chan struct{} // closed when nobody listens any more
-	file    File            // nil until the volume is open and known to be the right one
+	file    *access         // nil until the volume is open and known to be the right one
 	layout  format.Layout   // of the open volume
-	buf     []byte          // for the one I/O under way; has room for the table
+	decoder *decoder        // of the open volume
 	own     [kindCount]ownRecord
 	stolen  error         // ErrSecondWriter once that was seen
 	latency time.Duration // of the last I/O
@@ -33,17 +32,13 @@ type ownRecord struct {
 }
 
 func (w *worker) run() {
-	// The thread is not given back: it ends with the goroutine.
-	runtime.LockOSThread()
-	defer w.close()
-	// Only here, and not while an I/O may be under way: when one hangs this is never reached.
-	defer func() { freeBuffer(w.buf) }()
+	defer w.close() // where an I/O hangs this is never reached, and its memory stays
 	w.begin()
 	events, err := w.open()
 	w.end(events, err)
 	for w.ctx.Err() == nil {
 		w.v.mu.Lock()
-		j, ok := w.v.wanted.next()
+		j, ok := w.v.wanted.next(w.quick())
 		w.v.mu.Unlock()
 		if !ok {
 			select {
@@ -56,6 +51,10 @@ func (w *worker) run() {
 		w.end(w.do(j))
 	}
 }
+
+// quick reports whether the storage answers so soon that a reading may be begun
+// together with a write: what it proves counts from the beginning of both.
+func (w *worker) quick() bool { return w.latency <= w.v.cfg.Deadline/8 }
 
 func (w *worker) begin() { w.say(message{begun: true}) }
 
@@ -77,7 +76,7 @@ func (w *worker) say(m message) {
 
 func (w *worker) close() {
 	if w.file != nil {
-		w.file.Close()
+		_ = w.file.Close() // what was written is there since its write returned
 		w.file = nil
 	}
 }
@@ -85,51 +84,65 @@ func (w *worker) close() {
 // do carries a job out and returns what to report, and what is wrong with the volume.
 func (w *worker) do(j job) ([]Event, error) {
 	events, err := w.open()
-	if w.stolen != nil && j.write != nil {
-		err = w.stolen
-	}
-	switch {
-	case j.write != nil:
-		written := Written{Kind: j.write.Kind(), Stamp: j.write.Stamp(), Err: err}
-		if err == nil {
-			err = w.write(j.write, &written)
-		}
-		written.Completed = w.v.cfg.Now()
-		events = append(events, written)
-	case j.vms >= 0:
+	if j.vms >= 0 {
 		read := VMsRead{Slot: j.vms, Started: w.v.cfg.Now(), Err: err}
 		if err == nil {
 			err = w.readVMs(&read)
 		}
 		read.Completed = w.v.cfg.Now()
-		events = append(events, read)
-	default:
-		read := TableRead{Reading: Reading{Started: w.v.cfg.Now()}, Err: err}
-		if err == nil {
-			read.Table, err = w.readTable()
-			read.Err = err
+		return append(events, read), err
+	}
+	out := outgoing{Written: Written{Submitted: w.v.cfg.Now(), Err: err}}
+	if j.write != nil {
+		err = w.prepare(&out, j.write)
+		if err != nil && j.table { // that is no reason not to read
+			w.v.ReadTable()
+			j.table = false
 		}
-		read.Completed = w.v.cfg.Now()
-		w.latency = read.Completed - read.Started
-		events = append(events, read)
+	}
+	var table Table
+	if err == nil {
+		table, err = w.exchange(&out, &j)
+	}
+	now := w.v.cfg.Now()
+	if j.write != nil {
+		out.Completed = now
+		events = append(events, out.Written)
+	}
+	if j.table {
+		events = append(events, TableRead{Reading: Reading{Started: out.Submitted, Table: table}, Completed: now, Err: err})
 	}
 	return events, err
 }
 
-// write writes a value into the copy that does not hold the newest known to be
+// outgoing is a write on its way.
+type outgoing struct {
+	Written
+	io   IO
+	copy uint8
+	due  bool // it is to be done; otherwise Err says why not
+}
+
+// prepare encodes a value for the copy that does not hold the newest known to be
 // there. It is not the parity of its sequence number that chooses the copy: numbers
 // are skipped, and begin elsewhere after a restart, and a write that is cut short
 // must never take the newest with it.
-func (w *worker) write(value format.Value, written *Written) (broken error) {
+func (w *worker) prepare(out *outgoing, value format.Value) (broken error) {
 	k := value.Kind()
 	own := &w.own[k]
-	written.Submitted = w.v.cfg.Now()
+	out.Kind, out.Stamp = k, value.Stamp()
+	if w.stolen != nil {
+		out.Err = w.stolen
+	}
+	if out.Err != nil {
+		return out.Err
+	}
 	if value.Stamp().Compare(own.floor) <= 0 && own.known {
-		written.Err = fmt.Errorf("write %v %v: %w (%v)", k, value.Stamp(), ErrWentBack, own.floor)
+		out.Err = fmt.Errorf("write %v %v: %w (%v)", k, value.Stamp(), ErrWentBack, own.floor)
 		return nil
 	}
 	o := format.Origin{Slot: uint16(w.v.cfg.Slot), Cluster: w.v.cfg.Cluster, Volume: w.v.cfg.Volume, Host: w.v.cfg.Host,
-		Boot: written.Submitted, Wall: w.v.cfg.Wall()}
+		Boot: out.Submitted, Wall: w.v.cfg.Wall()}
 	if own.exists {
 		o.Copy = 1 - own.copy
 	}
@@ -137,26 +150,55 @@ func (w *worker) write(value format.Value, written *Written) (broken error) {
 		h.Latency = w.latency
 		value = h
 	}
-	b := w.buf[:k.Length()]
-	if written.Err = format.Encode(b, value, o); written.Err != nil {
-		return written.Err
+	b := w.file.out[:k.Length()]
+	if out.Err = format.Encode(b, value, o); out.Err != nil {
+		return out.Err
 	}
 	// From here on it may be on the volume, whatever becomes of the write.
 	own.floor = value.Stamp()
-	if _, err := w.file.WriteAt(b, w.layout.Offset(k, w.v.cfg.Slot, int(o.Copy))); err != nil {
-		written.Err = fmt.Errorf("write %v %v: %w", k, value.Stamp(), err)
-		return written.Err
-	}
-	w.latency = w.v.cfg.Now() - written.Submitted
-	own.done, own.copy, own.exists = value.Stamp(), o.Copy, true
+	out.copy, out.due, out.io = o.Copy, true, IO{Write: true, Buffer: b, Offset: w.layout.Offset(k, w.v.cfg.Slot, int(o.Copy))}
 	return nil
 }
 
-func (w *worker) readTable() (Table, error) {
-	image := w.buf[:w.layout.TableSize()]
-	if err := readImage(w.file, image); err != nil {
-		return nil, err
+// exchange does what a job asks of the device: its write, if one is due, and then its
+// reading. A reading whose write failed is left for later.
+func (w *worker) exchange(out *outgoing, j *job) (table Table, broken error) {
+	var ios []IO
+	if out.due {
+		ios = append(ios, out.io)
 	}
+	image := w.file.in[:w.layout.TableSize()]
+	if j.table {
+		ios = append(ios, IO{Buffer: image})
+	}
+	if len(ios) == 0 {
+		return nil, nil
+	}
+	done, err := w.file.do(ios)
+	w.latency = w.v.cfg.Now() - out.Submitted
+	switch {
+	case out.due && done == 0:
+		if j.table {
+			w.v.ReadTable()
+			j.table = false
+		}
+		out.Err = fmt.Errorf("write %v %v: %w", out.Kind, out.Stamp, err)
+		return nil, out.Err
+	case out.due:
+		own := &w.own[out.Kind]
+		own.done, own.copy, own.exists = out.Stamp, out.copy, true
+	}
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read the table: %w", err)
+	case !j.table:
+		return nil, nil
+	}
+	return w.decode(image)
+}
+
+// decode makes a table of what was read.
+func (w *worker) decode(image []byte) (Table, error) {
 	// A volume that was wiped has no claims, which would look like a proof: whether
 	// it still is this volume is looked at each time.
 	super, err := checkSuper(image)
@@ -169,9 +211,8 @@ func (w *worker) readTable() (Table, error) {
 	if n := super.Value.Slots; n != w.layout.Slots {
 		return nil, fmt.Errorf("%w: it had %d slots and has %d", ErrNotThisVolume, w.layout.Slots, n)
 	}
-	table := make(Table, w.layout.Slots)
+	table := w.decoder.table(image)
 	for slot := range table {
-		table[slot] = decodeSlot(image, w.layout, w.place(slot))
 		if table[slot].is(format.ErrMajor) {
 			return nil, fmt.Errorf("slot %d: %w", slot, table[slot].problem())
 		}
@@ -187,32 +228,11 @@ func (w *worker) readVMs(read *VMsRead) error {
 		read.Err = fmt.Errorf("read VM table: there is no slot %d, the volume has %d", read.Slot, w.layout.Slots)
 		return nil
 	}
-	read.VMs, read.Err = readVMTable(w.file, w.buf, w.layout, w.place(read.Slot))
+	read.VMs, read.Err = readVMTable(w.file, w.file.in, w.layout, w.place(read.Slot))
 	if read.VMs.Is(format.ErrMajor) {
 		read.Err = read.VMs.Problem()
 	}
 	return read.Err
-}
-
-// whileWanted begins no I/O once ctx has ended: a worker that was left behind must
-// not write into the next life of its host.
-type whileWanted struct {
-	File
-	ctx context.Context
-}
-
-func (f whileWanted) ReadAt(p []byte, off int64) (int, error) {
-	if err := f.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return f.File.ReadAt(p, off)
-}
-
-func (f whileWanted) WriteAt(p []byte, off int64) (int, error) {
-	if err := f.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return f.File.WriteAt(p, off)
 }
 
 func (w *worker) place(slot int) format.Place {
@@ -225,15 +245,15 @@ func (w *worker) open() ([]Event, error) {
 	if w.file != nil {
 		return nil, nil
 	}
-	if err := w.room(format.SlotBlocks * format.BlockSize); err != nil {
-		return nil, err
-	}
 	f, err := w.v.cfg.Open()
 	if err != nil {
 		return nil, err
 	}
-	w.file = whileWanted{f, w.ctx}
-	super, err := readSuper(w.file, w.buf)
+	w.file = &access{File: f, ctx: w.ctx}
+	if err := w.file.room(format.SlotBlocks * format.BlockSize); err != nil {
+		return nil, err
+	}
+	super, err := readSuper(w.file, w.file.in)
 	if err == nil {
 		err = w.identify(super)
 	}
@@ -248,15 +268,16 @@ func (w *worker) open() ([]Event, error) {
 	if cfg.Slot >= w.layout.Slots {
 		return nil, fmt.Errorf("%w: it has %d slots, and this host's is number %d; initialise one with more", ErrNotThisVolume, w.layout.Slots, cfg.Slot)
 	}
-	if err := w.room(w.layout.TableSize()); err != nil {
+	w.decoder = newDecoder(w.layout, w.place)
+	if err := w.file.room(w.layout.TableSize()); err != nil {
 		return nil, err
 	}
-	image, at := w.buf[:w.layout.TableSize()], w.place(cfg.Slot)
+	image, at := w.file.in[:w.layout.TableSize()], w.place(cfg.Slot)
 	if err := readImage(w.file, image); err != nil {
 		return nil, err
 	}
 	opened := Opened{Super: super.Value, Slot: decodeSlot(image, w.layout, at)}
-	if opened.VMs, err = readVMTable(w.file, w.buf, w.layout, at); err != nil {
+	if opened.VMs, err = readVMTable(w.file, w.file.in, w.layout, at); err != nil {
 		return nil, err
 	}
 	if opened.is(format.ErrMajor) || opened.VMs.Is(format.ErrMajor) {
@@ -266,20 +287,6 @@ func (w *worker) open() ([]Event, error) {
 		return nil, err
 	}
 	return []Event{opened}, nil
-}
-
-// room makes the buffer n bytes long at least. No I/O is under way.
-func (w *worker) room(n int64) error {
-	if int64(len(w.buf)) >= n {
-		return nil
-	}
-	b, err := newBuffer(int(n))
-	if err != nil {
-		return err
-	}
-	freeBuffer(w.buf)
-	w.buf = b
-	return nil
 }
 
 // identify refuses another volume than the one wanted.

@@ -28,8 +28,7 @@ func (h *Host) heartbeat(ctx context.Context) {
 		r := h.report
 		hb.Report = &r
 	}
-	h.cfg.Volumes.Submit(h.storageHeartbeat(hb))
-	h.cfg.Volumes.Read()
+	h.cfg.Volumes.Beat(h.storageHeartbeat(hb))
 	if len(h.defs) > 0 {
 		hb.Definitions, h.defs = h.defs, map[string]string{}
 	}

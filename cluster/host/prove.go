@@ -13,8 +13,8 @@ import (
 type Volumes interface {
 	View() (*volumes.View, <-chan struct{})
 	Submit(format.Value)
-	// Read asks for a reading that begins after this call.
-	Read()
+	// Beat leaves a heartbeat, and asks for a reading that begins after this call.
+	Beat(format.Heartbeat)
 	// Report is how the volumes of the policy do, for the master.
 	Report() []api.VolumeReport
 }
@@ -126,5 +126,5 @@ type noVolumes struct{}
 
 func (noVolumes) View() (*volumes.View, <-chan struct{}) { return &volumes.View{}, nil }
 func (noVolumes) Submit(format.Value)                    {}
-func (noVolumes) Read()                                  {}
+func (noVolumes) Beat(format.Heartbeat)                  {}
 func (noVolumes) Report() []api.VolumeReport             { return nil }

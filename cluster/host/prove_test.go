@@ -108,7 +108,7 @@ type byHand struct{ s *stand }
 
 func (b byHand) View() (*volumes.View, <-chan struct{}) { return b.s.view, nil }
 func (b byHand) Submit(v format.Value)                  { b.s.wrote = append(b.s.wrote, v) }
-func (b byHand) Read()                                  {}
+func (b byHand) Beat(h format.Heartbeat)                { b.s.wrote = append(b.s.wrote, h) }
 func (b byHand) Report() []api.VolumeReport             { return nil }
 
 // onlyDeadline is a guard that keeps a deadline.

@@ -64,7 +64,7 @@ type Found struct {
 	Err error // why it cannot be used
 }
 
-// Volumes runs the heartbeat volumes of this host. Submit and Read may be called
+// Volumes runs the heartbeat volumes of this host. Submit, Beat and Read may be called
 // from anywhere and never wait.
 type Volumes struct {
 	cfg Config
@@ -114,6 +114,16 @@ func (v *Volumes) Submit(value format.Value) {
 	}
 	for id, volume := range v.volumes() {
 		if err := volume.Submit(value); err != nil {
+			v.cfg.Logger.Warn("not written to a heartbeat volume", "volume", id.String(), "error", err)
+		}
+	}
+}
+
+// Beat leaves a heartbeat to be written to each volume that may be in use, and asks for
+// a reading of each that begins after this call.
+func (v *Volumes) Beat(h format.Heartbeat) {
+	for id, volume := range v.volumes() {
+		if err := volume.Beat(h); err != nil {
 			v.cfg.Logger.Warn("not written to a heartbeat volume", "volume", id.String(), "error", err)
 		}
 	}

@@ -9,7 +9,9 @@
 // ends as soon as the kernel lets it.
 //
 // The bytes travel through memory that both share; a pair of sockets carries what is
-// to be done and what came of it. The package knows nothing of what is written.
+// to be done and what came of it. Waking each other costs the two processes more than
+// most I/Os do: so several can be asked for at once. The package knows nothing of what
+// is written.
 package apart
 
 import (
@@ -79,7 +81,7 @@ func (o *Opener) Open(path string) (storagehb.File, error) {
 
 // openIn opens a path in a process that has it not open.
 func (o *Opener) openIn(p *process, path string) (storagehb.File, error) {
-	if _, err := p.ask(request{Op: opOpen}); err != nil {
+	if _, _, err := p.ask(request{Op: opOpen}); err != nil {
 		o.keep(p, path)
 		return nil, err
 	}
@@ -111,14 +113,13 @@ func (o *Opener) Close() {
 // process is one that does I/O, seen from the one that started it. One I/O at a time.
 type process struct {
 	conn   net.Conn
-	enc    *json.Encoder
-	dec    *json.Decoder
 	memory []byte
-	lost   bool // it has answered for the last time
+	answer []byte // room for one
+	lost   bool   // it has answered for the last time
 }
 
 func (o *Opener) start(path string) (_ *process, err error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("a connection to a process for I/O: %w", err)
 	}
@@ -133,14 +134,13 @@ func (o *Opener) start(path string) (_ *process, err error) {
 	if err := shared.Truncate(int64(memorySize)); err != nil {
 		return nil, fmt.Errorf("memory to share with a process for I/O: %w", err)
 	}
-	p := &process{}
+	p := &process{answer: make([]byte, longest)}
 	if p.memory, err = mapShared(fd); err != nil {
 		return nil, err
 	}
 	if p.conn, err = net.FileConn(ours); err != nil {
 		return nil, errors.Join(err, unix.Munmap(p.memory))
 	}
-	p.enc, p.dec = json.NewEncoder(p.conn), json.NewDecoder(p.conn)
 	cmd := &exec.Cmd{
 		Path: "/proc/self/exe", Args: append(slices.Clone(o.argv), path), Dir: "/",
 		Env:    append(os.Environ(), "GOMAXPROCS=1"), // a handful of goroutines, one of them at work
@@ -171,51 +171,37 @@ func (p *process) end() {
 	p.memory = nil
 }
 
-// ask has the process do one thing, and waits for as long as that takes.
-func (p *process) ask(r request) (n int, err error) {
+// ask has the process do something, and waits for as long as that takes. It returns
+// how many I/Os ended well, and how many bytes the one moved that did not.
+func (p *process) ask(r request) (done, n int, err error) {
 	if p.lost {
-		return 0, ErrGone
+		return 0, 0, ErrGone
 	}
-	var a answer
-	if err = p.enc.Encode(r); err == nil {
-		err = p.dec.Decode(&a)
+	a, err := p.exchange(r)
+	if err == nil && (a.Done < 0 || a.Done > len(r.IOs) || a.Done < len(r.IOs) && a.Error == "") {
+		err = fmt.Errorf("it says it has done %d of %d", a.Done, len(r.IOs))
 	}
 	if err != nil {
 		p.lost = true
-		return 0, fmt.Errorf("%w: %w", ErrGone, err)
+		return 0, 0, fmt.Errorf("%w: %w", ErrGone, err)
 	}
-	return a.N, a.err()
+	return a.Done, a.N, a.err()
 }
 
-// file is a volume that a process has open.
-type file struct {
-	opener  *Opener
-	process *process
-	path    string
-}
-
-func (f *file) ReadAt(b []byte, off int64) (int, error) {
-	if len(b) > memorySize {
-		return 0, fmt.Errorf("read %d bytes of %s: more than %d at once", len(b), f.path, memorySize)
+func (p *process) exchange(r request) (a answer, err error) {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return a, err
 	}
-	n, err := f.process.ask(request{Op: opRead, Length: len(b), Offset: off})
-	if n < 0 || n > len(b) {
-		return 0, fmt.Errorf("read %d bytes of %s: %w: it says it has read %d", len(b), f.path, ErrGone, n)
+	if len(text) > longest {
+		return a, fmt.Errorf("%d I/Os are too many to ask for at once", len(r.IOs))
 	}
-	copy(b, f.process.memory[:n])
-	return n, err
-}
-
-func (f *file) WriteAt(b []byte, off int64) (int, error) {
-	if len(b) > memorySize {
-		return 0, fmt.Errorf("write %d bytes of %s: more than %d at once", len(b), f.path, memorySize)
+	if _, err := p.conn.Write(text); err != nil {
+		return a, err
 	}
-	copy(f.process.memory, b)
-	return f.process.ask(request{Op: opWrite, Length: len(b), Offset: off})
-}
-
-func (f *file) Close() error {
-	_, err := f.process.ask(request{Op: opClose})
-	f.opener.keep(f.process, f.path)
-	return err
+	n, err := p.conn.Read(p.answer)
+	if err != nil {
+		return a, err
+	}
+	return a, json.Unmarshal(p.answer[:n], &a)
 }

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/holdfast-ha/holdfast/storagehb"
 	"github.com/holdfast-ha/holdfast/storagehb/apart"
 	"github.com/holdfast-ha/holdfast/storagehb/format"
 )
@@ -112,6 +113,45 @@ func TestReadsAndWrites(t *testing.T) {
 	}
 	if _, err := o.Open("/dev/null"); err == nil || !strings.Contains(err.Error(), "neither a block device nor a regular file") {
 		t.Errorf("open /dev/null: %v", err)
+	}
+}
+
+// Several I/Os at once are done in their order, by way of memory that is shared.
+func TestSeveralAtOnce(t *testing.T) {
+	o, path := opener(t), volume(t)
+	f, err := o.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := f.(storagehb.Batcher)
+	memory, err := b.Memory(4 * format.BlockSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, in := memory[:format.BlockSize], memory[format.BlockSize:3*format.BlockSize]
+	copy(out, block(5))
+	if n, err := b.Do(storagehb.IO{Write: true, Buffer: out, Offset: format.BlockSize}, storagehb.IO{Buffer: in}); n != 2 || err != nil {
+		t.Fatalf("%d were done, %v", n, err)
+	}
+	if !bytes.Equal(in, slices.Concat(block(0), block(5))) {
+		t.Error("the reading does not show the write before it")
+	}
+	copy(out, block(6))
+	n, err := b.Do(storagehb.IO{Buffer: in, Offset: 15 * format.BlockSize}, storagehb.IO{Write: true, Buffer: out})
+	if n != 0 || err == nil || !strings.Contains(err.Error(), "read 8192 bytes at 61440") {
+		t.Errorf("a read past the end: %d were done, %v", n, err)
+	}
+	if _, err := f.ReadAt(in, 0); err != nil || !bytes.Equal(in[:format.BlockSize], block(0)) {
+		t.Errorf("what came after an I/O that failed was done all the same (%v)", err)
+	}
+	if _, err := b.Do(storagehb.IO{Write: true, Buffer: block(7)}); err == nil || !strings.Contains(err.Error(), "not in the memory shared") {
+		t.Errorf("a buffer that nobody else can see: %v", err)
+	}
+	if _, err := b.Memory(64 << 20); err == nil {
+		t.Error("there is more memory than there is")
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -4,10 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-ha/holdfast/storagehb"
 )
@@ -15,26 +14,37 @@ import (
 // What a process is asked to do.
 const (
 	opOpen  = "open"
-	opRead  = "read"
-	opWrite = "write"
+	opDo    = "do"
 	opClose = "close"
 )
 
+// longest is the longest message, in bytes.
+const longest = 64 << 10
+
 type request struct {
-	Op     string `json:"op"`
-	Length int    `json:"length,omitempty"`
-	Offset int64  `json:"offset,omitempty"`
+	Op  string     `json:"op"`
+	IOs []transfer `json:"ios,omitempty"`
+}
+
+// transfer is one I/O.
+type transfer struct {
+	Write  bool  `json:"write,omitempty"`
+	At     int   `json:"at,omitempty"` // in the shared memory
+	Length int   `json:"length"`
+	Offset int64 `json:"offset,omitempty"` // on the volume
 }
 
 type answer struct {
+	// Done is how many I/Os ended well, N what the next one moved.
+	Done  int    `json:"done,omitempty"`
 	N     int    `json:"n,omitempty"`
 	Error string `json:"error,omitempty"`
 	// Errno is the kernel's number of the error, when it has one.
 	Errno int `json:"errno,omitempty"`
 }
 
-func answerOf(n int, err error) answer {
-	a := answer{N: n}
+func answerOf(done, n int, err error) answer {
+	a := answer{Done: done, N: n}
 	if err != nil {
 		a.Error = err.Error()
 		var errno syscall.Errno
@@ -68,32 +78,42 @@ func (e *numbered) Unwrap() error { return e.errno }
 // Serve is the work of a process that an Opener started for the volume at path. It
 // returns when the other side is gone, which it notices once no I/O is under way;
 // the error says what is wrong with how it was started.
+//
+// It waits in plain system calls: with nothing else to do, a poller would only add a
+// thread to wake.
 func Serve(path string) error {
-	socket := os.NewFile(socketFD, "volume")
-	conn, err := net.FileConn(socket)
+	memory, err := mapShared(memoryFD)
 	if err != nil {
 		return fmt.Errorf("this is started by the agent, and does nothing by hand: %w", err)
 	}
-	defer conn.Close()
-	if err := socket.Close(); err != nil {
-		return fmt.Errorf("close the inherited connection: %w", err)
-	}
-	memory, err := mapShared(memoryFD)
-	if err != nil {
-		return err
-	}
 	s := server{path: path, memory: memory}
-	enc, dec := json.NewEncoder(conn), json.NewDecoder(conn)
+	message := make([]byte, longest)
 	for {
-		var r request
-		if err := dec.Decode(&r); err != nil {
-			if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
-				return nil
-			}
+		n, err := ignoringEINTR(func() (int, error) { return unix.Read(socketFD, message) })
+		switch {
+		case err == nil && n == 0, errors.Is(err, unix.ECONNRESET):
+			return nil
+		case err != nil:
 			return fmt.Errorf("what is to be done: %w", err)
 		}
-		if err := enc.Encode(answerOf(s.do(r))); err != nil {
-			return nil // nobody is there to hear it
+		var r request
+		if err := json.Unmarshal(message[:n], &r); err != nil {
+			return fmt.Errorf("what is to be done: %w", err)
+		}
+		text, err := json.Marshal(answerOf(s.do(r)))
+		if err != nil {
+			return fmt.Errorf("what came of it: %w", err)
+		}
+		// When nobody is there to hear it, the next reading says so.
+		_, _ = ignoringEINTR(func() (int, error) { return unix.Write(socketFD, text) })
+	}
+}
+
+func ignoringEINTR(call func() (int, error)) (int, error) {
+	for {
+		n, err := call()
+		if !errors.Is(err, unix.EINTR) {
+			return n, err
 		}
 	}
 }
@@ -105,32 +125,40 @@ type server struct {
 	file   storagehb.File // nil while it is not open
 }
 
-func (s *server) do(r request) (int, error) {
-	if r.Op == opOpen {
-		if s.file != nil {
-			return 0, fmt.Errorf("open %s: it is open", s.path)
-		}
+func (s *server) do(r request) (done, n int, err error) {
+	switch {
+	case r.Op == opOpen && s.file != nil:
+		return 0, 0, fmt.Errorf("open %s: it is open", s.path)
+	case r.Op == opOpen:
 		d, err := storagehb.Open(s.path)
 		if err == nil {
 			s.file = d
 		}
-		return 0, err
-	}
-	if s.file == nil {
-		return 0, fmt.Errorf("%s %s: it is not open", r.Op, s.path)
-	}
-	if r.Length < 0 || r.Length > len(s.memory) {
-		return 0, fmt.Errorf("%s %d bytes of %s: from 0 to %d can be moved at once", r.Op, r.Length, s.path, len(s.memory))
-	}
-	switch b := s.memory[:r.Length]; r.Op {
-	case opRead:
-		return s.file.ReadAt(b, r.Offset)
-	case opWrite:
-		return s.file.WriteAt(b, r.Offset)
-	case opClose:
+		return 0, 0, err
+	case s.file == nil:
+		return 0, 0, fmt.Errorf("%s %s: it is not open", r.Op, s.path)
+	case r.Op == opClose:
 		f := s.file
 		s.file = nil
-		return 0, f.Close()
+		return 0, 0, f.Close()
+	case r.Op != opDo:
+		return 0, 0, fmt.Errorf("%q is nothing that can be done to %s", r.Op, s.path)
 	}
-	return 0, fmt.Errorf("%q is nothing that can be done to %s", r.Op, s.path)
+	for i, t := range r.IOs {
+		if n, err := s.move(t); err != nil {
+			return i, n, err
+		}
+	}
+	return len(r.IOs), 0, nil
+}
+
+func (s *server) move(t transfer) (int, error) {
+	if t.At < 0 || t.Length < 0 || t.At > len(s.memory) || t.Length > len(s.memory)-t.At {
+		return 0, fmt.Errorf("move %d bytes of %s by way of byte %d: the memory has %d", t.Length, s.path, t.At, len(s.memory))
+	}
+	b := s.memory[t.At : t.At+t.Length]
+	if t.Write {
+		return s.file.WriteAt(b, t.Offset)
+	}
+	return s.file.ReadAt(b, t.Offset)
 }
