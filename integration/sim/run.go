@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -202,7 +203,7 @@ func (w *World) act(a scenario.Action) {
 }
 
 func (w *World) indexOf(a scenario.Action) int {
-	return slices.IndexFunc(w.s.Actions, func(b scenario.Action) bool { return fmt.Sprint(a) == fmt.Sprint(b) })
+	return slices.IndexFunc(w.s.Actions, func(b scenario.Action) bool { return a.T == b.T && a.Do == b.Do && reflect.DeepEqual(a, b) })
 }
 
 func describe(a scenario.Action) string {

@@ -23,9 +23,16 @@ type volume struct {
 
 func (v *volume) path() string { return "/heartbeat/" + v.name }
 
-// spareSlots is how many slots a volume has beyond the scenario's hosts: one that
-// was removed and joins again gets another.
-const spareSlots = 8
+// slots is how many a volume has: one that was removed and joins again gets another.
+func (w *World) slots() int {
+	n := len(w.order) + 1
+	for _, a := range w.s.Actions {
+		if a.Do == "add_host" {
+			n++
+		}
+	}
+	return n
+}
 
 // initVolumes makes the scenario's heartbeat volumes, as a person did before the
 // cluster's policy named them.
@@ -39,7 +46,7 @@ func (w *World) initVolumes() error {
 		if err != nil {
 			return err
 		}
-		d, err := hbtest.NewDisk(cluster, id, format.Super{LogicalSector: 512, Slots: len(w.order) + spareSlots, Timing: w.timing, Wait: w.timing.Wait(), Cluster: clusterName, Label: sv.ID})
+		d, err := hbtest.NewDisk(cluster, id, format.Super{LogicalSector: 512, Slots: w.slots(), Timing: w.timing, Wait: w.timing.Wait(), Cluster: clusterName, Label: sv.ID})
 		if err != nil {
 			return fmt.Errorf("heartbeat volume %s: %w", sv.ID, err)
 		}

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"sync"
@@ -110,7 +111,7 @@ func (w *World) Running() []Run {
 		all = append(all, w.current(uuid)...)
 	}
 	slices.SortFunc(all, func(a, b Run) int {
-		return strings.Compare(a.Name+"\x00"+a.UUID+"\x00"+a.Host, b.Name+"\x00"+b.UUID+"\x00"+b.Host)
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.UUID, b.UUID), strings.Compare(a.Host, b.Host))
 	})
 	return all
 }
