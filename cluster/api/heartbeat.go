@@ -23,6 +23,9 @@ type Heartbeat struct {
 	Volumes uint64 `json:"volumes,omitempty"`
 	// Watchdog is what this incarnation says of the watchdog that bounds its VMs.
 	Watchdog fsm.Watchdog `json:"watchdog,omitzero"`
+	// Slots are what the host reads on the heartbeat volumes of members that the master
+	// does not hear: evidence for its verdicts, and for nothing else.
+	Slots []SlotReading `json:"slots,omitempty"`
 	// Network is the HA network that this copy travels on.
 	Network string `json:"network"`
 	// Applied is the index of the last log entry that the host has applied.
@@ -34,6 +37,23 @@ type Heartbeat struct {
 	ReportRev uint64 `json:"report_rev"`
 	// Definitions are domain definitions the master asked for, by UUID.
 	Definitions map[string]string `json:"definitions,omitempty"`
+}
+
+// SlotReading is what one host reads in another's slot on one heartbeat volume.
+type SlotReading struct {
+	Host   string `json:"host"`   // whose slot it is
+	Volume string `json:"volume"` // its UUID
+	// Error is why the reader cannot read the volume now; what follows is then of its last reading.
+	Error string `json:"error,omitempty"`
+	// Age is the time since the reader saw the heartbeat there change; negative: never.
+	Age time.Duration `json:"age"`
+	// Incarnation, Run and Seq are the newest heartbeat's; Incarnation 0: there is none.
+	Incarnation uint64 `json:"incarnation,omitempty"`
+	Run         uint64 `json:"run,omitempty"`
+	Seq         uint64 `json:"seq,omitempty"`
+	// Flags are its words about itself (format.Flags), and Reason why it was fenced last.
+	Flags  uint32 `json:"flags,omitempty"`
+	Reason string `json:"reason,omitempty"`
 }
 
 // HostReport is the slow-changing part of what a host says about itself.

@@ -21,6 +21,7 @@ func (h *Host) heartbeat(ctx context.Context) {
 	delete(h.sent, h.seq-64)
 	_, applied, _ := h.cfg.View()
 	hb := api.Heartbeat{Host: h.cfg.Name, Run: h.cfg.Run, Seq: h.seq, Applied: applied, ReportRev: h.reportRev, Volumes: h.record.Volumes}
+	hb.Slots = h.cfg.Volumes.Others()
 	if !h.record.Over {
 		hb.Incarnation, hb.Watchdog = h.record.Incarnation, h.record.Watchdog
 	}

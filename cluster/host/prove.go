@@ -17,6 +17,8 @@ type Volumes interface {
 	Beat(format.Heartbeat)
 	// Report is how the volumes of the policy do, for the master.
 	Report() []api.VolumeReport
+	// Others is what stands on them of hosts that the master does not hear, for the master.
+	Others() []api.SlotReading
 }
 
 // byStorage renews the lease by what the heartbeat volumes say: by acknowledgements
@@ -128,3 +130,4 @@ func (noVolumes) View() (*volumes.View, <-chan struct{}) { return &volumes.View{
 func (noVolumes) Submit(format.Value)                    {}
 func (noVolumes) Beat(format.Heartbeat)                  {}
 func (noVolumes) Report() []api.VolumeReport             { return nil }
+func (noVolumes) Others() []api.SlotReading              { return nil }

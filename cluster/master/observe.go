@@ -41,6 +41,8 @@ type observed struct {
 	proves uint64
 	// watchdog is what it says last of what bounds its VMs.
 	watchdog fsm.Watchdog
+	// relayed is what other members read in its slots, by reader.
+	relayed map[string]relayed
 	// awaited: people were told that only a proof ends the wait for it.
 	awaited bool
 	// reachedAt is when the network last brought a heartbeat of this incarnation.
@@ -216,10 +218,11 @@ func (o *observed) signals(st *fsm.State, h *fsm.Host, v *volumes.View, now time
 		}
 		s.Volumes[vol.Name] = sign
 		if b := o.stored.beat; id == o.stored.on && b.Incarnation != 0 {
-			s.Slot = verdict.Slot{Incarnation: b.Incarnation, Isolated: b.Flags&format.FlagIsolated != 0, Stopped: b.Flags&format.FlagVMsStopped != 0,
-				CleanExit: b.Flags&format.FlagCleanExit != 0, SelfFencing: b.Flags&format.FlagSelfFencing != 0, FenceReason: b.Reason, Volume: vol.Name, Age: max(sign.Age, 0)}
+			s.Slot = slotOf(b.Incarnation, b.Flags, b.Reason)
+			s.Slot.Volume, s.Slot.Age = vol.Name, max(sign.Age, 0)
 		}
 	}
+	o.signs(&s, st, h, now, t)
 	return s
 }
 
@@ -227,6 +230,6 @@ func (o *observed) signals(st *fsm.State, h *fsm.Host, v *volumes.View, now time
 func (o *observed) snapshot() *observed {
 	c := *o
 	c.networks, c.wanted, c.defs, c.quiet, c.twice = maps.Clone(o.networks), maps.Clone(o.wanted), maps.Clone(o.defs), maps.Clone(o.quiet), maps.Clone(o.twice)
-	c.stored.marks = maps.Clone(o.stored.marks)
+	c.stored.marks, c.relayed = maps.Clone(o.stored.marks), maps.Clone(o.relayed)
 	return &c
 }

@@ -66,6 +66,7 @@ func (m *Master) receive(hb api.Heartbeat) (*office, error) {
 	}
 	now := m.cfg.Now()
 	x := o.observe(h, now)
+	o.relay(hb, now)
 	withdrawn := x.watch.Suspected != 0
 	if x.note(hb, now) || withdrawn {
 		select {

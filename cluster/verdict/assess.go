@@ -90,6 +90,10 @@ func (a *Assessment) silent(s Signals) {
 	switch {
 	case s.words().CleanExit:
 		set("E05", AgentDown, RestartReleased, "is silent because its agent ended in good order, with no protected VM left")
+	case volumes == fresh && s.Suspected && !s.readHere() && s.words().Isolated:
+		set("E13", Isolated, RestartReleased, "is isolated: "+s.readers()+" on storage that it hears nobody, where this master does not read it; while that is so it is not acknowledged, and its lease ends")
+	case volumes == fresh && s.Suspected && !s.readHere():
+		set("E11", Partitioned, RestartReleased, "is partitioned: not heard over any network, and alive on storage as "+s.readers()+" there, where this master does not read it; while that is so it is not acknowledged, and its lease ends")
 	case volumes == fresh && s.Suspected:
 		set("E04", Suspect, RestartNone, "is not heard over the network and alive on storage again; it is acknowledged once its suspicion is withdrawn")
 	case volumes == fresh && s.words().Isolated && !answers:
@@ -183,6 +187,31 @@ func (s *Signals) storage() storage {
 		}
 	}
 	return state
+}
+
+// readHere reports whether the master itself reads that the host is alive.
+func (s *Signals) readHere() bool {
+	for _, v := range s.Volumes {
+		if v.By == "" && v.Readable && v.Age >= 0 && v.Age <= s.StorageBound {
+			return true
+		}
+	}
+	return false
+}
+
+// readers are the other members that read that it is, with their verb.
+func (s *Signals) readers() string {
+	var names []string
+	for _, r := range s.Relayed {
+		if r.Readable && r.Age >= 0 && r.Age <= s.StorageBound && !slices.Contains(names, r.By) {
+			names = append(names, r.By)
+		}
+	}
+	slices.Sort(names)
+	if len(names) == 1 {
+		return names[0] + " reads"
+	}
+	return strings.Join(names, ", ") + " read"
 }
 
 // The names of warnings.

@@ -85,6 +85,20 @@ func volumesOf(t *testing.T, word string) map[string]Signals {
 			"the master reads nothing": {Volumes: map[string]VolumeSign{"hb1": sign(old, false)}, Relayed: []RelayedSign{other("hb1", young, true)}},
 			"the master reads stale":   {Volumes: map[string]VolumeSign{"hb1": sign(old, true)}, Relayed: []RelayedSign{other("hb2", young, true)}},
 		}
+	case "read_here":
+		return map[string]Signals{
+			"on one of two":           {Volumes: map[string]VolumeSign{"hb1": sign(old, true), "hb2": sign(storageBound, true)}},
+			"and another reads it":    {Volumes: map[string]VolumeSign{"hb1": sign(young, true)}, Relayed: []RelayedSign{other("hb1", young, true)}},
+			"and another does not":    {Volumes: map[string]VolumeSign{"hb1": sign(young, true)}, Relayed: []RelayedSign{other("hb1", old, true)}},
+			"and another cannot read": {Volumes: map[string]VolumeSign{"hb1": sign(young, true)}, Relayed: []RelayedSign{other("hb1", -1, false)}},
+		}
+	case "relayed":
+		return map[string]Signals{
+			"the master reads nothing":   {Volumes: map[string]VolumeSign{"hb1": sign(young, false)}, Relayed: []RelayedSign{other("hb1", young, true)}},
+			"the master reads stale":     {Volumes: map[string]VolumeSign{"hb1": sign(old, true)}, Relayed: []RelayedSign{other("hb2", storageBound, true)}},
+			"the master reads no word":   {Volumes: map[string]VolumeSign{"hb1": sign(-1, true)}, Relayed: []RelayedSign{other("hb1", young, true)}},
+			"one of two others reads it": {Volumes: map[string]VolumeSign{"hb1": sign(old, true)}, Relayed: []RelayedSign{other("hb1", old, true), {"hb1", VolumeSign{Age: young, Readable: true, By: "c"}}}},
+		}
 	case "stale":
 		return map[string]Signals{
 			"everywhere":            {Volumes: map[string]VolumeSign{"hb1": sign(storageBound+1, true), "hb2": sign(old, true)}},

@@ -74,6 +74,7 @@ type Volumes struct {
 	changed chan struct{} // closed, and replaced, at each change of view
 	running map[format.UUID]*running
 	claim   format.Value // the last, for volumes that come into use
+	seen    map[format.UUID]seen
 }
 
 // running is one volume at work.
@@ -94,7 +95,7 @@ const probeEvery = 5 * time.Second
 
 // New returns Volumes that do nothing until Run.
 func New(cfg Config) *Volumes {
-	return &Volumes{cfg: cfg, view: &View{}, changed: make(chan struct{}), running: map[format.UUID]*running{}}
+	return &Volumes{cfg: cfg, view: &View{}, changed: make(chan struct{}), running: map[format.UUID]*running{}, seen: map[format.UUID]seen{}}
 }
 
 // View returns what the volumes said last, and a channel that is closed when a
@@ -197,6 +198,7 @@ func (v *Volumes) match(ctx context.Context, wg *sync.WaitGroup, s *fsm.State, m
 		if vol, in := wanted[id]; !in || r.path != vol.Path || r.slot != Slot(me) {
 			r.cancel()
 			delete(v.running, id)
+			delete(v.seen, id)
 			v.update(func(w *View) {
 				delete(w.Readings, id)
 				delete(w.Claims, id)
@@ -262,6 +264,7 @@ func (v *Volumes) report(ctx context.Context, id format.UUID, e storagehb.Event)
 	switch e := e.(type) {
 	case storagehb.TableRead:
 		if e.Err == nil {
+			v.seen[id] = v.seen[id].after(e.Reading)
 			v.update(func(w *View) { w.Readings[id] = e.Reading })
 		}
 	case storagehb.VMsRead:
