@@ -30,6 +30,8 @@ type Agent struct {
 	policyRev uint64
 	policyID  string
 	policy    *config.Policy
+
+	shared definitions // as the doctor has read them
 }
 
 var _ api.Backend = (*Agent)(nil)

@@ -1,10 +1,13 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/holdfast-ha/holdfast/cluster/doctor"
 	"github.com/holdfast-ha/holdfast/fsm"
@@ -18,6 +21,8 @@ type Look interface {
 	Facts(ctx context.Context) doctor.Facts
 	// Place says what a path is on.
 	Place(path string) doctor.Place
+	// Volume says what a volume of one of libvirt's pools is.
+	Volume(pool, volume string) doctor.Volume
 	// Has says whether there is something under a path; mounted asks that it is on a file
 	// system of its own, and not the root's.
 	Has(path string, mounted bool) bool
@@ -50,34 +55,85 @@ func (a *Agent) Facts(ctx context.Context) (doctor.Facts, error) {
 	}
 	f.VMs = []doctor.VM{}
 	for _, vm := range s.VMs {
-		f.VMs = append(f.VMs, examined(vm, a.env.Look))
+		f.VMs = append(f.VMs, examined(vm, a.shared.of(vm.UUID, vm.XML), a.env.Look))
 	}
+	a.shared.keep(s.VMs)
 	slices.SortFunc(f.VMs, func(a, b doctor.VM) int { return strings.Compare(a.Name+"\x00"+a.UUID, b.Name+"\x00"+b.UUID) })
 	return f, nil
 }
 
 // examined is a VM with where its disks are on this host.
-func examined(vm *fsm.VM, look Look) doctor.VM {
+func examined(vm *fsm.VM, shared parsedShared, look Look) doctor.VM {
 	out := doctor.VM{UUID: vm.UUID, Name: vm.Name, Disks: []doctor.Disk{}}
 	if vm.Owner != nil {
 		out.Owner = vm.Owner.Host
 	}
-	xml, err := fsm.UnpackXML(vm.XML)
-	var shared domainxml.Shared
-	if err == nil {
-		shared, err = domainxml.ParseShared(xml)
-	}
-	if err != nil {
-		out.Unread = err.Error()
+	if shared.err != nil {
+		out.Unread = shared.err.Error()
 		return out
 	}
 	out.Leases, out.CPUMode = shared.Leases, shared.CPUMode
 	for _, d := range shared.Disks {
 		x := doctor.Disk{Disk: d}
-		if d.Kind == domainxml.DiskFile || d.Kind == domainxml.DiskBlock {
-			x.Place = look.Place(d.Source)
+		kind, path := d.Kind, d.Source
+		if kind == domainxml.DiskPool {
+			pool, volume, _ := strings.Cut(d.Source, "/")
+			v := look.Volume(pool, volume)
+			x.Volume, kind, path = &v, v.Kind, v.Path
+		}
+		if kind == domainxml.DiskFile || kind == domainxml.DiskBlock {
+			x.Place = look.Place(path)
 		}
 		out.Disks = append(out.Disks, x)
 	}
 	return out
+}
+
+// parsedShared is what the doctor needs of one definition, or why it cannot be read.
+type parsedShared struct {
+	domainxml.Shared
+	err error
+}
+
+// definitions keeps what was parsed of the protected VMs' definitions, which change
+// seldom. The zero value is ready.
+type definitions struct {
+	mu  sync.Mutex // guards what follows
+	all map[string]definition
+}
+
+// definition is one VM's, with the bytes that it was read from.
+type definition struct {
+	packed []byte
+	parsed parsedShared
+}
+
+// of returns what is in a packed definition of that VM.
+func (x *definitions) of(uuid string, packed []byte) parsedShared {
+	x.mu.Lock()
+	d, ok := x.all[uuid]
+	x.mu.Unlock()
+	if ok && bytes.Equal(d.packed, packed) {
+		return d.parsed
+	}
+	d = definition{packed: packed}
+	xml, err := fsm.UnpackXML(packed)
+	if err == nil {
+		d.parsed.Shared, err = domainxml.ParseShared(xml)
+	}
+	d.parsed.err = err
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.all == nil {
+		x.all = map[string]definition{}
+	}
+	x.all[uuid] = d
+	return d.parsed
+}
+
+// keep forgets the VMs that are not protected any more.
+func (x *definitions) keep(vms map[string]*fsm.VM) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	maps.DeleteFunc(x.all, func(uuid string, _ definition) bool { return vms[uuid] == nil })
 }

@@ -115,6 +115,18 @@ type VM struct {
 type Disk struct {
 	domainxml.Disk
 	Place Place `json:"place"`
+	// Volume is what stands behind a disk of kind domainxml.DiskPool on that host.
+	Volume *Volume `json:"volume,omitempty"`
+}
+
+// Volume is what a volume of one of libvirt's pools is on a host.
+type Volume struct {
+	// Kind is how QEMU reaches it; empty: not known.
+	Kind domainxml.DiskKind `json:"kind,omitempty"`
+	// Path is the file's or the device's; for storage over the network its protocol and name.
+	Path string `json:"path,omitempty"`
+	// Unknown is why Kind is not known.
+	Unknown string `json:"unknown,omitempty"`
 }
 
 // Place is the storage that a path of a host is on.

@@ -55,6 +55,10 @@ func TestDisksOfVMs(t *testing.T) {
 		change(&d)
 		return d
 	}
+	pooled := domainxml.Disk{Target: "vda", Kind: domainxml.DiskPool, Source: "images/db1.qcow2", Cache: "none"}
+	volume := func(kind domainxml.DiskKind, path string) func(*Facts) {
+		return func(f *Facts) { f.VMs[0].Disks[0].Volume = &Volume{Kind: kind, Path: path} }
+	}
 	lockd := func(f *Facts) { f.Libvirt.LockManager, f.Libvirt.AutoLeases = "lockd", true }
 	const managerNo = "lock manager no (libvirt has no lock manager)\n"
 	const bare = "info no_second_barrier \n"
@@ -145,6 +149,26 @@ func TestDisksOfVMs(t *testing.T) {
 		{
 			"rbd has its cache in QEMU", []Facts{has("kvm1", domainxml.Disk{Target: "vda", Kind: domainxml.DiskNetwork, Source: "rbd:vms/db1", Cache: "writeback"}, Place{}, nil)},
 			"db1 vda on rbd, cache writeback: image lock no (QEMU locks files alone, and reaches this by rbd), " + managerNo + bare,
+		},
+		{
+			"a file in a pool of libvirt's", []Facts{has("kvm1", pooled, nfs, volume(domainxml.DiskFile, "/srv/db1.qcow2")), has("kvm2", pooled, nfs, volume(domainxml.DiskFile, "/mnt/db1.qcow2"))},
+			"db1 vda on nfs4 nas:/vms, cache none: image lock yes (), " + managerNo,
+		},
+		{
+			"a device in a pool", []Facts{has("kvm1", pooled, lun, volume(domainxml.DiskBlock, "/dev/vg/db1"))},
+			"db1 vda on block device, cache none: image lock host (a lock on a block device is the host's own), " + managerNo + bare,
+		},
+		{
+			"a pool that QEMU speaks to itself", []Facts{has("kvm1", with(pooled, func(d *domainxml.Disk) { d.Cache = "writeback" }), Place{}, volume(domainxml.DiskNetwork, "rbd:vms/db1"))},
+			"db1 vda on rbd, cache writeback: image lock no (QEMU locks files alone, and reaches this by rbd), " + managerNo + bare,
+		},
+		{
+			"a pool that one host does not have", []Facts{has("kvm1", pooled, nfs, volume(domainxml.DiskFile, "/srv/db1.qcow2")), has("kvm2", pooled, Place{}, func(f *Facts) { f.VMs[0].Disks[0].Volume = &Volume{Unknown: "there is no pool images"} })},
+			"db1 vda on differs by host, cache none: image lock unknown (on kvm2: what its pool is on is not known: there is no pool images), " + managerNo + "warning disk_elsewhere vda\n" + bare,
+		},
+		{
+			"a pool, and virtlockd with a directory", []Facts{has("kvm1", pooled, lun, func(f *Facts) { volume(domainxml.DiskBlock, "/dev/vg/db1")(f); lockd(f); f.Libvirt.Lockspace = &nfs })},
+			"db1 vda on block device, cache none: image lock host (a lock on a block device is the host's own), lock manager yes ()\n",
 		},
 		{
 			"a file system that nobody knows", []Facts{has("kvm1", image, Place{Type: "fuse.sshfs", Source: "x:"}, nil)},

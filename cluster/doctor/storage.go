@@ -71,11 +71,33 @@ func (p Place) locks() Lock {
 	return Lock{Unknown, "whether " + p.Type + " passes locks on to other hosts is not known"}
 }
 
+// kind is how QEMU reaches the disk on that host, also where a pool of libvirt's is
+// between; domainxml.DiskPool where what it is on is not known.
+func (d Disk) kind() domainxml.DiskKind {
+	if d.Kind == domainxml.DiskPool && d.Volume != nil && d.Volume.Kind != "" {
+		return d.Volume.Kind
+	}
+	return d.Kind
+}
+
+// unknownPool is what is known of a disk whose pool is not.
+func (d Disk) unknownPool() Lock {
+	why := "this host has not said"
+	if d.Volume != nil {
+		why = d.Volume.Unknown
+	}
+	return Lock{Unknown, "what its pool is on is not known: " + why}
+}
+
 // storage is the place in words.
 func (d Disk) storage() string {
-	switch d.Kind {
+	switch d.kind() {
 	case domainxml.DiskNetwork:
-		protocol, _, _ := strings.Cut(d.Source, ":")
+		source := d.Source
+		if d.Volume != nil {
+			source = d.Volume.Path
+		}
+		protocol, _, _ := strings.Cut(source, ":")
 		return protocol
 	case domainxml.DiskPool:
 		pool, _, _ := strings.Cut(d.Source, "/")
@@ -101,13 +123,13 @@ func (d Disk) imageLock() Lock {
 		return Lock{Holds: NotNeeded}
 	case d.Shareable:
 		return Lock{No, "it is <shareable/>: QEMU lets several VMs write to it"}
-	case d.Kind == domainxml.DiskNetwork:
+	case d.kind() == domainxml.DiskNetwork:
 		return Lock{No, "QEMU locks files alone, and reaches this by " + d.storage()}
-	case d.Kind == domainxml.DiskPool:
-		return Lock{Unknown, "it is in a pool of libvirt's, and what that is on was not looked up"}
-	case d.Kind == domainxml.DiskOther:
+	case d.kind() == domainxml.DiskPool:
+		return d.unknownPool()
+	case d.kind() == domainxml.DiskOther:
 		return Lock{Host, "it is a device of one host"}
-	case d.Kind == domainxml.DiskBlock:
+	case d.kind() == domainxml.DiskBlock:
 		return Lock{Host, "a lock on a block device is the host's own"}
 	}
 	return d.Place.locks()
@@ -126,7 +148,7 @@ func (d Disk) managerLock(l Libvirt, leases int) Lock {
 		return Lock{No, l.LockManager + " is told to lock leases alone (auto_disk_leases), and the definition names none"}
 	case d.Shareable:
 		return Lock{No, "it is <shareable/>: " + l.LockManager + " lets several VMs write to it"}
-	case d.Kind == domainxml.DiskNetwork:
+	case d.kind() == domainxml.DiskNetwork:
 		return Lock{No, l.LockManager + " locks files and block devices, and this is reached by " + d.storage()}
 	case l.Lockspace != nil:
 		k := l.Lockspace.locks()
@@ -137,11 +159,11 @@ func (d Disk) managerLock(l Libvirt, leases int) Lock {
 			k.Why = fmt.Sprintf("%s keeps its locks in %s: %s", l.LockManager, l.Lockspace.Path, k.Why)
 		}
 		return k
-	case d.Kind == domainxml.DiskPool:
-		return Lock{Unknown, "it is in a pool of libvirt's, and what that is on was not looked up"}
-	case d.Kind == domainxml.DiskBlock && l.OtherLockspaces:
+	case d.kind() == domainxml.DiskPool:
+		return d.unknownPool()
+	case d.kind() == domainxml.DiskBlock && l.OtherLockspaces:
 		return Lock{Unknown, l.LockManager + " has a directory for locks of LVM volumes or SCSI disks, and whether this is one was not looked up"}
-	case d.Kind == domainxml.DiskBlock || d.Kind == domainxml.DiskOther:
+	case d.kind() == domainxml.DiskBlock || d.kind() == domainxml.DiskOther:
 		return Lock{Host, l.LockManager + " has no directory for locks of block devices that hosts share (file_lockspace_dir)"}
 	}
 	return d.Place.locks()
@@ -152,7 +174,7 @@ func (d Disk) managerLock(l Libvirt, leases int) Lock {
 // were not written yet. What QEMU reaches over the network by itself has its cache in
 // the process.
 func (d Disk) writesLate() bool {
-	if d.ReadOnly || d.Kind == domainxml.DiskNetwork || d.Kind == domainxml.DiskOther {
+	if d.ReadOnly || d.kind() == domainxml.DiskNetwork || d.kind() == domainxml.DiskOther {
 		return false
 	}
 	return d.Cache != "none" && d.Cache != "directsync"

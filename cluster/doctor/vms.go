@@ -134,7 +134,7 @@ func (s *seen) diskFindings(d Disk, here map[string]Disk) []Finding {
 		add("cache_writes_late", fsm.Warning, "", "virsh edit "+s.Name+": <driver cache='none'/>",
 			"%s has %s so that the host's kernel can write to it after the VM is gone, while it runs elsewhere", what, mode)
 	}
-	if d.Kind == domainxml.DiskOther {
+	if d.kind() == domainxml.DiskOther {
 		add("disk_of_host", fsm.Warning, "", "", "%s is a device of one host: no other can start the VM", what)
 		return out
 	}
