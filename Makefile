@@ -27,7 +27,7 @@ demo: build ## a cluster of three hosts on this machine, one of them dies; DEMO=
 	bin/demo
 
 .PHONY: test
-test: ## everything: installs what the tests need, then unit, sim, lint and (as root) lab; at most 25 minutes
+test: ## everything: installs what the tests need, then unit, sim, lint and (as root) lab and machine; at most 25 minutes
 	@.ci/test
 
 .PHONY: unit
@@ -46,10 +46,12 @@ lab: ## (root) hosts in namespaces with their own libvirtd and real guests
 	@.ci/install lab
 	HOLDFAST_LAB=1 TEST_FORMAT=standard-verbose .ci/gotest lab -count=1 -p 1 -timeout $(LAB_LIMIT) ./integration/lab ./vmm/libvirt/...
 
+MACHINE_LIMIT ?= 15m
+
 .PHONY: machine
 machine: ## three machines in QEMU with a real watchdog and a heartbeat volume: resets, and takeovers after them; five minutes with nothing else running
 	@.ci/install machine
-	HOLDFAST_MACHINE=1 TEST_FORMAT=standard-verbose .ci/gotest machine -count=1 -timeout 15m ./integration/machine
+	HOLDFAST_MACHINE=1 TEST_FORMAT=standard-verbose .ci/gotest machine -count=1 -timeout $(MACHINE_LIMIT) ./integration/machine
 
 .PHONY: mutation
 mutation: ## each rule of docs/safety.md left out once, and the test that must then fail; a quarter of an hour

@@ -10,5 +10,7 @@
 // of its own directory, and everything ends with it.
 //
 // It needs one of two processors for itself. Where it gets less, masters lose their
-// office for want of time, and scenarios fail that wait for one.
+// office for want of time, and scenarios fail that wait for one. So it measures from
+// outside what its machines were kept from: a scenario that fails meanwhile is played
+// once more, and then says that nothing was judged. Two writers are never excused.
 package machine

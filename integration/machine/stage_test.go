@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
@@ -13,8 +12,7 @@ import (
 )
 
 // timing is the profile that the machines run with.
-func timing(t *testing.T) lease.Timing {
-	t.Helper()
+func timing(t *trial) lease.Timing {
 	p, ok := lease.Profile("standard")
 	if !ok {
 		t.Fatal("there is no profile standard")
@@ -31,7 +29,7 @@ const slack = 1500 * time.Millisecond
 
 // stage is one scenario under way.
 type stage struct {
-	*testing.T
+	*trial
 	w      *World
 	ctx    context.Context
 	timing lease.Timing
@@ -47,19 +45,14 @@ type stage struct {
 
 // perform settles the cluster, plays one scenario on the host that runs vm1, and
 // looks for two writers, and for harm to those that it was not about.
-func perform(t *testing.T, w *World, play func(*stage)) {
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Second)
+func perform(ctx context.Context, t *trial, w *World, play func(*stage)) {
+	ctx, cancel := context.WithTimeout(ctx, 120*time.Second)
 	defer cancel()
-	defer func() { // whatever else went wrong
-		if err := w.watch.verdict(); err != nil {
-			t.Error(err)
-		}
-	}()
 	began := time.Now()
-	if err := w.Settled(ctx); err != nil {
+	if err := steady(ctx, w); err != nil {
 		t.Fatal(err)
 	}
-	s := &stage{T: t, w: w, ctx: ctx, timing: timing(t), vm: 1, all: map[int]Sight{}, opened: time.Now()}
+	s := &stage{trial: t, w: w, ctx: ctx, timing: timing(t), vm: 1, all: map[int]Sight{}, opened: time.Now()}
 	for vm := 1; vm <= VMs; vm++ {
 		sight, ok := w.watch.newest(vm)
 		if !ok {

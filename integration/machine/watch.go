@@ -34,6 +34,8 @@ type watch struct {
 	seen  map[int][]Sight
 	count map[int]uint64
 	err   error
+	last  time.Time     // look
+	gap   time.Duration // longest between two looks since longest was asked
 }
 
 // openWatch makes the shared disk for so many VMs and opens it for looking.
@@ -68,12 +70,33 @@ func (w *watch) run(ctx context.Context) {
 		for vm := 1; vm <= w.vms; vm++ {
 			w.look(vm)
 		}
+		w.looked()
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
 	}
+}
+
+// looked notes how long it was since the last look.
+func (w *watch) looked() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	if !w.last.IsZero() {
+		w.gap = max(w.gap, now.Sub(w.last))
+	}
+	w.last = now
+}
+
+// longest is the longest time between two looks since it was asked last.
+func (w *watch) longest() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	gap := w.gap
+	w.gap = 0
+	return gap
 }
 
 func (w *watch) look(vm int) {
