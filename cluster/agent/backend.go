@@ -370,7 +370,7 @@ func (a *Agent) AdmitStart(ctx context.Context, r api.AdmitRequest) error {
 	if err != nil {
 		return nil //nolint:nilerr // a host that is no member protects nothing
 	}
-	return m.host.Admit(ctx, r.UUID, r.Operation)
+	return m.host.Admit(ctx, r)
 }
 
 // Admit implements api.Backend: it signs a new host's certificate and makes it a

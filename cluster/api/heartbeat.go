@@ -190,6 +190,10 @@ type ClaimRequest struct {
 	Incarnation uint64 `json:"incarnation"`
 	UUID        string `json:"uuid"`
 	Generation  uint64 `json:"generation"` // that the host saw (compare-and-set)
+	// Memory and VCPUs are those of the definition that is about to be started, bytes; 0: as
+	// the cluster has it.
+	Memory uint64 `json:"memory,omitempty"`
+	VCPUs  int    `json:"vcpus,omitempty"`
 }
 
 // AdmitRequest is what the hypervisor's hook asks the agent of its own host.
@@ -198,6 +202,9 @@ type AdmitRequest struct {
 	Name string `json:"name"`
 	// Operation is the hypervisor's word for it, such as "prepare" or "migrate".
 	Operation string `json:"operation"`
+	// Memory and VCPUs are those of the definition that is about to be started, bytes.
+	Memory uint64 `json:"memory,omitempty"`
+	VCPUs  int    `json:"vcpus,omitempty"`
 }
 
 // JoinRequest is what a new host sends with its token; it has no certificate yet.

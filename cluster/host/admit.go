@@ -29,7 +29,8 @@ const taking = 15 * time.Second
 // by migration ("migrate", and then "prepare" like any start), by whomever. It returns nil if the VM may run here now, and
 // otherwise says who may run it. A protected VM that nobody owns is claimed from
 // the master first, so that of two starts on two hosts one is refused.
-func (h *Host) Admit(ctx context.Context, uuid, operation string) error {
+func (h *Host) Admit(ctx context.Context, r api.AdmitRequest) error {
+	uuid := r.UUID
 	type verdict struct {
 		is     admission
 		why    string
@@ -44,7 +45,7 @@ func (h *Host) Admit(ctx context.Context, uuid, operation string) error {
 			at, allowedIn := h.expected[uuid]
 			delete(h.expected, uuid)
 			switch {
-			case operation == "migrate":
+			case r.Operation == "migrate":
 				is, h.expected[uuid] = allowed, in.Now
 			case allowedIn && in.Now-at <= taking:
 				is = allowed
@@ -54,7 +55,7 @@ func (h *Host) Admit(ctx context.Context, uuid, operation string) error {
 		if is == mustClaim {
 			vm := in.State.VMs[uuid]
 			v.vmName = vm.Name
-			v.claim = api.ClaimRequest{Host: h.cfg.Name, Incarnation: h.lease.Incarnation, UUID: uuid, Generation: vm.Generation}
+			v.claim = api.ClaimRequest{Host: h.cfg.Name, Incarnation: h.lease.Incarnation, UUID: uuid, Generation: vm.Generation, Memory: r.Memory, VCPUs: r.VCPUs}
 			h.claimed[uuid] = in.Now
 		}
 		answer <- v

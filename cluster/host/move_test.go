@@ -321,7 +321,7 @@ func TestAdmissionOfWhatComes(t *testing.T) {
 			{"prepare", taking + time.Second, false},
 		} {
 			r.pass(x.wait)
-			if err := r.agent.Admit(r.Context(), web, x.operation); (err == nil) != x.want {
+			if err := r.agent.Admit(r.Context(), api.AdmitRequest{UUID: web, Operation: x.operation}); (err == nil) != x.want {
 				t.Errorf("%s after %v: %v, want it allowed: %v", x.operation, x.wait, err, x.want)
 			}
 		}

@@ -26,7 +26,8 @@ const (
 
 // admitStart asks about the start of a protected VM by hand on a host. The error is a
 // refusal (api.ErrRefused) or ctx's.
-func (m *Master) admitStart(ctx context.Context, o *office, uuid, host string) error {
+func (m *Master) admitStart(ctx context.Context, o *office, r api.ClaimRequest) error {
+	uuid, host := r.UUID, r.Host
 	in, asks, err := m.askable(ctx, o, startPatience)
 	if !asks {
 		return err
@@ -39,6 +40,9 @@ func (m *Master) admitStart(ctx context.Context, o *office, uuid, host string) e
 	}
 	vm := inv.Cluster.VMs[slices.IndexFunc(inv.Cluster.VMs, func(v placement.VM) bool { return v.Name == name })]
 	vm.Status = placement.Running
+	if known := in.State.VMs[uuid]; r.Memory > 0 { // it may have been given more while it was stopped
+		vm.Memory, vm.VCPUs = max(0, vm.Memory+int64(r.Memory)-int64(known.Memory)), r.VCPUs
+	}
 	v := check(inv, placement.Change{VM: &vm, Host: host}, false)
 	if rule := in.Policy.Hosts[host]; rule.Standby && !v.Refused && v.Rule != placement.ByFailoverHosts {
 		v.Answer, v.Refused, v.Culprit, v.WaysOut = placement.No, in.Policy.Admission.Mode == config.AdmissionEnforce, host, nil

@@ -131,6 +131,16 @@ func TestAdmissionControl(t *testing.T) {
 		s.beating(time.Second)
 		return s.Claim(s.Context(), api.ClaimRequest{Host: "c", Incarnation: 1, UUID: uuid(3), Generation: s.state().VMs[uuid(3)].Generation})
 	}
+	larger := func(s *stage) error { // than the cluster knows: it was given more memory while it was stopped
+		s.put(3, "web", "", 1<<20)
+		s.beating(time.Second)
+		return s.Claim(s.Context(), api.ClaimRequest{Host: "c", Incarnation: 1, UUID: uuid(3), Generation: s.state().VMs[uuid(3)].Generation, Memory: big, VCPUs: 1})
+	}
+	small := func(s *stage) error {
+		s.put(3, "web", "", 1<<20)
+		s.beating(time.Second)
+		return s.Claim(s.Context(), api.ClaimRequest{Host: "c", Incarnation: 1, UUID: uuid(3), Generation: s.state().VMs[uuid(3)].Generation})
+	}
 	tests := []struct {
 		name   string
 		mode   string
@@ -143,6 +153,8 @@ func TestAdmissionControl(t *testing.T) {
 		{"to protect, warned", config.AdmissionWarn, nil, protect, nil, true},
 		{"to protect, off", config.AdmissionOff, nil, protect, nil, false},
 		{"to start, enforced", config.AdmissionEnforce, nil, start, []string{"start web on c", "host_failures", "what would help: stop mail", "tolerate 0 failures"}, false},
+		{"to start a small one, enforced", config.AdmissionEnforce, nil, small, nil, false},
+		{"to start one that was made larger, enforced", config.AdmissionEnforce, nil, larger, []string{"start web on c", "host_failures"}, false},
 		{"to start, warned", config.AdmissionWarn, nil, start, nil, true},
 		{"to start, off", config.AdmissionOff, nil, start, nil, false},
 		{"to start what is best effort", config.AdmissionEnforce, func(s *stage) {
@@ -180,6 +192,32 @@ func TestAdmissionControl(t *testing.T) {
 				}
 				if warned := len(s.events("admission_control_warned")) > 0; warned != tt.warns {
 					t.Errorf("warned: %v, want %v", warned, tt.warns)
+				}
+			})
+		})
+	}
+}
+
+// A VM that is given more than there is room for runs on, and people are told which one it was.
+func TestMoreMemoryIsToldOf(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		mode   string
+		memory uint64
+		want   int
+	}{{"too much", config.AdmissionEnforce, big, 1}, {"too much, warned", config.AdmissionWarn, big, 1}, {"too much, off", config.AdmissionOff, big, 0}, {"not too much", config.AdmissionEnforce, 2 << 30, 0}} {
+		t.Run(tt.name, func(t *testing.T) {
+			staged(t, tt.mode, func(s *stage) {
+				s.put(1, "db", "a", big)
+				s.put(2, "mail", "b", big)
+				s.put(3, "web", "c", 1<<20)
+				s.beating(2 * time.Second)
+				s.domains["c"][0].Memory = tt.memory
+				vm := s.state().VMs[uuid(3)]
+				s.must(&fsm.Redefine{Epoch: 1, UUID: uuid(3), Name: "web", XML: vm.XML, XMLHash: "h2", VCPUs: 1, Memory: tt.memory})
+				s.beating(2 * time.Second)
+				if got := s.events("admission_control_warned"); len(got) != tt.want || tt.want == 1 && got[0] != "admission_control_warned web" {
+					t.Errorf("told were %v, want %d about web", got, tt.want)
 				}
 			})
 		})

@@ -139,6 +139,7 @@ func (m *Master) plan(ctx context.Context, o *office) {
 		if last != nil && reflect.DeepEqual(inv, last.Inventory) {
 			continue
 		}
+		before := last
 		last = reckon(inv)
 		last.At, last.Took = m.cfg.Wall(), m.cfg.Now()-began
 		pause = max(failoverPause, last.Took) // half of the time at most goes into it
@@ -151,6 +152,7 @@ func (m *Master) plan(ctx context.Context, o *office) {
 		m.mu.Unlock()
 		o.wake() // what was refused before may be admitted now
 		m.tellRoom(ctx, o, last)
+		m.tellGrown(ctx, o, before, last)
 	}
 }
 
@@ -201,4 +203,31 @@ func waysOut(v placement.Verdict) string {
 		return ""
 	}
 	return "; what would help: " + strings.Join(v.WaysOut, ", or ")
+}
+
+// tellGrown records of each protected VM that has been given more memory or processors that there
+// is not enough room for failures now. Its definition is libvirt's: it cannot be refused.
+func (m *Master) tellGrown(ctx context.Context, o *office, before, after *FailoverPlan) {
+	if before == nil || after.Room.Answer == placement.Yes || after.Inventory.Cluster.Policy.Admission.Mode == placement.Off {
+		return
+	}
+	was := map[string]placement.VM{}
+	for _, v := range before.Inventory.Cluster.VMs {
+		was[v.Name] = v
+	}
+	var events []fsm.Event
+	for _, v := range after.Inventory.Cluster.VMs {
+		old, known := was[v.Name]
+		if !known || v.Class == placement.Unprotected || v.Memory <= old.Memory && v.VCPUs <= old.VCPUs {
+			continue
+		}
+		events = append(events, fsm.Event{Type: "admission_control_warned", Severity: fsm.Warning, VM: v.Name, Host: v.Host,
+			Text: fmt.Sprintf("%s has been given more: %d MiB of memory and %d processors, it had %d MiB and %d. That is not asked about beforehand. Now %s", v.Name, v.Memory>>20, v.VCPUs, old.Memory>>20, old.VCPUs, says(after.Room))})
+	}
+	if len(events) == 0 {
+		return
+	}
+	if err := m.propose(ctx, &fsm.Record{Meta: m.meta(), Epoch: o.epoch, Events: events}); err != nil {
+		m.cfg.Logger.Warn("cannot record that VMs have been given more", "error", err)
+	}
 }

@@ -167,7 +167,7 @@ func (m *Master) Claim(ctx context.Context, r api.ClaimRequest) error {
 	if o == nil {
 		return api.ErrNotMaster
 	}
-	if err := m.admitStart(ctx, o, r.UUID, r.Host); err != nil {
+	if err := m.admitStart(ctx, o, r); err != nil {
 		return err
 	}
 	_, err := m.cfg.Log.Propose(ctx, &fsm.Adopt{Meta: m.meta(), Epoch: o.epoch, UUID: r.UUID, Previous: r.Generation, Host: r.Host, Incarnation: r.Incarnation})

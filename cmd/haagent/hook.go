@@ -56,7 +56,7 @@ func runHook(c *cli.Context) error {
 	if op == "migrate" && !libvirt.Incoming(string(xml)) {
 		op = "prepare" // by hand, and so with processors that run once it is here: no move of ours, but a start
 	}
-	_, err = client.AdmitStart(ctx, api.AdmitRequest{UUID: def.UUID, Name: name, Operation: op})
+	_, err = client.AdmitStart(ctx, api.AdmitRequest{UUID: def.UUID, Name: name, Operation: op, Memory: def.Memory, VCPUs: def.VCPUs})
 	var unreachable *api.UnreachableError
 	if err == nil || !errors.As(err, &unreachable) && ctx.Err() == nil {
 		return err
