@@ -82,6 +82,12 @@ func (t Timing) LeaseGone() time.Duration {
 	return time.Duration(math.Ceil(float64(t.Lease)*(1+t.drift()))) + t.Grain
 }
 
+// DrainGone is how long after a host was proven off nothing that it wrote is on its
+// way any more. Nobody has to be scheduled for that, so there is no grain in it.
+func (t Timing) DrainGone() time.Duration {
+	return time.Duration(math.Ceil(float64(t.Drain) * (1 + t.drift())))
+}
+
 // drift is by what share a wait on one clock must be longer than a permission on
 // another, when one is slow by rho and the other fast by rho: the exact value of
 // 2*rho, which is short by 2 % of the wait at the largest clock error allowed.

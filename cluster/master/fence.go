@@ -29,7 +29,7 @@ func (o *observed) drained(t lease.Timing) (at time.Duration, proven bool) {
 	if o.fence.off == 0 || max(o.watch.Heard, o.spoke) >= o.fence.off { // in whatever life: it is not off
 		return 0, false
 	}
-	return o.fence.off + t.Drain + t.Grain, true
+	return o.fence.off + t.DrainGone(), true
 }
 
 // fence has a silent host switched off once its own lease has ended: its VMs are

@@ -84,7 +84,7 @@ func (d devices) order(ctx context.Context, p *config.Policy, host string, came,
 	defer d.m.w.soon(func() { d.m.w.switching-- })
 	takes := map[string]time.Duration{deviceRefuses: deviceRefusal, deviceHangs: deviceSilence}[is]
 	if is == deviceWorks {
-		takes = deviceTakes
+		takes = d.m.w.cfg.DeviceTakes
 	}
 	t := time.NewTimer(takes)
 	defer t.Stop()

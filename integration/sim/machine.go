@@ -88,6 +88,33 @@ func (m *machine) powerOff() {
 	m.hyp.PowerOff()
 }
 
+// shutDown is an orderly shutdown: the agent hands its VMs over, as it does when systemd
+// stops it for that, and then the machine is off, or boots again.
+func (m *machine) shutDown(reboot bool) {
+	a := m.agent
+	if a == nil || m.still {
+		return
+	}
+	m.w.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(m.w.ctx, drainLimit)
+		defer cancel()
+		err := a.agent.Drain(ctx)
+		m.w.soon(func() {
+			if m.agent != a {
+				return
+			}
+			m.w.note("%s has handed its VMs over: %v", m.name, err)
+			m.powerOff()
+			if reboot {
+				m.bootLater()
+			}
+		})
+	})
+}
+
+// drainLimit is how long an agent has for that before it is ended.
+const drainLimit = 100 * time.Second
+
 // halt ends all that runs on the machine but its VMs.
 func (m *machine) halt() {
 	if !m.on {

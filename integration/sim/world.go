@@ -28,6 +28,8 @@ type Config struct {
 	Seed uint64
 	// Profile is the timing profile; empty is standard.
 	Profile string
+	// DeviceTakes is how long a fence device that works takes to switch a host off and to prove it; 2 s when 0.
+	DeviceTakes time.Duration
 	// LogLevel of the agents; hclog.Off unless set.
 	LogLevel hclog.Level
 }
@@ -70,6 +72,9 @@ type World struct {
 func New(cfg Config) (*World, error) {
 	if cfg.Profile == "" {
 		cfg.Profile = "standard"
+	}
+	if cfg.DeviceTakes == 0 {
+		cfg.DeviceTakes = deviceTakes
 	}
 	timing, ok := lease.Profile(cfg.Profile)
 	if !ok {

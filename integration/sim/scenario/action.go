@@ -73,8 +73,8 @@ var actions = map[string]signature{
 	"isolate_network": {need: []string{"host"}, may: []string{"network"}},
 	"restore_network": {need: []string{"host"}, may: []string{"network"}},
 
-	"host_shutdown_requested": {need: []string{"host"}, waits: waitsShutdown},
-	"host_reboot_requested":   {need: []string{"host"}, waits: waitsShutdown},
+	"host_shutdown_requested": {need: []string{"host"}},
+	"host_reboot_requested":   {need: []string{"host"}},
 	"maintenance_on":          {need: []string{"host"}, waits: waitsMaintenance},
 	"maintenance_off":         {need: []string{"host"}, waits: waitsMaintenance},
 
