@@ -45,15 +45,17 @@ func (w World) storageProblems(volumes []VolumeView) []Problem {
 	return append(out, w.reachProblems(volumes)...)
 }
 
-// successor says which volume takes the place of one that fails on most hosts; empty
-// where none does.
+// successor says what becomes of a volume that fails on most hosts; empty for another.
 func (w World) successor(v VolumeView, volumes []VolumeView) string {
 	losses := w.Observed[w.Self.Name].Losses
-	if _, lost := losses.Lost[v.Path]; !lost || v.Pinned || !v.InPolicy {
+	if _, lost := losses.Lost[v.Path]; !lost || !v.InPolicy {
 		return ""
 	}
+	if v.Pinned {
+		return "; it is pinned, and stays in use: if it does not come back, take it out of the policy and apply that (haadm config apply)"
+	}
 	if !slices.ContainsFunc(volumes, func(o VolumeView) bool { return o.Spare && !losses.Spared[o.Path] }) {
-		return "; the policy names no other that could take its place"
+		return fmt.Sprintf("; the policy names no other that could take its place: when that has lasted for %v and another works on most hosts, the set goes on without it", choice.DroppedAfter)
 	}
 	return fmt.Sprintf("; another takes its place when that has lasted for %v", choice.LostAfter)
 }

@@ -342,7 +342,7 @@ func TestWhatTakesThePlaceOfOneThatFails(t *testing.T) {
 		for _, host := range []string{"kvm1", "kvm2", "kvm3"} {
 			b.Volume(host, "nfs2", func(v *api.VolumeReport) { v.ID, v.Error = "", "gone" })
 		}
-	}); !strings.Contains(text, "names no other that could take its place") {
+	}); !strings.Contains(text, "names no other that could take its place: when that has lasted for 2m0s") {
 		t.Errorf("without a spare people read:\n%s", text)
 	}
 	if text := problems(func(b *apitest.Backend) {

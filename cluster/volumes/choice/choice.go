@@ -23,8 +23,13 @@ const (
 	// move to it, so it is longer than a path that fails over or a server that restarts
 	// quickly is away.
 	LostAfter = 20 * time.Second
-	// SparedFor is how long a volume that was lost replaces no other, whatever hosts find
-	// there: one that can be read and not written looks well until it is used.
+	// DroppedAfter is how long it must have failed so before the others go on without it
+	// where nothing can take its place: longer than a file server is away that restarts.
+	// Of two, the other alone proves again then.
+	DroppedAfter = 2 * time.Minute
+	// SparedFor is how long a volume that was lost does not come into use again while there
+	// is another, whatever hosts find there: one that can be read and not written looks well
+	// until it is used.
 	SparedFor = 10 * time.Minute
 )
 
@@ -87,7 +92,7 @@ type Candidate struct {
 // Choose returns the next set of volumes, and what became of each candidate, in the
 // order of the policy. One in use that works stays while the policy names it and there
 // is room; a pinned one stays whatever it does; of those that are lost one at most gives
-// its place away, and only to one that hosts agree on.
+// its place away, to one that hosts agree on, or after a while to none.
 func Choose(in Input) ([]fsm.Volume, []Candidate) {
 	all := candidates(in)
 	chosen := keep(in, all)
@@ -173,20 +178,20 @@ func fill(in Input, all, chosen []*Candidate) []*Candidate {
 	if in.expects(all) {
 		return chosen
 	}
-	for _, spared := range []bool{false, true} {
-		for len(chosen) < in.Count {
-			c := best(all, chosen, func(c *Candidate) bool { return !c.Used && in.Spared[c.Path] == spared })
-			if c == nil {
-				break
-			}
-			chosen = append(chosen, c)
+	for len(chosen) < in.Count {
+		c := best(all, chosen, func(c *Candidate) bool { return !c.Used && (!in.Spared[c.Path] || len(chosen) == 0) })
+		if c == nil {
+			break
 		}
+		chosen = append(chosen, c)
 	}
 	return chosen
 }
 
 // replace gives the place of the volume that has been lost for longest to the best
-// candidate that is left.
+// candidate that is left. Where there is none, the set goes on without it after a while,
+// if another works on most hosts. That is a change like any: a claim has to stand on
+// enough volumes of both sets until every live host has moved (safety.md, C3).
 func replace(in Input, all, chosen []*Candidate) []*Candidate {
 	worst := -1
 	for i, c := range chosen {
@@ -200,6 +205,9 @@ func replace(in Input, all, chosen []*Candidate) []*Candidate {
 	rest := slices.Delete(slices.Clone(chosen), worst, worst+1) // what a spare shares with the one that goes does not count
 	if spare := best(all, rest, func(c *Candidate) bool { return !c.Used && !in.Spared[c.Path] }); spare != nil && !in.expects(all) {
 		return append(rest, spare)
+	}
+	if chosen[worst].lost >= DroppedAfter && slices.ContainsFunc(rest, func(c *Candidate) bool { return c.Used && c.lost == 0 && 2*c.Hosts > len(in.Hosts) }) {
+		return rest
 	}
 	return chosen
 }
@@ -293,7 +301,7 @@ func (c *Candidate) explain(in Input, all []*Candidate) {
 	case c.Used:
 		c.Why = fmt.Sprintf("heartbeat_volumes.count is %d, and %s %s chosen before it", in.Count, strings.Join(names, ", "), areIs(len(names)))
 	case in.Spared[c.Path]:
-		c.Why = fmt.Sprintf("it failed on most hosts a while ago, and replaces no other for %.0f minutes after that", SparedFor.Minutes())
+		c.Why = fmt.Sprintf("it failed on most hosts a while ago, and comes into use no sooner than %.0f minutes after that while there is another", SparedFor.Minutes())
 	default:
 		c.Why = fmt.Sprintf("%s %s in use, as many as heartbeat_volumes.count asks for: it takes the place of the first that is lost", strings.Join(names, ", "), areIs(len(names)))
 	}

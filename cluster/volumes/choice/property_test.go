@@ -36,7 +36,7 @@ func genScene(t *rapid.T) Input {
 		}
 		if v.used {
 			used++
-			v.lost = time.Duration(rapid.IntRange(0, 3).Draw(t, "lost")) * LostAfter / 2
+			v.lost = time.Duration(rapid.SampledFrom([]int{0, 1, 2, 3, 2 * int(DroppedAfter/LostAfter)}).Draw(t, "lost")) * LostAfter / 2
 		}
 		if v.pinned {
 			pinned++
@@ -80,7 +80,8 @@ func TestChoiceProperties(t *testing.T) {
 		if room && newcomers == 0 && gone > 1 {
 			t.Errorf("%d volumes are replaced at once", gone)
 		}
-		if len(set) < len(in.InUse) && room {
+		dropped := func(u fsm.Volume) bool { return !usedBy(set, u.Path) && in.Lost[u.Path] >= DroppedAfter }
+		if left := len(set); room && left < len(in.InUse) && (left < len(in.InUse)-1 || left == 0 || !slices.ContainsFunc(in.InUse, dropped)) {
 			t.Errorf("%d volumes are left of %d", len(set), len(in.InUse))
 		}
 		for i, v := range set {
