@@ -41,13 +41,18 @@ func (m *Machine) View() (s *State, index uint64, changed <-chan struct{}) {
 
 // Apply carries out one committed command and returns a Result. It never fails
 // and never panics on what a command holds: one that is bad or not lawful in the
-// present state is refused, the same way on every member, and changes nothing.
+// present state is refused, the same way on every member, and changes nothing. It
+// panics where what it made of a lawful one breaks invariant I6: a member that went on
+// from there could place what is owned.
 func (m *Machine) Apply(index uint64, data []byte) any {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	next, res := m.state.step(data)
 	m.index = index
 	if next != nil {
+		if err := next.follows(m.state); err != nil {
+			panic(fmt.Sprintf("invariant I6 is violated by entry %d, and this member applies nothing more: %v", index, err))
+		}
 		m.state = next
 	}
 	close(m.changed)
@@ -169,15 +174,8 @@ func (s *State) sound() error {
 		if vm == nil || vm.UUID != uuid {
 			return fmt.Errorf("VM %q is not the one that is kept under its UUID", uuid)
 		}
-		o := vm.Owner
-		switch {
-		case o == nil:
-		case !s.Live(o.Host, o.Incarnation):
-			return fmt.Errorf("%s is owned by %s (incarnation %d), which is not live", vm.Name, o.Host, o.Incarnation)
-		case o.Generation != vm.Generation:
-			return fmt.Errorf("%s is at generation %d, its owner at %d", vm.Name, vm.Generation, o.Generation)
-		case vm.Sighting != nil:
-			return fmt.Errorf("%s is owned by %s and sighted on %s at once", vm.Name, o.Host, vm.Sighting.Host)
+		if err := s.soundOwner(vm); err != nil {
+			return err
 		}
 	}
 	return nil
