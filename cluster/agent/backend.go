@@ -209,7 +209,7 @@ func (a *Agent) CreateToken(ctx context.Context, host string, ttl time.Duration,
 }
 
 // ApplyPolicy implements api.Backend.
-func (a *Agent) ApplyPolicy(ctx context.Context, files map[string][]byte, previous uint64, by string) (uint64, error) {
+func (a *Agent) ApplyPolicy(ctx context.Context, files map[string][]byte, previous uint64, even bool, by string) (uint64, error) {
 	m, err := a.office()
 	if err != nil {
 		return 0, err
@@ -230,6 +230,9 @@ func (a *Agent) ApplyPolicy(ctx context.Context, files map[string][]byte, previo
 	if p.Timing != m.ms.Timing {
 		return 0, fmt.Errorf("%w: the timing of a running cluster cannot be changed (it is %s with a wait of %v, the policy says %s with %v): hosts with different timings must not share a lease; bootstrap with the timing you want",
 			api.ErrRefused, m.ms.Timing.Profile, m.ms.Timing.Wait(), p.Timing.Profile, p.Timing.Wait())
+	}
+	if err := m.master.PermitsPolicy(ctx, p, even, by); err != nil {
+		return 0, err
 	}
 	v, err := (replicated{m.node}).Propose(ctx, &fsm.ApplyPolicy{Meta: a.meta(by), Previous: previous, Files: files})
 	if err != nil {

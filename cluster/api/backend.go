@@ -141,8 +141,9 @@ type Backend interface {
 	Protect(ctx context.Context, vm, by string) (*fsm.VM, error)
 	// CreateToken commits an invitation and returns the string to hand out, which is kept nowhere. *master*
 	CreateToken(ctx context.Context, host string, ttl time.Duration, by string) (token string, t *fsm.Token, err error)
-	// ApplyPolicy parses, validates and commits a policy on top of revision previous. *master*
-	ApplyPolicy(ctx context.Context, files map[string][]byte, previous uint64, by string) (revision uint64, err error)
+	// ApplyPolicy parses, validates and commits a policy on top of revision previous. Admission
+	// control is asked whether the room that it asks for is there; even overrides it. *master*
+	ApplyPolicy(ctx context.Context, files map[string][]byte, previous uint64, even bool, by string) (revision uint64, err error)
 	// SetMaintenance takes a host out of service, if admission control lets it, or puts it back. *master*
 	SetMaintenance(ctx context.Context, host string, r MaintenanceRequest, by string) error
 	// Move has protected VMs, named by UUID, moved if all of them can be, and returns the plan

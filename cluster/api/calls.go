@@ -2,6 +2,8 @@ package api
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"time"
@@ -110,9 +112,22 @@ func (c *Client) RevokeToken(ctx context.Context, id string) (*Done, error) {
 	return change[Done](ctx, c, http.MethodDelete, "/v1/tokens/"+url.PathEscape(id), nil)
 }
 
-// ApplyPolicy replaces the policy if its revision is still previous.
-func (c *Client) ApplyPolicy(ctx context.Context, files map[string]string, previous uint64) (*PolicyApplied, error) {
-	return change[PolicyApplied](ctx, c, http.MethodPost, "/v1/policy", PolicyRequest{Files: files, Previous: previous})
+// ApplyPolicy replaces the policy if its revision is still r.Previous.
+func (c *Client) ApplyPolicy(ctx context.Context, r PolicyRequest) (*PolicyApplied, error) {
+	return change[PolicyApplied](ctx, c, http.MethodPost, "/v1/policy", r)
+}
+
+// CheckPolicy asks what a policy would do to the room for failures. Nothing is changed.
+func (c *Client) CheckPolicy(ctx context.Context, files map[string]string) (*PolicyCheck, error) {
+	var out PolicyCheck
+	err := c.do(ctx, http.MethodPost, "/v1/policy/check", url.Values{"fresh": {"1"}}, PolicyRequest{Files: files}, &out)
+	switch {
+	case errors.Is(err, ErrUnknownOutcome): // nothing could have been changed
+		return nil, fmt.Errorf("ask about a policy: %s did not answer in time", c.where)
+	case err != nil:
+		return nil, err
+	}
+	return &out, nil
 }
 
 // Leave removes a host from the cluster in an orderly way.

@@ -80,10 +80,10 @@ func TestPolicyIsShownWithoutSecrets(t *testing.T) {
 	if err != nil || !strings.Contains(whole.Files["cluster.hcl"], "hunter2") {
 		t.Errorf("with secrets: %v\n%s", err, whole.Files["cluster.hcl"])
 	}
-	if _, err := m.client.ApplyPolicy(t.Context(), shown.Files, shown.Revision); !errors.Is(err, api.ErrRefused) {
+	if _, err := m.client.ApplyPolicy(t.Context(), api.PolicyRequest{Files: shown.Files, Previous: shown.Revision}); !errors.Is(err, api.ErrRefused) {
 		t.Errorf("the shown one was taken back: %v", err)
 	}
-	if _, err := m.client.ApplyPolicy(t.Context(), whole.Files, whole.Revision); err != nil {
+	if _, err := m.client.ApplyPolicy(t.Context(), api.PolicyRequest{Files: whole.Files, Previous: whole.Revision}); err != nil {
 		t.Errorf("the whole one was refused: %v", err)
 	}
 }

@@ -6,6 +6,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/holdfast-ha/holdfast/cluster/inventory"
+	"github.com/holdfast-ha/holdfast/cluster/whatif"
+	"github.com/holdfast-ha/holdfast/config"
 	"github.com/holdfast-ha/holdfast/fsm"
 )
 
@@ -201,11 +204,29 @@ func (s *Server) applyPolicy(ctx context.Context, c *call) (any, error) {
 	for name, text := range r.Files {
 		files[name] = []byte(text)
 	}
-	rev, err := s.backend.ApplyPolicy(ctx, files, r.Previous, c.actor)
+	rev, err := s.backend.ApplyPolicy(ctx, files, r.Previous, r.EvenIfNoSpare, c.actor)
 	if err != nil {
 		return nil, err
 	}
 	return &PolicyApplied{Schema: Schema, Revision: rev}, nil
+}
+
+func (s *Server) checkPolicy(ctx context.Context, c *call) (any, error) {
+	var r PolicyRequest
+	if err := c.decode(&r); err != nil {
+		return nil, err
+	}
+	files := make(map[string][]byte, len(r.Files))
+	for name, text := range r.Files {
+		files[name] = []byte(text)
+	}
+	next, err := config.ParsePolicy(files)
+	if err != nil {
+		return nil, &Error{Code: CodeInvalid, Message: err.Error()}
+	}
+	return s.pictured(func(w World, in inventory.Input, _ *call) (any, error) {
+		return &PolicyCheck{Schema: Schema, Source: w.source(), PolicyChange: *whatif.Policy(&s.builder, in, next)}, nil
+	})(ctx, c)
 }
 
 func (s *Server) fenceDevices(context.Context, *call) (any, error) {

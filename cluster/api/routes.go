@@ -59,6 +59,7 @@ func (s *Server) routes(mux *http.ServeMux, who identify) {
 	read("/v1/plan", s.plan)
 	mux.Handle("POST /v1/plan", s.serve(who, bodyPolicy, readTimeout, s.read(s.plan))) // a question too, with VMs that are not there yet
 	mux.Handle("POST /v1/moves/plan", s.serve(who, bodySmall, readTimeout, s.read(s.movePlan)))
+	mux.Handle("POST /v1/policy/check", s.serve(who, bodyPolicy, readTimeout, s.read(s.checkPolicy)))
 	read("/v1/capacity", s.capacity)
 	read("/v1/placement/violations", s.violations)
 	read("/v1/inventory", s.inventory)

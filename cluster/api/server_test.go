@@ -129,9 +129,22 @@ func TestChangeIsCarriedOutByTheMasterInThePersonsName(t *testing.T) {
 		}, `token for "kvm4" for 1h0m0s by %s`},
 		{"revoke", func(ctx context.Context, c *api.Client) error { _, err := c.RevokeToken(ctx, "t2"); return err }, "revoke t2 by %s"},
 		{"policy", func(ctx context.Context, c *api.Client) error {
-			_, err := c.ApplyPolicy(ctx, map[string]string{"a.hcl": ""}, 12)
+			_, err := c.ApplyPolicy(ctx, api.PolicyRequest{Files: map[string]string{"a.hcl": ""}, Previous: 12})
 			return err
-		}, "policy of 1 files on 12 by %s"},
+		}, "policy of 1 files on 12 (even if no spare: false) by %s"},
+		{"maintenance", func(ctx context.Context, c *api.Client) error {
+			_, err := c.SetMaintenance(ctx, "kvm3", api.MaintenanceRequest{On: true, Why: "disks"})
+			return err
+		}, "maintenance of kvm3: true (disks, even if no spare: false) by %s"},
+		{"move", func(ctx context.Context, c *api.Client) error {
+			_, err := c.Move(ctx, api.MoveRequest{VMs: []string{"db1"}, Host: "kvm3"})
+			return err
+		}, `move 6b0f5a3e-0000-4000-8000-000000000001 to "kvm3" (cold: false, even if no spare: false) by %s`},
+		{"stop", func(ctx context.Context, c *api.Client) error {
+			_, err := c.SetIntent(ctx, "db1", api.IntentRequest{Intent: fsm.IntentStop, Why: "work"})
+			return err
+		}, "6b0f5a3e-0000-4000-8000-000000000001 shall stop (work) by %s"},
+		{"retry", func(ctx context.Context, c *api.Client) error { _, err := c.Retry(ctx, "db1"); return err }, "retry 6b0f5a3e-0000-4000-8000-000000000001 by %s"},
 		{"leave", func(ctx context.Context, c *api.Client) error { _, err := c.Leave(ctx, "kvm3"); return err }, "leave kvm3 by %s"},
 	} {
 		for _, at := range []string{"kvm1", "kvm2"} {

@@ -1,6 +1,10 @@
 package api
 
-import "time"
+import (
+	"time"
+
+	"github.com/holdfast-ha/holdfast/cluster/whatif"
+)
 
 // HostList is the answer to GET /v1/hosts.
 type HostList struct {
@@ -111,6 +115,16 @@ func (a *PolicyAnswer) setNote(n string) { a.Source.Note = n }
 type PolicyRequest struct {
 	Files    map[string]string `json:"files"`
 	Previous uint64            `json:"previous"`
+	// EvenIfNoSpare agrees to a policy that asks for more room for failures than there is,
+	// where admission control would refuse it.
+	EvenIfNoSpare bool `json:"even_if_no_spare,omitempty"`
+}
+
+// PolicyCheck is what a policy would do to the room for failures.
+type PolicyCheck struct {
+	Schema int     `json:"schema"`
+	Source *Source `json:"source"`
+	whatif.PolicyChange
 }
 
 // PolicyApplied is the revision that the policy got.

@@ -2,6 +2,7 @@ package master
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -129,6 +130,24 @@ func (m *Master) permits(ctx context.Context, o *office, p *config.Policy, v wha
 		m.cfg.Logger.Warn("cannot record a warning of admission control", "what", what, "error", err)
 	}
 	return nil
+}
+
+// PermitsPolicy asks admission control about another policy: whether the room for failures that
+// it asks for is there. It refuses (api.ErrRefused) by that policy's own mode. While not every
+// host has been heard nothing is known of room, and a policy is not kept waiting for that.
+func (m *Master) PermitsPolicy(ctx context.Context, next *config.Policy, even bool, by string) error {
+	o, in, err := m.known(ctx, startPatience)
+	switch {
+	case errors.Is(err, api.ErrRefused):
+		return nil
+	case err != nil:
+		return err
+	}
+	ch := whatif.Policy(&inventory.Builder{}, in, next)
+	if ch.Before.Answer == ch.After.Answer && !ch.After.Refused {
+		return nil // what is missing is told already
+	}
+	return m.permits(ctx, o, next, ch.After, even, by, "the policy", "", "")
 }
 
 // saysOf is says for a verdict in words.

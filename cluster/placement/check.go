@@ -99,6 +99,9 @@ func check(c *Cluster, ch Change, tries int, work *int) Verdict {
 		after := ch.apply(c, host)
 		one := Verdict{Rule: a.Kind, Host: host}
 		one.reckon(after, ch, work)
+		if ch.Maintenance != "" {
+			one.refuseStranded(c, after, work)
+		}
 		if one.Answer == Yes {
 			return one
 		}
@@ -201,6 +204,26 @@ func (v *Verdict) refuseUncovered(m *model, ch Change, work *int) {
 			v.Answer, v.Culprit, v.uncovered = No, u.VM, true
 			v.Why = fmt.Sprintf("%s cannot be protected: %s", u.VM, u.Why)
 		}
+	}
+}
+
+// refuseStranded finds VMs that some plan could restart before a host is taken out of service,
+// and none afterwards. They are counted apart, and would go unseen.
+func (v *Verdict) refuseStranded(c, after *Cluster, work *int) {
+	a := &c.Policy.Admission
+	if a.Failures == 0 {
+		return
+	}
+	f := Failures{N: 1, Domains: a.Domains}
+	was := newSurvey(newRoom(newModel(c)), f, nil, work).uncovered
+	*work -= modelWork * len(c.VMs)
+	for _, u := range newSurvey(newRoom(newModel(after)), f, nil, work).uncovered {
+		if slices.ContainsFunc(was, func(x Uncovered) bool { return x.VM == u.VM }) {
+			continue
+		}
+		v.Answer, v.Culprit, v.uncovered = No, u.VM, true
+		v.Why = fmt.Sprintf("no plan could restart %s any more if its host is lost: %s", u.VM, u.Why)
+		return
 	}
 }
 

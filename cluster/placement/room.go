@@ -131,6 +131,7 @@ func (r *room) consider(v, h int32, need []int64) Considered {
 		}
 	}
 	if at, mate := r.mateHosts(v); mate >= 0 && !at.has(h) {
+		c.Rule = m.together(v, mate)
 		return c.no(NotWithMates, "it must be with "+m.vms[mate].Name+" on "+m.hosts[r.at[mate]].Name)
 	}
 	return c
@@ -145,6 +146,16 @@ func (r *room) apartFrom(v, e, h int32) string {
 		}
 	}
 	return "a VM of that rule"
+}
+
+// together names the rule by which two VMs must be together; empty when several rules in a row do.
+func (m *model) together(a, b int32) string {
+	for _, rule := range sorted(m.c.Rules, func(r *Rule) string { return r.Name }) {
+		if rule.Must && rule.Kind == Together && slices.Contains(m.members[rule], a) && slices.Contains(m.members[rule], b) {
+			return rule.Name
+		}
+	}
+	return ""
 }
 
 // mateHosts are the hosts where VMs run that v must be with, and one such VM;

@@ -11,6 +11,8 @@ import (
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
 	"github.com/holdfast-ha/holdfast/cluster/lease"
+	"github.com/holdfast-ha/holdfast/cluster/placement"
+	"github.com/holdfast-ha/holdfast/cluster/whatif"
 	"github.com/holdfast-ha/holdfast/config"
 )
 
@@ -28,7 +30,7 @@ func (p *program) configCommand() *cli.Command {
 				return err
 			}
 			if err := p.show(ch, func() {
-				for _, line := range ch.lines() {
+				for _, line := range append(ch.lines(), p.policyRoom(ch.Room)...) {
 					p.say("%s", line)
 				}
 				if len(ch.Changes) > 0 {
@@ -44,7 +46,7 @@ func (p *program) configCommand() *cli.Command {
 			return nil
 		})
 	apply := p.leaf("apply", "plan, ask, and commit as one revision", "PATH", 1, 1,
-		[]cli.Flag{&cli.Int64Flag{Name: "cas-revision", Usage: "refuse unless the policy is still at this `REVISION`", Value: -1}},
+		[]cli.Flag{&cli.Int64Flag{Name: "cas-revision", Usage: "refuse unless the policy is still at this `REVISION`", Value: -1}, spare()},
 		func(ctx context.Context, c *cli.Context) error { return p.applyPolicy(ctx, c) })
 	show := p.leaf("show", "the policy in force, as it was written, without passwords", "", 0, 0, []cli.Flag{
 		&cli.BoolFlag{Name: "secrets", Usage: "with passwords, so that the output can be changed and applied"},
@@ -147,7 +149,9 @@ type policyChange struct {
 	Revision uint64          `json:"revision"` // that it was compared with
 	Changes  []config.Change `json:"changes"`
 	VMs      []vmChange      `json:"vms"`
-	Warnings []string        `json:"warnings"`
+	// Room is what becomes of the room for failures; nil where that is not known.
+	Room     *whatif.PolicyChange `json:"room,omitempty"`
+	Warnings []string             `json:"warnings"`
 	old, new *config.Policy
 	files    map[string]string
 }
@@ -205,6 +209,13 @@ func (p *program) planPolicy(ctx context.Context, client *api.Client, path strin
 	if ch.Changes == nil {
 		ch.Changes = []config.Change{}
 	}
+	if len(ch.Changes) > 0 && now.Source.Fresh {
+		if room, err := client.CheckPolicy(ctx, texts); err == nil {
+			ch.Room = &room.PolicyChange
+		} else {
+			ch.Warnings = append(ch.Warnings, "what becomes of the room for failures could not be found out: "+strings.TrimPrefix(p.explain(err), "haadm: "))
+		}
+	}
 	for _, vm := range vms.VMs {
 		// A person's protection stays, whatever the policy says.
 		will := next.VM(vm.Name)
@@ -213,6 +224,17 @@ func (p *program) planPolicy(ctx context.Context, client *api.Client, path strin
 		}
 	}
 	return ch, nil
+}
+
+// policyRoom says what becomes of the room for failures, where that changes or is missing.
+func (p *program) policyRoom(ch *whatif.PolicyChange) []string {
+	switch {
+	case ch == nil, ch.After.Mode == "off" && ch.Before.Mode == "off", ch.After.Answer == placement.Yes.String() && ch.Before.Why == ch.After.Why:
+		return nil
+	case ch.Before.Why == ch.After.Why && ch.Before.Mode == ch.After.Mode:
+		return p.wrapped("  = ", "room for failures is missing, as before: "+ch.After.Why)
+	}
+	return p.roomLines(ch.After)
 }
 
 // inForce reads the policy that the cluster has; one without files is the default.
@@ -288,10 +310,17 @@ func (p *program) applyPolicy(ctx context.Context, c *cli.Context) error {
 	}
 	revision := ch.Revision
 	if len(ch.Changes) > 0 {
-		if err := p.agree(ctx, "Apply it?", ch.lines()...); err != nil {
+		lines := append(ch.lines(), p.policyRoom(ch.Room)...)
+		if ch.Room != nil && ch.Room.After.Refused && !c.Bool(spareFlag) {
+			for _, line := range lines {
+				fmt.Fprintln(p.stderr, line)
+			}
+			return &refusedError{fmt.Sprintf("admission control, as this policy has it, refuses what is missing: nothing was changed. Make room first, ask for less, or add --%s", spareFlag)}
+		}
+		if err := p.agree(ctx, "Apply it?", lines...); err != nil {
 			return err
 		}
-		a, err := client.ApplyPolicy(ctx, ch.files, ch.Revision)
+		a, err := client.ApplyPolicy(ctx, api.PolicyRequest{Files: ch.files, Previous: ch.Revision, EvenIfNoSpare: c.Bool(spareFlag)})
 		if err != nil {
 			return err
 		}

@@ -232,11 +232,11 @@ func (b *Backend) CreateToken(ctx context.Context, host string, ttl time.Duratio
 }
 
 // ApplyPolicy implements api.Backend.
-func (b *Backend) ApplyPolicy(ctx context.Context, files map[string][]byte, previous uint64, by string) (uint64, error) {
+func (b *Backend) ApplyPolicy(ctx context.Context, files map[string][]byte, previous uint64, even bool, by string) (uint64, error) {
 	if rev := b.State().Policy.Revision; rev != previous {
 		return 0, &fsm.Refusal{Code: fsm.CodeConflict, Message: fmt.Sprintf("the policy is at revision %d, not %d: plan again", rev, previous)}
 	}
-	return previous + 1, b.do(ctx, "policy of %d files on %d by %s", len(files), previous, by)
+	return previous + 1, b.do(ctx, "policy of %d files on %d (even if no spare: %v) by %s", len(files), previous, even, by)
 }
 
 // SetMaintenance implements api.Backend: it is so in the state at once.
