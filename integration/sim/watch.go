@@ -324,6 +324,9 @@ func (x *watch) witness() {
 			}
 			hosts = append(hosts, fmt.Sprintf("%s since %.3fs", r.Host, r.From.Sub(x.w.start).Seconds()))
 		}
+		if v.Stale {
+			x.w.broken("%s was let run on %s at %.3fs from memory that is older than its disk", v.Name, v.Runs[len(v.Runs)-1].Host, v.At.Sub(x.w.start).Seconds())
+		}
 		if len(hosts) > 1 {
 			x.doubled(v.Name, fmt.Sprintf("%s ran twice at %.3fs: on %s", v.Name, v.At.Sub(x.w.start).Seconds(), strings.Join(hosts, " and on ")))
 		}
@@ -370,6 +373,7 @@ func (x *watch) needless(r embedded.Run, byUs bool) {
 	}
 	g := m.guard.status()
 	asked := slices.ContainsFunc(x.w.people.wants[vm.Name], func(w want) bool { return !w.protected || w.intent == fsm.IntentStop })
+	asked = asked || vm.Move != nil && vm.Move.Cold // and the guest did not obey
 	asked = asked || bytes.Contains(x.w.s.Policy, []byte("isolation_response")) // which is somebody's wish
 	if !asked && g.Incarnation == vm.Owner.Incarnation && g.Tripped == 0 && g.Deadline-m.clock.now() > x.w.timing.Lease/2 {
 		x.w.broken("%s was ended on %s, which owns it and holds its lease, without anybody asking: %s", r.Name, r.Host, r.How)
