@@ -68,6 +68,7 @@ race: ## the race detector over everything that needs no root, sim included
 .PHONY: bench
 bench: ## measurements, on a quiet machine: recovery times in virtual time (MEASURE_RUNS runs each, 200), what a volume costs; as root also the guard under load, real guests, and the agents' footprint
 	go test ./cluster/placement -count=1 -v -run TestMeasures -measure
+	go test ./cluster/master -count=1 -v -timeout 20m -run TestMeasures -measure
 	go test ./integration/sim -count=1 -v -timeout 60m -run 'TestRecoveryTimes|TestOrderlyShutdownTimes' -measure-runs $(or $(MEASURE_RUNS),200)
 	@if [ "$$(id -u)" = 0 ]; then .ci/install lab && HOLDFAST_LAB=1 HOLDFAST_BENCH=1 go test ./integration/lab -count=1 -v -timeout 20m -run 'TestLabRecoveryTime|TestLabFootprint|TestLabStorage/power_loss'; \
 	else echo "not measured: recovery of real guests and the agents' footprint need root"; fi

@@ -10,6 +10,7 @@
 package inventory
 
 import (
+	"sync"
 	"time"
 
 	"github.com/holdfast-ha/holdfast/cluster/placement"
@@ -134,8 +135,9 @@ type Inventory struct {
 }
 
 // Builder makes pictures. It remembers definitions that it has read; the zero value
-// is ready. It is not for use by two at once.
+// is ready. Several may use one at once.
 type Builder struct {
+	mu   sync.Mutex         // guards read; not held while a definition is read
 	read map[string]reading // by UUID
 }
 
@@ -145,12 +147,23 @@ type reading struct {
 	err   error
 }
 
+// Read reads the definitions of all protected VMs, so that the pictures that follow take
+// no time for it: half a second for some thousands.
+func (b *Builder) Read(s *fsm.State) {
+	for _, vm := range s.VMs {
+		_, _ = b.wants(vm) // what is wrong with one is said in each picture
+	}
+}
+
 // wants reads what a protected VM asks for, once for each definition.
 func (b *Builder) wants(vm *fsm.VM) (Wants, error) {
-	if r, ok := b.read[vm.UUID]; ok && r.hash == vm.XMLHash && vm.XMLHash != "" {
+	b.mu.Lock()
+	r, ok := b.read[vm.UUID]
+	b.mu.Unlock()
+	if ok && r.hash == vm.XMLHash && vm.XMLHash != "" {
 		return r.wants, r.err
 	}
-	r := reading{hash: vm.XMLHash, wants: Wants{Overhead: defaultOverhead, HighestCPU: -1}}
+	r = reading{hash: vm.XMLHash, wants: Wants{Overhead: defaultOverhead, HighestCPU: -1}}
 	if len(vm.XML) > 0 {
 		text, err := fsm.UnpackXML(vm.XML)
 		if err == nil {
@@ -161,6 +174,8 @@ func (b *Builder) wants(vm *fsm.VM) (Wants, error) {
 		}
 		r.err = err
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.read == nil {
 		b.read = map[string]reading{}
 	}
@@ -170,6 +185,8 @@ func (b *Builder) wants(vm *fsm.VM) (Wants, error) {
 
 // forget drops the definitions of VMs that are no more.
 func (b *Builder) forget(s *fsm.State) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	for uuid := range b.read {
 		if s.VMs[uuid] == nil {
 			delete(b.read, uuid)

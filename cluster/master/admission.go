@@ -32,8 +32,7 @@ func (m *Master) admitStart(ctx context.Context, o *office, r api.ClaimRequest) 
 	if !asks {
 		return err
 	}
-	var b inventory.Builder
-	inv := b.Build(in)
+	inv := m.builder.Build(in)
 	name, ok := inv.Names[uuid]
 	if !ok {
 		return nil // it was unprotected meanwhile
@@ -57,7 +56,7 @@ func (m *Master) admitProtect(ctx context.Context, o *office, p *fsm.Protect) er
 	if !asks {
 		return err
 	}
-	return m.answer(ctx, o, in.Policy, protection(&inventory.Builder{}, in, p), "protect "+p.VM.Name, p.VM.Name)
+	return m.answer(ctx, o, in.Policy, protection(&m.builder, in, p), "protect "+p.VM.Name, p.VM.Name)
 }
 
 // protection is what admission control says to a VM becoming protected.
@@ -197,7 +196,7 @@ func (m *Master) admitsByPolicy(ctx context.Context, o *office, in input, p *fsm
 	}
 	s, _, _ := m.cfg.View() // with those that were protected in this round
 	in.state = s
-	v := protection(&o.builder, pictureOf(in, hosts), p)
+	v := protection(&m.builder, pictureOf(in, hosts), p)
 	if !v.Refused {
 		return true, nil
 	}

@@ -34,6 +34,7 @@ type input struct {
 	volumes *volumes.View
 	losses  choice.Losses      // of heartbeat volumes
 	builder *inventory.Builder // nil: a new one
+	unread  bool               // the definitions of VMs are being read: nothing is planned in this round
 	moves   *movePlan          // that is not spent; nil: none
 	ready   map[string]recovery.Readiness
 	refused map[string]bool // VMs that admission control keeps from being protected by the policy, by UUID

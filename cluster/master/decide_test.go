@@ -347,6 +347,7 @@ func TestDecide(t *testing.T) {
 		}, nil},
 
 		{"nobody owns it and it shall run", func(in *input) { in.vm().Intent = fsm.IntentRun }, []string{"assign to b(2) after generation 7"}},
+		{"it shall run, and definitions are being read", func(in *input) { in.vm().Intent, in.unread = fsm.IntentRun, true }, nil},
 		{"its home is suspected", func(in *input) {
 			in.vm().Intent = fsm.IntentRun
 			suspectedAt(in, "b", time.Second)

@@ -111,7 +111,6 @@ func lasting(r *api.HostReport) *api.HostReport {
 
 // plan makes the plans of an office, one after the other, until ctx ends.
 func (m *Master) plan(ctx context.Context, o *office) {
-	var builder inventory.Builder
 	var last *FailoverPlan
 	pause := failoverPause
 	for {
@@ -134,7 +133,7 @@ func (m *Master) plan(ctx context.Context, o *office) {
 			return
 		}
 		began := m.cfg.Now()
-		inv := builder.Build(in)
+		inv := m.builder.Build(in)
 		inv.Cluster.Policy.Work = failoverWork
 		if last != nil && reflect.DeepEqual(inv, last.Inventory) {
 			continue

@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -70,6 +71,8 @@ type Config struct {
 // a master can do at other times.
 type Master struct {
 	cfg Config
+	// builder remembers definitions beyond the end of an office: there may be another.
+	builder inventory.Builder
 
 	mu     sync.Mutex // guards office and all that hangs on it
 	office *office
@@ -84,7 +87,7 @@ type office struct {
 	jobs     sync.WaitGroup
 	noted    chan struct{} // closed, and replaced, at each heartbeat with news
 	storage  storage
-	builder  inventory.Builder
+	read     atomic.Bool // Master.builder knows the definitions of all VMs
 	outlook  outlook
 	journeys journeys
 	ready    map[string]recovery.Readiness // by UUID
@@ -143,6 +146,12 @@ func (m *Master) Hold(ctx context.Context) error {
 		m.mu.Unlock()
 		m.cfg.Logger.Info("holds the office no more", "epoch", epoch)
 	}()
+	o.jobs.Go(func() {
+		s, _, _ := m.cfg.View()
+		m.builder.Read(s)
+		o.read.Store(true)
+		o.wake()
+	})
 	o.jobs.Go(func() { m.plan(ctx, o) })
 	o.jobs.Go(func() { m.travel(ctx, o) })
 	o.jobs.Go(func() { m.perform(ctx, o) })
@@ -208,7 +217,7 @@ func (m *Master) gather(o *office) input {
 		}
 	}
 	in := input{now: now, wall: m.cfg.Wall(), self: m.cfg.Name, epoch: o.epoch, elected: o.elected, timing: m.cfg.Timing,
-		grace: m.cfg.Grace, state: s, hosts: hosts, policy: policy, volumes: v, losses: losses, builder: &o.builder, refused: o.refusedNow(), voters: voters}
+		grace: m.cfg.Grace, state: s, hosts: hosts, policy: policy, volumes: v, losses: losses, builder: &m.builder, unread: !o.read.Load(), refused: o.refusedNow(), voters: voters}
 	o.ready = readiness(in, o.ready)
 	in.ready = o.ready
 	if p := o.journeys.plan; p != nil && !p.spent {

@@ -1,8 +1,10 @@
 package master
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
@@ -36,7 +38,6 @@ const (
 
 // travel plans the moves of an office, until ctx ends.
 func (m *Master) travel(ctx context.Context, o *office) {
-	var builder inventory.Builder
 	var in inventory.Input
 	var uneven time.Duration // boot clock since when load is; 0: it is not
 	var again <-chan time.Time
@@ -61,7 +62,7 @@ func (m *Master) travel(ctx context.Context, o *office) {
 			return
 		}
 		in.Now = m.cfg.Wall()
-		inv := builder.Build(in)
+		inv := m.builder.Build(in)
 		inv.Cluster.Policy.Work = failoverWork
 		set := inventory.MoveSettings(in.Policy)
 		now := m.cfg.Now()
@@ -150,10 +151,7 @@ func (m *Master) Moves() (*placement.Moves, error) {
 // relocate calls off moves that take too long or whose target cannot take the VM any more,
 // and orders those that were planned, unless the cluster has become another since.
 func relocate(in input, m fsm.Meta, d *decision) {
-	for _, vm := range in.state.SortedVMs() {
-		if vm.Move == nil {
-			continue
-		}
+	for _, vm := range underWay(in.state) {
 		why, at := callOff(in, vm)
 		if why == "" {
 			d.lookAt(in.now + max(at.Sub(in.wall), in.timing.Heartbeat))
@@ -179,6 +177,17 @@ func relocate(in input, m fsm.Meta, d *decision) {
 		}
 		d.commands = append(d.commands, &fsm.BeginMove{Meta: m, Epoch: in.epoch, UUID: vm.UUID, Previous: vm.Generation, Host: l.To, Incarnation: h.Incarnation, Cold: l.Cold, Why: l.Why})
 	}
+}
+
+// underWay are the VMs that are on their way, by name.
+func underWay(s *fsm.State) (vms []*fsm.VM) {
+	for _, vm := range s.VMs {
+		if vm.Move != nil {
+			vms = append(vms, vm)
+		}
+	}
+	slices.SortFunc(vms, func(a, b *fsm.VM) int { return cmp.Or(compare(a.Name, b.Name), compare(a.UUID, b.UUID)) })
+	return vms
 }
 
 // callOff says why a move is to end, or when it is to at the latest. A target that is suspected is

@@ -15,7 +15,7 @@ import (
 // suspected: a new master knows nothing of the hosts' room before.
 func recover_(in input, m fsm.Meta, d *decision) {
 	hosts, known := rooms(in)
-	if !known {
+	if !known || in.unread {
 		return
 	}
 	for _, s := range recovery.Plan(recovery.Input{State: in.state, Policy: in.policy, Hosts: hosts, Ready: in.ready, Now: in.wall, Builder: in.builder}) {

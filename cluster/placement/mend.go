@@ -52,7 +52,8 @@ func (r *room) mendMusts(p *Plan, explain bool) {
 func (r *room) goBack(p *Plan, explain bool) {
 	for _, v := range r.settled() {
 		crew := r.crew(v)
-		if r.first(crew) == v && slices.ContainsFunc(crew, func(x int32) bool { return r.m.vms[x].Failback }) {
+		wished := func(x int32) bool { return len(r.m.soft[x]) > 0 }
+		if r.first(crew) == v && slices.ContainsFunc(crew, wished) && slices.ContainsFunc(crew, func(x int32) bool { return r.m.vms[x].Failback }) {
 			r.move(p, crew, explain, false)
 		}
 	}
