@@ -450,7 +450,6 @@ func (m *Master) Observations() (map[string]api.HostObservation, error) {
 	for name, h := range s.Hosts {
 		x := m.office.observe(h, now)
 		signals := x.signals(s, h, view, now, m.cfg.Timing, m.cfg.Name)
-		signals.Maintenance = h.Maintenance != nil // what is done about a silent host is the same in maintenance
 		v, ev := verdict.Judge(signals)
 		ob := api.HostObservation{Verdict: string(v), Evidence: ev, Applied: x.applied, Networks: map[string]time.Duration{}, Stored: map[string]time.Duration{}, Suspected: signals.Suspected, SuspectedFor: x.suspectedFor(now)}
 		if name == m.cfg.Name {

@@ -134,7 +134,8 @@ func TestAPolicyIsNotRefusedForWhatWasMissing(t *testing.T) {
 	})
 }
 
-// The reason and the person of what people ask for are in the state and the history.
+// The reason and the person of what people ask for are in the state. How the host does is told
+// as of any other: that it is out of service must not hide that it lives, or does not.
 func TestWhoAskedForMaintenance(t *testing.T) {
 	staged(t, config.AdmissionOff, func(s *stage) {
 		s.beating(time.Second)
@@ -143,6 +144,10 @@ func TestWhoAskedForMaintenance(t *testing.T) {
 		}
 		if m := s.state().Hosts["b"].Maintenance; m == nil || m.By != "ann" || m.Why != "disks" {
 			t.Errorf("the state has %+v", m)
+		}
+		s.beating(time.Second)
+		if all, err := s.Observations(); err != nil || all["b"].Verdict != "live" {
+			t.Errorf("b is seen as %q (%v), want live", all["b"].Verdict, err)
 		}
 		if err := s.SetMaintenance(s.Context(), "b", api.MaintenanceRequest{}, "bob"); err != nil || s.state().Hosts["b"].Maintenance != nil {
 			t.Errorf("put back: %v, %+v", err, s.state().Hosts["b"].Maintenance)
