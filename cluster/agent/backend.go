@@ -32,6 +32,9 @@ func (a *Agent) Self() api.Self {
 	s.Member, s.ClusterID, s.ClusterName = true, m.ms.Identity.ClusterID, m.ms.Identity.ClusterName
 	s.Epoch, s.Applied, s.Contact = st.Office.Epoch, index, m.node.LastContact()
 	s.Incarnation, s.LeaseLeft, s.Guard, s.Problems = hs.Incarnation, hs.Lease.Left(a.env.Now()), hs.Guard, hs.Problems
+	if err := m.node.Refused(); err != nil {
+		s.Problems = append(s.Problems, err.Error()+": it keeps its lease and its VMs, leads nobody, and starts and learns nothing until there is room, or the disk is mended, where its data directory is")
+	}
 	s.IsMaster = m.master.Holds()
 	if s.Master = m.node.Leader(); s.Master == a.env.Name && !s.IsMaster {
 		s.Master = "" // elected, but not in office yet

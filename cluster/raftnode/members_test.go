@@ -104,7 +104,7 @@ func TestRemoveMember(t *testing.T) {
 		if err := c.apply(c.leader(removed.name), "goes on"); err != nil {
 			t.Error(err)
 		}
-		if !strings.Contains(c.logs.String(), "raft connection refused") {
+		if !strings.Contains(c.logs.String(), "connection refused: the caller is not a host of this cluster") {
 			t.Error("no raft connection of the removed host was refused: the test shows nothing")
 		}
 	})

@@ -265,6 +265,16 @@ func (n *Node) Run(ctx context.Context) error {
 // from electing another leader.
 func (n *Node) Fatal() <-chan error { return n.fatal }
 
+// Refused is why the disk refuses what is written to this host's log; nil where it does
+// not. Such a host leads nobody and learns nothing new until its disk takes it.
+func (n *Node) Refused() error {
+	err := n.stores.due.refusal()
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("the log of this host cannot be written: %w", err)
+}
+
 func (n *Node) fail(err error) {
 	select {
 	case n.fatal <- err:

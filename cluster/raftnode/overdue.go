@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 )
 
@@ -19,6 +22,11 @@ var errOverdue = errors.New("this host's own log does not come back from the dis
 // has the transport send nothing as a leader until it has come back, and another is
 // elected; nothing inside the process brings back a main loop that hangs for long,
 // only the end of the process does, which is reported as fatal.
+//
+// A write that the disk refuses, as one that is full does, is tried again until it
+// takes it, and is overdue at once: raft would end the process over a term that it
+// cannot save, and be elected again and again where short writes still fit. Such a host
+// leads nobody, learns nothing new and keeps its lease; its process need not end.
 type watched struct {
 	raft.LogStore
 	raft.StableStore
@@ -28,8 +36,16 @@ type watched struct {
 	gate  func(context.Context) error
 	ctx   context.Context // ends when the node shuts down
 	fatal func(error)
+	log   hclog.Logger
 	due   overdue
 }
+
+// retryRefused is how often a write is tried again that the disk refuses, and tellRefused
+// how often that is said.
+const (
+	retryRefused = 250 * time.Millisecond
+	tellRefused  = time.Minute
+)
 
 // countSteps is how finely the time of a write is counted.
 const countSteps = 8
@@ -38,7 +54,7 @@ const countSteps = 8
 func watchStores(ctx context.Context, c Config, fatal func(error)) *watched {
 	yield := min(c.YieldAfter, c.StoreDeadline)
 	return &watched{LogStore: c.Stores.Log, StableStore: c.Stores.Stable, limit: c.StoreDeadline, yield: yield, step: yield / countSteps,
-		gate: c.Gate, ctx: ctx, fatal: fatal}
+		gate: c.Gate, ctx: ctx, fatal: fatal, log: c.Logger}
 }
 
 // count is how long one write has taken, in time in which this process ran: a
@@ -54,13 +70,69 @@ type count struct {
 	ended bool
 }
 
-// begin counts from now until the function that it returns is called.
-func (w *watched) begin(what string) (done func()) {
+// write makes a write, again and again while the disk refuses it. It gives up when the
+// node has left the network.
+func (w *watched) write(what string, do func() error) error {
+	c := w.begin(what)
+	defer c.end()
+	var told time.Time
+	for {
+		err := do()
+		if err == nil && !told.IsZero() {
+			w.due.refuse(nil)
+			w.log.Warn("the log of this host can be written again")
+		}
+		if err == nil || !refuses(err) {
+			return err
+		}
+		c.refused()
+		w.due.refuse(err)
+		if now := time.Now(); told.IsZero() || now.Sub(told) >= tellRefused {
+			told = now
+			w.log.Error("the log of this host cannot be written: it keeps its lease and its VMs, leads nobody, and starts and learns nothing until it can; make room, or mend the disk, where its data directory is", "what", what, "error", err)
+		}
+		t := time.NewTimer(retryRefused)
+		select {
+		case <-t.C:
+		case <-w.ctx.Done():
+		}
+		t.Stop()
+		if w.gate(w.ctx) != nil || w.ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// refuses reports whether that is what a disk says that is full, read-only or broken.
+func refuses(err error) bool {
+	for _, e := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO, syscall.EFBIG} {
+		// bbolt hands on the words alone where it makes its file larger.
+		if errors.Is(err, e) || strings.Contains(err.Error(), "file resize error: ") && strings.Contains(err.Error(), e.Error()) {
+			return true
+		}
+	}
+	return false
+}
+
+// begin counts from now until the count ends.
+func (w *watched) begin(what string) *count {
 	c := &count{w: w, what: what}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.timer = time.AfterFunc(w.step, c.tick)
-	return c.end
+	return c
+}
+
+// refused makes a write overdue that the disk has answered, if only to refuse it: what may
+// hang is the next try.
+func (c *count) refused() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ran = min(c.ran, c.w.yield)
+	if !c.late {
+		c.late = true
+		c.w.due.add(1)
+	}
 }
 
 func (c *count) tick() {
@@ -97,32 +169,32 @@ func (c *count) end() {
 
 // StoreLogs implements raft.LogStore.
 func (w *watched) StoreLogs(logs []*raft.Log) error {
-	defer w.begin("a write to the log")()
-	return w.LogStore.StoreLogs(logs)
+	return w.write("a write to the log", func() error { return w.LogStore.StoreLogs(logs) })
 }
 
 // StoreLog implements raft.LogStore.
 func (w *watched) StoreLog(l *raft.Log) error {
-	defer w.begin("a write to the log")()
-	return w.LogStore.StoreLog(l)
+	return w.write("a write to the log", func() error { return w.LogStore.StoreLog(l) })
 }
 
 // DeleteRange implements raft.LogStore.
 func (w *watched) DeleteRange(low, high uint64) error {
-	defer w.begin("a truncation of the log")()
-	return w.LogStore.DeleteRange(low, high)
+	return w.write("a truncation of the log", func() error { return w.LogStore.DeleteRange(low, high) })
 }
 
 // Set implements raft.StableStore.
 func (w *watched) Set(key, value []byte) error {
-	defer w.begin("a write of the vote")()
-	return w.StableStore.Set(key, value)
+	return w.write("a write of the vote", func() error { return w.StableStore.Set(key, value) })
 }
 
-// SetUint64 implements raft.StableStore.
+// SetUint64 implements raft.StableStore. Raft ends the process where it fails. A node that
+// has left the network says nothing any more that could rest on it, and can stop in order.
 func (w *watched) SetUint64(key []byte, value uint64) error {
-	defer w.begin("a write of the term")()
-	return w.StableStore.SetUint64(key, value)
+	err := w.write("a write of the term", func() error { return w.StableStore.SetUint64(key, value) })
+	if err != nil && w.ctx.Err() != nil && refuses(err) {
+		return nil
+	}
+	return err
 }
 
 // overdue is whether writes are, and who has beaten as a leader lately: raft itself
@@ -132,6 +204,21 @@ type overdue struct {
 	writes int
 	leader string
 	heard  time.Time
+	why    error
+}
+
+// refuse notes why the disk refuses what is written; nil: it does not any more.
+func (o *overdue) refuse(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.why = err
+}
+
+// refusal is why the disk refuses what is written; nil where it does not.
+func (o *overdue) refusal() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.why
 }
 
 func (o *overdue) add(n int) {
