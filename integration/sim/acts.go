@@ -41,6 +41,12 @@ var acts = map[string]act{
 	"host_shutdown_requested": onHost(func(m *machine) { m.shutDown(false) }),
 	"host_reboot_requested":   onHost(func(m *machine) { m.shutDown(true) }),
 
+	"maintenance_on":    maintain(true),
+	"maintenance_off":   maintain(false),
+	"request_live_move": moveTo(false),
+	"request_cold_move": moveTo(true),
+	"fail_moves":        failMoves,
+
 	"freeze_guard":     onHost((*machine).freezeGuard),
 	"thaw_guard":       onHost((*machine).thawGuard),
 	"watchdog_lost":    onDog(func(m *machine) { m.dogGone, m.dogLost = true, true; m.dog.Lose() }),

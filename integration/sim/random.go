@@ -183,6 +183,10 @@ func (g *generator) fault(at time.Duration) {
 		pair(scenario.Action{Do: []string{"fence_device_fails", "fence_device_hangs"}[g.r.IntN(2)], Host: h}, scenario.Action{Do: "fence_device_ok", Host: h})
 		return
 	}
+	if g.r.IntN(5) == 0 {
+		g.move(at, until)
+		return
+	}
 	switch g.r.IntN(16) {
 	case 0, 1:
 		pair(scenario.Action{Do: "power_off", Host: h}, scenario.Action{Do: "power_on", Host: h})
@@ -271,6 +275,29 @@ func (g *generator) mayBeStuck(h scenario.Host, when span) bool {
 	return h.Watchdog != "none" || !g.trusting
 }
 
+// move is somebody who has VMs moved, or a host emptied, and often something that goes
+// wrong in the middle of it.
+func (g *generator) move(at, until time.Duration) {
+	to, h := g.host(), g.host()
+	switch g.r.IntN(6) {
+	case 0, 1:
+		g.add(at, scenario.Action{Do: "request_live_move", VM: g.vm(), To: to})
+	case 2:
+		g.add(at, scenario.Action{Do: "request_cold_move", VM: g.vm(), To: to})
+	case 3, 4:
+		g.add(at, scenario.Action{Do: "maintenance_on", Host: h})
+		g.add(until, scenario.Action{Do: "maintenance_off", Host: h})
+	default:
+		g.add(max(0, at-time.Second), scenario.Action{Do: "fail_moves", Host: h, Fails: 1 + g.r.IntN(2), Hang: g.r.IntN(2) == 0})
+		g.add(at, scenario.Action{Do: "maintenance_on", Host: h})
+		g.add(until, scenario.Action{Do: "maintenance_off", Host: h})
+		g.add(until, scenario.Action{Do: "fail_moves", Host: h})
+	}
+	if g.r.IntN(2) == 0 {
+		g.fault(at + time.Duration(g.r.Int64N(int64(2*migrateTakes))))
+	}
+}
+
 // storage is a fault of the heartbeat volumes, or of one host's way to them.
 func (g *generator) storage(h string, pair func(on, off scenario.Action)) {
 	one := g.s.Volumes[g.r.IntN(len(g.s.Volumes))].ID
@@ -335,6 +362,8 @@ func (g *generator) mend() {
 		g.add(end, scenario.Action{Do: "state_store_access_ok", Host: h.ID})
 		g.add(end, scenario.Action{Do: "resume_host", Host: h.ID})
 		g.add(end, scenario.Action{Do: "thaw_host", Host: h.ID})
+		g.add(end, scenario.Action{Do: "maintenance_off", Host: h.ID})
+		g.add(end, scenario.Action{Do: "fail_moves", Host: h.ID})
 		g.add(end, scenario.Action{Do: "kills_work", Host: h.ID})
 		g.add(end, scenario.Action{Do: "thaw_guard", Host: h.ID})
 		g.add(end, scenario.Action{Do: "watchdog_ok", Host: h.ID})

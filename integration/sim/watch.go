@@ -53,6 +53,7 @@ func newWatch(w *World) *watch {
 // step looks at everything once, while nothing moves.
 func (x *watch) step() {
 	synctest.Wait()
+	x.w.cutMoves()
 	for _, name := range x.w.order {
 		x.w.machines[name].reap()
 		x.w.machines[name].mindDog()
@@ -196,6 +197,24 @@ func (x *watch) history() {
 			at = x.w.now() // the clock of whoever wrote it is wrong, or nobody saw it at the time
 		}
 		x.add(scenario.Seen{T: at, Type: e.Type, Host: e.Host, VM: e.VM, From: e.From, To: e.To, Text: e.Text})
+		x.inOtherWords(e)
+	}
+}
+
+// inOtherWords says what a recorded manager says as well of what has happened: that a
+// VM which was moved while it ran is started, and that a host which is put back into
+// service is available.
+func (x *watch) inOtherWords(e fsm.Event) {
+	if !x.w.s.Recorded() {
+		return
+	}
+	switch e.Type {
+	case fsm.EventVMMoved:
+		if slices.ContainsFunc(x.w.disks.Running(), func(r embedded.Run) bool { return r.Name == e.VM && r.Host == e.To }) {
+			x.observe("vm_started", e.To, e.VM, "")
+		}
+	case fsm.EventHostInService:
+		x.observe("host_available", e.Host, "", "")
 	}
 }
 

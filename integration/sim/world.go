@@ -52,9 +52,10 @@ type World struct {
 	machines map[string]*machine
 	order    []string
 	ca       authority
-	cuts     map[string]bool // hosts that are isolated by an action
-	volumes  []*volume       // heartbeat volumes, in the order of the scenario
-	gateway  atomic.Bool     // the isolation address does not answer
+	apart    map[[2]string]bool // hosts between which no hypervisor reaches the other
+	cuts     map[string]bool    // hosts that are isolated by an action
+	volumes  []*volume          // heartbeat volumes, in the order of the scenario
+	gateway  atomic.Bool        // the isolation address does not answer
 
 	do chan func() // what goroutines ask the World's own to do
 	// switching is how many orders to fence devices are under way.
@@ -85,7 +86,7 @@ func New(cfg Config) (*World, error) {
 	w := &World{
 		cfg: cfg, s: s, timing: timing, start: time.Now(), ctx: ctx, cancel: cancel,
 		net: simnet.New(cfg.Seed, networks...), disks: embedded.NewWorld(), machines: map[string]*machine{},
-		cuts: map[string]bool{}, do: make(chan func()),
+		apart: map[[2]string]bool{}, cuts: map[string]bool{}, do: make(chan func()),
 	}
 	w.people, w.watch = newPeople(w), newWatch(w)
 	w.outcome.Actions = make([]time.Duration, len(s.Actions))
@@ -127,7 +128,7 @@ func (w *World) addMachine(h scenario.Host, number uint64) error {
 	}
 	m := &machine{w: w, name: h.ID, clock: newClock(h.ClockRate), disk: newDisk(), rng: rand.New(rand.NewPCG(w.cfg.Seed, number+1000)),
 		machineID: uuidOf("machine", h.ID), outsider: h.Member != nil && !*h.Member, endTakes: h.EndTakes.D(),
-		delays: embedded.Delays{Kill: h.EndTakes.D(), Start: h.StartTakes.D()}}
+		delays: embedded.Delays{Kill: h.EndTakes.D(), Start: h.StartTakes.D(), Migrate: migrateTakes, Cutover: cutoverTakes}}
 	m.equip(h)
 	var domains []embedded.DomainConfig
 	for i := range w.s.VMs {
@@ -153,6 +154,9 @@ func (w *World) addMachine(h scenario.Host, number uint64) error {
 // inject sets what goes wrong with a VM's starts on this machine.
 func (m *machine) inject(vm *scenario.VM) {
 	f := vm.InjectedFaults
+	if f != nil && f.MoveFailsFirstN > 0 {
+		m.hyp.SetMigrateFault(vm.ID, embedded.MigrateFault{Fails: f.MoveFailsFirstN})
+	}
 	if f == nil || f.StartFailsFirstN == 0 || f.StartAndMoveFaultsOnlyHost != m.name {
 		return
 	}

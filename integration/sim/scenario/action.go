@@ -47,7 +47,7 @@ const (
 	waitsWatchdog    = "watchdog"
 	waitsMaintenance = "maintenance"
 	waitsDisarm      = "disarm"
-	waitsMigration   = "migration"
+	waitsContainers  = "what cannot be moved while it runs"
 	waitsFailback    = "failback"
 	waitsRebalance   = "rebalance"
 	waitsShutdown    = "host shutdown policy"
@@ -75,13 +75,14 @@ var actions = map[string]signature{
 
 	"host_shutdown_requested": {need: []string{"host"}},
 	"host_reboot_requested":   {need: []string{"host"}},
-	"maintenance_on":          {need: []string{"host"}, waits: waitsMaintenance},
-	"maintenance_off":         {need: []string{"host"}, waits: waitsMaintenance},
+	"maintenance_on":          {need: []string{"host"}},
+	"maintenance_off":         {need: []string{"host"}},
 
 	"set_desired":               {need: []string{"vm", "desired"}},
 	"request_stop":              {need: []string{"vm"}, may: []string{"grace_s"}},
-	"request_live_move":         {need: []string{"vm", "to"}, waits: waitsMigration},
-	"request_cold_move":         {need: []string{"vm", "to"}, waits: waitsMigration},
+	"request_live_move":         {need: []string{"vm", "to"}},
+	"request_cold_move":         {need: []string{"vm", "to"}},
+	"fail_moves":                {need: []string{"host", "fails"}, may: []string{"vm", "hang"}},
 	"admin_moved_vm_outside_ha": {need: []string{"vm", "to"}},
 	"protect_vm":                {need: []string{"vm", "host"}, may: []string{"desired", "already_running"}},
 	"unprotect_vm":              {need: []string{"vm"}},
@@ -160,15 +161,15 @@ var events = map[string]string{
 	"host_self_fenced":                  "",
 	"host_confirmed_fenced":             "",
 	"host_available":                    "",
-	"host_in_maintenance":               waitsMaintenance,
+	"host_in_maintenance":               "",
 	"vm_started":                        "",
 	"vm_stopped":                        "",
-	"vm_moved":                          waitsMigration,
+	"vm_moved":                          "",
 	"vm_recovery_assigned":              "",
 	"vm_no_eligible_host":               "",
 	"vm_start_retry_same_host":          waitsRetries,
 	"vm_relocated_after_start_failures": waitsRetries,
-	"vm_move_failed":                    waitsMigration,
+	"vm_move_failed":                    "",
 	"vm_failed_needs_admin":             waitsFailed,
 	"vm_failure_cleared":                waitsFailed,
 	"vm_held":                           "",
@@ -189,6 +190,11 @@ var events = map[string]string{
 	"cluster_created":               "",
 	"host_joined":                   "",
 	"host_left":                     "",
+	"host_held_off":                 "",
+	"host_maintenance_ended":        "",
+	"vm_evacuation_failed":          "",
+	"vm_move_ordered":               "",
+	"vm_retry_asked":                "",
 	"host_heard_again":              "",
 	"vm_redefined":                  "",
 	"vm_seen_running":               "",

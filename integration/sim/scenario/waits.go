@@ -25,15 +25,16 @@ func Waits(s *Scenario) []string {
 	for _, h := range s.Hosts {
 		add(h.Zone != "", waitsZones)
 	}
+	add(s.Recorded(), otherwise[s.ID])
 	for _, v := range s.VMs {
 		add(v.Datastore != "", waitsDatastores)
 		add(v.Priority != nil, waitsPriority)
 		add(v.Order != nil || v.DependsOn != nil || v.ReadyAfterS != nil, waitsOrder)
 		add(v.MaxRestartsOnHost != nil || v.MaxRelocations != nil, waitsRetries)
 		add(v.Failback != nil, waitsFailback)
+		add(v.LiveMigratable != nil && !*v.LiveMigratable, waitsContainers)
 		if f := v.InjectedFaults; f != nil {
 			add(f.StopAlwaysFails, waitsFailed)
-			add(f.MoveFailsFirstN > 0, waitsMigration)
 			add(f.StartFailsFirstN > 0 && f.StartAndMoveFaultsOnlyHost == "", waitsRetries)
 		}
 	}
@@ -63,6 +64,26 @@ func Waits(s *Scenario) []string {
 	return slices.Sorted(maps.Keys(need))
 }
 
+// otherwise is recorded files that nothing is missing for, and whose story cannot
+// happen here all the same.
+var otherwise = map[string]string{
+	"fix-violations-group-vs-single":       startsByRules,
+	"fix-violations-two-groups-3-hosts":    startsByRules,
+	"together-inherits-host-preference":    startsByRules,
+	"prefer-ranked-hosts-failback":         startsByRules,
+	"together-manual-move-drags":           refusesMoves,
+	"require-one-host-manual-move-returns": refusesMoves,
+	"shutdown-then-failback":               handsOver,
+	"policy-default-shutdown":              handsOver,
+	"leader-isolated-then-failback":        "a network that is mended by a boot",
+}
+
+const (
+	startsByRules = "starts against the rules that are mended by moves: VMs start where rules let them"
+	refusesMoves  = "moves against the rules: they are refused"
+	handsOver     = "a shutdown after which VMs wait for the host's death: it hands them over"
+)
+
 // SelfFences reports whether the watchdog of a host resets it in a recorded file. Of
 // the manager that was recorded a reset is all that a watchdog does, and the host
 // stays off; ours stops the VMs first, so it has to be unable to.
@@ -80,7 +101,7 @@ func poweredOff(s *Scenario) map[string]bool {
 		switch a.Do {
 		case "power_on":
 			off[a.Host] = false
-		case "power_off":
+		case "power_off", "host_shutdown_requested":
 			off[a.Host] = true
 		}
 	}
