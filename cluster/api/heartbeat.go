@@ -80,7 +80,16 @@ type HostReport struct {
 	Watchdog string `json:"watchdog"`
 	// Volumes are the heartbeat volumes of the policy as this host finds them.
 	Volumes []VolumeReport `json:"volumes,omitempty"`
-	Version string         `json:"version"`
+	// Broken are invariants that the host has seen violated since its agent began.
+	Broken  []Violation `json:"broken,omitempty"`
+	Version string      `json:"version"`
+}
+
+// Violation is an invariant of docs/safety.md that was seen violated, which is a fault of
+// Holdfast or of what it rests on.
+type Violation struct {
+	Rule string `json:"rule"` // I1 to I8
+	Text string `json:"text"` // what was seen; of the same thing always the same
 }
 
 // VolumeReport is one heartbeat volume as a host finds it.

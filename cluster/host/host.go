@@ -115,6 +115,8 @@ type Host struct {
 	left      map[string]Left
 	anew      map[string]uint64 // generation that was started without the memory that should have come
 	foreign   map[string]time.Duration
+	broken    []api.Violation          // invariants that were seen violated here
+	late      map[string]time.Duration // VMs seen past the hard end, by UUID, and since when
 	stopping  map[string]time.Duration
 	starts    int // start jobs under way
 	seq       uint64
@@ -160,6 +162,7 @@ type Status struct {
 
 type listing struct {
 	no       uint64
+	began    time.Duration // boot clock
 	domains  []vmm.Domain
 	capacity vmm.Capacity
 	err      error
@@ -304,6 +307,7 @@ func (h *Host) round(ctx context.Context) {
 		// waits for that one holds up nothing.
 		h.epoch, h.beatNow, h.inFlight = in.State.Office.Epoch, true, map[string]int{}
 	}
+	h.assertEnded()
 	p := Decide(in)
 	for uuid := range p.Isolate {
 		if h.around.asked[uuid] < h.around.since {
@@ -568,7 +572,7 @@ func (h *Host) relist(ctx context.Context) {
 	}
 	h.listDue, h.listBusy = false, true
 	h.listNo++
-	l := listing{no: h.listNo}
+	l := listing{no: h.listNo, began: h.cfg.Now()}
 	h.go_(func() {
 		cctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()

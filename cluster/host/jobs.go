@@ -39,6 +39,9 @@ func (h *Host) job(ctx context.Context, uuid string, f func(ctx context.Context)
 // copy that waits so, have the guard cover it, check the lease again, and only then let it run.
 // That the order is executed has been saved before (O2).
 func (h *Host) start(ctx context.Context, o Order) {
+	if !h.assertLawful(o) {
+		return
+	}
 	h.starts++
 	l, t, dog := h.lease, h.cfg.Timing, h.record.Watchdog.Timeout != 0
 	h.cfg.Log.Info("starting VM", "vm", o.Name, "generation", o.Generation, "reason", o.Why)

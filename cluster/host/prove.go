@@ -19,6 +19,8 @@ type Volumes interface {
 	Report() []api.VolumeReport
 	// Others is what stands on them of hosts that the master does not hear, for the master.
 	Others() []api.SlotReading
+	// Broken are invariants that were seen violated on them.
+	Broken() []api.Violation
 }
 
 // byStorage renews the lease by what the heartbeat volumes say: by acknowledgements
@@ -131,3 +133,4 @@ func (noVolumes) Submit(format.Value)                    {}
 func (noVolumes) Beat(format.Heartbeat)                  {}
 func (noVolumes) Report() []api.VolumeReport             { return nil }
 func (noVolumes) Others() []api.SlotReading              { return nil }
+func (noVolumes) Broken() []api.Violation                { return nil }

@@ -111,6 +111,7 @@ func (b byHand) Submit(v format.Value)                  { b.s.wrote = append(b.s
 func (b byHand) Beat(h format.Heartbeat)                { b.s.wrote = append(b.s.wrote, h) }
 func (b byHand) Report() []api.VolumeReport             { return nil }
 func (b byHand) Others() []api.SlotReading              { return nil }
+func (b byHand) Broken() []api.Violation                { return nil }
 
 // onlyDeadline is a guard that keeps a deadline.
 type onlyDeadline struct{ s *stand }

@@ -64,6 +64,7 @@ type decision struct {
 	wanted   map[string][]string        // definitions to ask for, by host
 	quiet    map[string]map[string]bool // networks whose silence has been told, by host
 	twice    map[string]map[string]bool // VMs of others that were told to run there, by host
+	broken   map[string]map[string]bool // violations that were told, by host
 	next     time.Duration              // look again at the latest then; 0: nothing is due
 }
 
@@ -76,11 +77,15 @@ func (d *decision) lookAt(at time.Duration) {
 // decide is the master's office as a function: verdicts, then what hosts report,
 // then what is to be protected, then what is to be started where.
 func decide(in input) decision {
-	d := decision{wanted: map[string][]string{}, quiet: map[string]map[string]bool{}, twice: map[string]map[string]bool{}}
+	d := decision{wanted: map[string][]string{}, quiet: map[string]map[string]bool{}, twice: map[string]map[string]bool{}, broken: map[string]map[string]bool{}}
 	m := fsm.Meta{At: in.wall}
 	for _, h := range in.state.SortedHosts() {
 		o := in.hosts[h.Name]
-		if o == nil || h.Status != fsm.HostLive {
+		if o == nil {
+			continue
+		}
+		broken(in, m, h, o, &d)
+		if h.Status != fsm.HostLive {
 			continue
 		}
 		judge(in, m, h, o, &d)

@@ -257,6 +257,9 @@ func (m *Master) carryOut(ctx context.Context, o *office, in input, d decision) 
 	for host, q := range d.quiet {
 		o.hosts[host].quiet = q
 	}
+	for host, all := range d.broken {
+		o.hosts[host].broken = all
+	}
 	for host, vms := range d.twice {
 		o.hosts[host].twice = vms
 	}

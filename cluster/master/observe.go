@@ -33,6 +33,7 @@ type observed struct {
 	defs              map[string]string // definitions that came
 	quiet             map[string]bool   // networks whose silence has been told
 	twice             map[string]bool   // VMs of others whose running here has been told, by UUID
+	broken            map[string]bool   // violations that have been told
 	fence             fencing
 	stored            stored
 	// confirmed: the wait is over, and the claim that has to stand was read once more since.
@@ -230,6 +231,7 @@ func (o *observed) signals(st *fsm.State, h *fsm.Host, v *volumes.View, now time
 func (o *observed) snapshot() *observed {
 	c := *o
 	c.networks, c.wanted, c.defs, c.quiet, c.twice = maps.Clone(o.networks), maps.Clone(o.wanted), maps.Clone(o.defs), maps.Clone(o.quiet), maps.Clone(o.twice)
+	c.broken = maps.Clone(o.broken)
 	c.stored.marks, c.relayed = maps.Clone(o.stored.marks), maps.Clone(o.relayed)
 	return &c
 }

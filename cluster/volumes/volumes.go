@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/holdfast-ha/holdfast/cluster/api"
 	"github.com/holdfast-ha/holdfast/cluster/lease"
 	"github.com/holdfast-ha/holdfast/config"
 	"github.com/holdfast-ha/holdfast/fsm"
@@ -75,6 +76,7 @@ type Volumes struct {
 	running map[format.UUID]*running
 	claim   format.Value // the last, for volumes that come into use
 	seen    map[format.UUID]seen
+	broken  []api.Violation
 }
 
 // running is one volume at work.
@@ -280,6 +282,7 @@ func (v *Volumes) report(ctx context.Context, id format.UUID, e storagehb.Event)
 			v.update(func(w *View) { w.Failed[id] = e.Stamp })
 		}
 	case storagehb.Changed:
+		v.assert(id, e.Err)
 		v.update(func(w *View) { w.States[id] = e })
 	}
 }

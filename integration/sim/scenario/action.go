@@ -222,6 +222,7 @@ var events = map[string]string{
 	"host_fencing_failed":           "",
 	"host_proof_awaited":            "",
 	"vm_runs_elsewhere":             "",
+	"invariant_violated":            "",
 	"host_watchdog_changed":         "",
 	"host_switched_off":             "",
 	"host_switched_on":              "",
