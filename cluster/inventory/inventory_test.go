@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -547,5 +548,58 @@ func TestAVMOnItsWay(t *testing.T) {
 	}
 	if len(inv.Cluster.VMs) != 1 {
 		t.Errorf("there are %d VMs in the picture, want 1: %+v", len(inv.Cluster.VMs), inv.Cluster.VMs)
+	}
+}
+
+// A VM that may not be moved right now says why; moves that came to nothing are waited out,
+// longer each time.
+func TestWhatHoldsUpMoves(t *testing.T) {
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	failed := func(n int) (all []fsm.Failure) {
+		for range n {
+			all = append(all, fsm.Failure{Host: "b", At: at, Detail: "it did not converge"})
+		}
+		return all
+	}
+	for n, want := range map[int]time.Duration{1: 30 * time.Second, 2: time.Minute, 3: 2 * time.Minute, 8: time.Hour} {
+		if got := MoveAgain(&fsm.VM{MoveFailures: failed(n)}).Sub(at); got != want {
+			t.Errorf("after %d failures the next move waits for %v, want %v", n, got, want)
+		}
+	}
+	if got := MoveAgain(&fsm.VM{}); !got.IsZero() {
+		t.Errorf("without a failure it waits until %v", got)
+	}
+	for _, tt := range []struct {
+		name string
+		edit func(v *fsm.VM, in *Input)
+		want string
+	}{
+		{"it runs", func(*fsm.VM, *Input) {}, ""},
+		{"it is being started", func(v *fsm.VM, _ *Input) { v.Owner.Phase = fsm.PhaseOrdered }, "it is being started"},
+		{"it shall stop", func(v *fsm.VM, _ *Input) { v.Intent = fsm.IntentStop }, "it is to stop"},
+		{"its host cannot send it", func(_ *fsm.VM, in *Input) { in.Hosts[0].Frozen = "its hypervisor does not answer" }, "nothing can be moved from a: its hypervisor does not answer"},
+		{"a move failed", func(v *fsm.VM, in *Input) { v.MoveFailures, in.Now = failed(1), at.Add(29*time.Second) }, "its last move came to nothing (it did not converge), and is tried again at 12:00:30 UTC"},
+		{"a move failed a while ago", func(v *fsm.VM, in *Input) { v.MoveFailures, in.Now = failed(1), at.Add(30*time.Second) }, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			v := vm(t, "db", "a", "")
+			in := Input{State: state(v), Policy: policy(t, ""), Hosts: []Host{host("a"), host("b")}, Now: at}
+			tt.edit(v, &in)
+			if got := find(t, build(t, in), "db").Held; got != tt.want {
+				t.Errorf("held: %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// With balance a VM that waits for a start has no home: it goes where there is least load.
+func TestBalanceOnStart(t *testing.T) {
+	for mode, want := range map[string]string{"off": "a", "on_start": "", "automatic": ""} {
+		v := vm(t, "db", "", "")
+		v.Home = "a"
+		in := Input{State: state(v), Policy: policy(t, "balance {\n  mode = \""+mode+"\"\n}\n"), Hosts: []Host{host("a"), host("b")}}
+		if got := find(t, build(t, in), "db").Home; got != want {
+			t.Errorf("with mode %q its home is %q, want %q", mode, got, want)
+		}
 	}
 }

@@ -212,6 +212,7 @@ func TestMoreMemoryIsToldOf(t *testing.T) {
 				s.put(2, "mail", "b", big)
 				s.put(3, "web", "c", 1<<20)
 				s.beating(2 * time.Second)
+				s.domains["c"] = slices.Clone(s.domains["c"])
 				s.domains["c"][0].Memory = tt.memory
 				vm := s.state().VMs[uuid(3)]
 				s.must(&fsm.Redefine{Epoch: 1, UUID: uuid(3), Name: "web", XML: vm.XML, XMLHash: "h2", VCPUs: 1, Memory: tt.memory})

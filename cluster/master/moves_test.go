@@ -53,7 +53,7 @@ func (s *stage) arrive() {
 		s.must(&fsm.Report{Meta: fsm.Meta{At: time.Now()}, Epoch: 1, UUID: vm.UUID, Host: to, Incarnation: 1, Generation: vm.Generation + 1, Outcome: fsm.OutcomeRunning})
 		i := slices.IndexFunc(s.domains[from], func(d api.DomainReport) bool { return d.UUID == vm.UUID })
 		s.domains[to] = append(s.domains[to], s.domains[from][i])
-		s.domains[from] = slices.Delete(s.domains[from], i, i+1)
+		s.domains[from] = slices.Delete(slices.Clone(s.domains[from]), i, i+1) // the office reads what was reported
 	}
 }
 
@@ -282,6 +282,10 @@ func TestAHostThatDiesInMaintenance(t *testing.T) {
 		s.put(1, "v1", "b", 1<<30)
 		s.beating(time.Second)
 		s.maintain("b", true)
+		s.beating(0)
+		if all, err := s.Observations(); err != nil || all["b"].Verdict != "maintenance" || all["c"].Verdict != "live" {
+			t.Errorf("b is %q and c %q (%v), want maintenance and live", all["b"].Verdict, all["c"].Verdict, err)
+		}
 		s.rig.beating(40*time.Second, "a", "c")
 		if h := s.state().Hosts["b"]; h.Status != fsm.HostDead {
 			t.Fatalf("b is %s, want dead", h.Status)
