@@ -87,6 +87,12 @@ func TestJudge(t *testing.T) {
 		{"before its action", true, "", func(o *Outcome) { o.Events[1].T = 99 * time.Second }, "host_unreachable"},
 		{"forbidden", false, `, "forbidden_events": [{"type": "vm_started", "vm": "v3"}]`, nil, "vm_started vm=v3 occurred"},
 		{"forbidden later only", false, `, "forbidden_events": [{"type": "vm_started", "vm": "v3", "since": 116}]`, nil, ""},
+		{"a start that nothing permits", false, "", func(o *Outcome) {
+			o.Events = append(o.Events, Seen{T: time.Hour, Type: "invariant_violated", Host: "h2", Text: "h2 has seen invariant I3 violated: v1 was to be started"})
+		}, "invariant I3 violated"},
+		{"a VM that cannot be killed", false, "", func(o *Outcome) {
+			o.Events = append(o.Events, Seen{T: time.Hour, Type: "invariant_violated", Host: "h2", Text: "h2 has seen invariant I2 violated: v1 runs past the hard end"})
+		}, ""},
 		{"in time", false, `, "max_seconds": [{"vm": "v3", "from_action": 1, "to": "start_ordered", "seconds": 14}]`, nil, ""},
 		{"too late", false, `, "max_seconds": [{"vm": "v3", "from_action": 1, "to": "running", "seconds": 14}]`, nil, "v3 was running 15s after action 1"},
 		{"in the bound", false, `, "max_seconds": [{"vm": "v3", "from_action": 1, "to": "running", "seconds": 0, "bound": "member"}]`, nil, ""},
