@@ -38,6 +38,8 @@ func TestCheck(t *testing.T) {
 		light.VMs[i].Memory = 10 * gibibyte
 	}
 	tight := three(one) // 60 free on each host
+	second := three(one) // kvm3 is out of service and empty already
+	second.Hosts[2].State, second.VMs = Maintenance, second.VMs[:4]
 	slots := three(Admission{Kind: BySlots, Failures: 1})
 	percent := three(Admission{Kind: ByPercentage, MemoryPercent: 50})
 
@@ -50,6 +52,8 @@ func TestCheck(t *testing.T) {
 		why     []string // parts of the reason
 		ways    []string // parts of ways out, in this order
 	}{
+		{"a host out of service, with room left", light, Change{Maintenance: "kvm2"}, false, Yes, []string{"any 1 host may fail"}, nil},
+		{"a second host out of service, so that one alone is left", second, Change{Maintenance: "kvm2"}, true, No, []string{"no plan could restart a-kvm1 any more"}, []string{"put kvm3 back into service first"}},
 		{"a small VM", tight, Change{VM: vm(10)}, false, Yes, []string{"any 1 host may fail"}, nil},
 		{"the largest that can be restarted", tight, Change{VM: vm(60)}, false, Yes, nil, nil},
 		{

@@ -13,7 +13,7 @@ type way func(c *Cluster, ch Change, admitted func(*Cluster, Change) bool) strin
 // Each kind gets an equal part of the work; what runs out of it is left out.
 func waysOut(c *Cluster, ch Change) []string {
 	var found []string
-	ways := []way{elsewhere, asBestEffort, capSlots, stopOne, anotherHost, fewerFailures, lessMemory}
+	ways := []way{elsewhere, backInService, asBestEffort, capSlots, stopOne, anotherHost, fewerFailures, lessMemory}
 	work := c.Policy.planWork()
 	for i, w := range ways {
 		part := max(0, work) / (len(ways) - i)
@@ -44,6 +44,22 @@ func elsewhere(c *Cluster, ch Change, admitted func(*Cluster, Change) bool) stri
 	for _, h := range hosts[:min(3, len(hosts))] {
 		if admitted(c, Change{VM: ch.VM, Host: h}) {
 			return fmt.Sprintf("start %s on %s", ch.VM.Name, h)
+		}
+	}
+	return ""
+}
+
+// backInService is a host that is in maintenance now, and would do if it was not.
+func backInService(c *Cluster, ch Change, admitted func(*Cluster, Change) bool) string {
+	for i := range c.Hosts {
+		if c.Hosts[i].State != Maintenance || c.Hosts[i].Name == ch.Maintenance {
+			continue
+		}
+		more := *c
+		more.Hosts = slices.Clone(c.Hosts)
+		more.Hosts[i].State, more.Hosts[i].Why = Up, ""
+		if admitted(&more, ch) {
+			return fmt.Sprintf("put %s back into service first", c.Hosts[i].Name)
 		}
 	}
 	return ""
