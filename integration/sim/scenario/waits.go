@@ -70,6 +70,8 @@ var otherwise = map[string]string{
 	"fix-violations-group-vs-single":       startsByRules,
 	"fix-violations-two-groups-3-hosts":    startsByRules,
 	"together-inherits-host-preference":    startsByRules,
+	"together-inherits-host-subset":        startsByRules,
+	"idle-wakes-for-command":               waitsIdle,
 	"prefer-ranked-hosts-failback":         startsByRules,
 	"together-manual-move-drags":           refusesMoves,
 	"require-one-host-manual-move-returns": refusesMoves,
