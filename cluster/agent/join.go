@@ -180,18 +180,16 @@ func (a *Agent) becomeMember(ctx context.Context, ms *Membership) (api.Self, err
 	if err := a.env.Store.SaveMembership(ms); err != nil {
 		return api.Self{}, fmt.Errorf("save this host's membership: %w", err)
 	}
-	select {
-	case a.start <- ms:
-	case <-ctx.Done():
-		return api.Self{}, ctx.Err()
-	}
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
+	start := a.start // nobody takes it where Run has just begun, and has read what was saved
 	for {
 		if s := a.Self(); s.Member && s.Master != "" && s.Incarnation != 0 {
 			return s, nil
 		}
 		select {
+		case start <- ms:
+			start = nil
 		case <-ctx.Done():
 			return a.Self(), fmt.Errorf("%w: this host is a member now, but has not heard from a master yet: see `haadm status`", api.ErrUnknownOutcome)
 		case <-tick.C:
