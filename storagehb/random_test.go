@@ -24,7 +24,7 @@ func TestRandomFaults(t *testing.T) {
 			var run, seq [slots]uint64
 			var change []func(*storagehb.Config)
 			if seed%2 == 1 {
-				change = append(change, together(t, new([]int)))
+				change = append(change, together(t, &tally{}))
 			}
 			for i := range hosts {
 				hosts[i] = w.host(i, change...)

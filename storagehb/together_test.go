@@ -3,6 +3,7 @@ package storagehb_test
 import (
 	"bytes"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"unsafe"
@@ -12,13 +13,33 @@ import (
 	"github.com/holdfast-ha/holdfast/storagehb/hbtest"
 )
 
+// tally is a list that several paths of a host add to.
+type tally struct {
+	mu   sync.Mutex
+	list []int
+}
+
+func (y *tally) add(n int) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	y.list = append(y.list, n)
+}
+
+func (y *tally) take() []int {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	list := y.list
+	y.list = nil
+	return list
+}
+
 // batched is a path that takes several I/Os at once and has memory of its own, which
 // is not to be used after it was closed.
 type batched struct {
 	storagehb.File
 	t      testing.TB
 	memory []byte
-	sizes  *[]int // of what was handed over together
+	sizes  *tally // of what was handed over together
 	closed bool
 }
 
@@ -36,7 +57,7 @@ func (b *batched) Do(ios ...storagehb.IO) (int, error) {
 	if b.closed {
 		b.t.Error("I/O is asked for after the volume was closed")
 	}
-	*b.sizes = append(*b.sizes, len(ios))
+	b.sizes.add(len(ios))
 	return storagehb.Do(b.File, ios...)
 }
 
@@ -47,7 +68,7 @@ func (b *batched) Close() error {
 }
 
 // together makes a host's path one that takes several I/Os at once.
-func together(t testing.TB, sizes *[]int) func(*storagehb.Config) {
+func together(t testing.TB, sizes *tally) func(*storagehb.Config) {
 	return func(c *storagehb.Config) {
 		open := c.Open
 		c.Open = func() (storagehb.File, error) {
@@ -64,7 +85,7 @@ func together(t testing.TB, sizes *[]int) func(*storagehb.Config) {
 // this order: the reading shows the write, and counts from before it.
 func TestHeartbeatAndReadingTogether(t *testing.T) {
 	inBubble(t, func(w *world) {
-		var sizes []int
+		var sizes tally
 		a := w.host(0, together(t, &sizes))
 		for seq := range uint64(3) {
 			read := a.beat(1 + seq)
@@ -76,8 +97,8 @@ func TestHeartbeatAndReadingTogether(t *testing.T) {
 				t.Errorf("the reading counts from %v, the write that it followed from %v", read.Started, wrote.Submitted)
 			}
 		}
-		if want := []int{2, 2, 2}; !slices.Equal(sizes, want) {
-			t.Errorf("I/Os were handed over as %v, want %v", sizes, want)
+		if got, want := sizes.take(), []int{2, 2, 2}; !slices.Equal(got, want) {
+			t.Errorf("I/Os were handed over as %v, want %v", got, want)
 		}
 		a.end()
 	})
@@ -87,7 +108,7 @@ func TestHeartbeatAndReadingTogether(t *testing.T) {
 // count from the beginning of the write before it.
 func TestSlowReadingsBeginAfterTheWrite(t *testing.T) {
 	inBubble(t, func(w *world) {
-		var sizes []int
+		var sizes tally
 		a := w.host(0, together(t, &sizes))
 		a.path.SetDelay(deadline / 4)
 		a.table()
@@ -95,8 +116,8 @@ func TestSlowReadingsBeginAfterTheWrite(t *testing.T) {
 		if wrote := last[storagehb.Written](a); read.Started < wrote.Completed {
 			t.Errorf("the reading counts from %v, the write before it was complete at %v", read.Started, wrote.Completed)
 		}
-		if want := []int{1, 1, 1}; !slices.Equal(sizes, want) {
-			t.Errorf("I/Os were handed over as %v, want %v", sizes, want)
+		if got, want := sizes.take(), []int{1, 1, 1}; !slices.Equal(got, want) {
+			t.Errorf("I/Os were handed over as %v, want %v", got, want)
 		}
 		a.end()
 	})
@@ -105,7 +126,7 @@ func TestSlowReadingsBeginAfterTheWrite(t *testing.T) {
 // A write that fails takes no reading with it.
 func TestReadingOutlivesTheWrite(t *testing.T) {
 	inBubble(t, func(w *world) {
-		var sizes []int
+		var sizes tally
 		a := w.host(0, together(t, &sizes))
 		a.submit(beat(1))
 		a.path.Next(hbtest.Fault{Err: hbtest.ErrIO})
@@ -113,8 +134,8 @@ func TestReadingOutlivesTheWrite(t *testing.T) {
 			t.Errorf("the reading ended with %v", read.Err)
 		}
 		a.wantWrites(format.KindHeartbeat, "3.2.1", "3.2.2!")
-		if want := []int{1, 2, 1}; !slices.Equal(sizes, want) {
-			t.Errorf("I/Os were handed over as %v, want %v", sizes, want)
+		if got, want := sizes.take(), []int{1, 2, 1}; !slices.Equal(got, want) {
+			t.Errorf("I/Os were handed over as %v, want %v", got, want)
 		}
 		a.end()
 	})
@@ -134,7 +155,7 @@ func (h *host) beat(seq uint64) storagehb.TableRead {
 // them had had its own: a claim is written before it is read back.
 func TestClaimIsWrittenBeforeItIsReadBack(t *testing.T) {
 	inBubble(t, func(w *world) {
-		var sizes []int
+		var sizes tally
 		a := w.host(0, together(t, &sizes))
 		for n := range uint64(3) {
 			a.path.Hang()

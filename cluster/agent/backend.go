@@ -409,7 +409,7 @@ func (a *Agent) Admit(ctx context.Context, r api.JoinRequest) (api.JoinReply, er
 		return api.JoinReply{}, err
 	}
 	s, _, _ = m.machine.View()
-	m.updateBook(s)
+	m.updateBook(ctx, s)
 	if err := m.node.AddMember(ctx, r.Name); err != nil {
 		a.env.Logger.Warn("the new host is added to the log's members later", "host", r.Name, "error", err)
 	}

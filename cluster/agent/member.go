@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -28,7 +29,9 @@ import (
 // member is this host's life as a member of a cluster.
 type member struct {
 	agent   *Agent
-	ms      *Membership
+	ms      *Membership   // as it was when this host entered
+	created atomic.Bool   // the cluster is, if it was to be
+	saving  chan struct{} // cap 1: held while the membership is written
 	log     hclog.Logger
 	machine *fsm.Machine
 	stores  raftnode.Stores
@@ -50,7 +53,7 @@ type member struct {
 // enter builds a member from the bottom up. On an error nothing is left open.
 func (a *Agent) enter(ms *Membership) (_ *member, err error) {
 	env := a.env
-	m := &member{agent: a, ms: ms, log: env.Logger, machine: fsm.New(), book: &peer.Book{}, over: map[string]*http.Transport{}}
+	m := &member{agent: a, ms: ms, log: env.Logger, machine: fsm.New(), book: &peer.Book{}, saving: make(chan struct{}, 1), over: map[string]*http.Transport{}}
 	m.book.Update(ms.Peers)
 	m.dialer = &peer.Dialer{Network: env.Network, Book: m.book, Identity: ms.Identity}
 	record, err := env.Store.Record()
@@ -281,7 +284,7 @@ func (m *member) holdOffice(ctx context.Context) error {
 
 // genesis commits the creation of the cluster, on its first host, once.
 func (m *member) genesis(ctx context.Context) error {
-	if m.ms.Genesis == nil {
+	if m.ms.Genesis == nil || m.created.Load() {
 		return nil
 	}
 	if err := m.node.Confirm(ctx); err != nil {
@@ -292,13 +295,28 @@ func (m *member) genesis(ctx context.Context) error {
 			return fmt.Errorf("create the cluster: %w", err)
 		}
 	}
-	done := *m.ms
-	done.Genesis = nil
-	if err := m.agent.env.Store.SaveMembership(&done); err != nil {
+	m.created.Store(true)
+	if err := m.remember(ctx); err != nil {
+		m.created.Store(false)
 		return fmt.Errorf("note that the cluster is created: %w", err)
 	}
-	m.ms = &done
 	return nil
+}
+
+// remember saves what the next start goes by, one save after the other.
+func (m *member) remember(ctx context.Context) error {
+	select {
+	case m.saving <- struct{}{}:
+		defer func() { <-m.saving }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	ms := *m.ms
+	if m.created.Load() {
+		ms.Genesis = nil
+	}
+	ms.Peers = m.book.All()
+	return m.agent.env.Store.SaveMembership(&ms)
 }
 
 // keepMembership makes raft's members those that the state names, one change at a time.
@@ -355,7 +373,7 @@ func (m *member) followBook(ctx context.Context) error {
 	for {
 		s, _, changed := m.machine.View()
 		if me := s.Hosts[m.ms.Identity.Host]; me != nil && me.ID == m.ms.Identity.MachineID {
-			m.updateBook(s)
+			m.updateBook(ctx, s)
 			admitted = true
 		} else if admitted {
 			return errLeft
@@ -368,7 +386,7 @@ func (m *member) followBook(ctx context.Context) error {
 	}
 }
 
-func (m *member) updateBook(s *fsm.State) {
+func (m *member) updateBook(ctx context.Context, s *fsm.State) {
 	book := map[string][]peer.Address{}
 	for name, h := range s.Hosts {
 		for _, a := range h.Addresses {
@@ -381,9 +399,7 @@ func (m *member) updateBook(s *fsm.State) {
 	}
 	m.book.Update(book)
 	m.server.Recheck()
-	ms := *m.ms
-	ms.Peers = book
-	if err := m.agent.env.Store.SaveMembership(&ms); err != nil {
+	if err := m.remember(ctx); err != nil && ctx.Err() == nil {
 		m.log.Warn("cannot remember the members' addresses", "error", err)
 	}
 }

@@ -158,11 +158,7 @@ func (s *Server) protect(ctx context.Context, c *call) (any, error) {
 }
 
 func (s *Server) unprotect(ctx context.Context, c *call) (any, error) {
-	st := s.backend.State()
-	if st == nil {
-		return nil, notMember()
-	}
-	vm, err := findVM(st, c.PathValue("vm"))
+	_, vm, err := s.asked(c)
 	if err != nil {
 		return nil, err
 	}
@@ -408,6 +404,16 @@ func noHost(st *fsm.State, name string) error {
 		names = append(names, h.Name)
 	}
 	return &Error{Code: CodeNotFound, Message: fmt.Sprintf("there is no host %q in this cluster; its hosts are %s", name, strings.Join(names, ", "))}
+}
+
+// asked is the state, and the protected VM in it that a request is about.
+func (s *Server) asked(c *call) (*fsm.State, *fsm.VM, error) {
+	st := s.backend.State()
+	if st == nil {
+		return nil, nil, notMember()
+	}
+	vm, err := findVM(st, c.PathValue("vm"))
+	return st, vm, err
 }
 
 // findVM finds a protected VM by name or UUID.

@@ -212,11 +212,7 @@ func (s *Server) move(ctx context.Context, c *call) (any, error) {
 }
 
 func (s *Server) cancelMove(ctx context.Context, c *call) (any, error) {
-	st := s.backend.State()
-	if st == nil {
-		return nil, notMember()
-	}
-	vm, err := findVM(st, c.PathValue("vm"))
+	st, vm, err := s.asked(c)
 	if err != nil {
 		return nil, err
 	}
@@ -237,11 +233,7 @@ func (s *Server) setIntent(ctx context.Context, c *call) (any, error) {
 	if r.Intent != fsm.IntentRun && r.Intent != fsm.IntentStop {
 		return nil, &Error{Code: CodeBadRequest, Message: fmt.Sprintf("a VM shall %s or %s, not %q", fsm.IntentRun, fsm.IntentStop, r.Intent)}
 	}
-	st := s.backend.State()
-	if st == nil {
-		return nil, notMember()
-	}
-	vm, err := findVM(st, c.PathValue("vm"))
+	_, vm, err := s.asked(c)
 	if err != nil {
 		return nil, err
 	}
@@ -255,11 +247,7 @@ func (s *Server) setIntent(ctx context.Context, c *call) (any, error) {
 }
 
 func (s *Server) retry(ctx context.Context, c *call) (any, error) {
-	st := s.backend.State()
-	if st == nil {
-		return nil, notMember()
-	}
-	vm, err := findVM(st, c.PathValue("vm"))
+	_, vm, err := s.asked(c)
 	if err != nil {
 		return nil, err
 	}

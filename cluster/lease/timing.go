@@ -113,10 +113,10 @@ func (t Timing) LeaderLease() time.Duration { return t.Election / 2 }
 
 // YieldAfter is how long a leader waits for a write to its own log before it lets
 // another lead: nothing is committed and nobody acknowledged meanwhile. A quarter of
-// a lease, or as much less as leaves three elections within what the others' leases
-// then have left; never less than a leader waits for a majority.
+// a lease, or two thirds of what three elections leave of one that was renewed an interval
+// ago: the rest is for the heartbeat after them. Never less than a leader waits for a majority.
 func (t Timing) YieldAfter() time.Duration {
-	return max(min(t.Lease/4, t.Lease-t.Heartbeat-3*t.Election), t.LeaderLease())
+	return max(min(t.Lease/4, (t.Lease-t.Heartbeat-3*t.Election)*2/3), t.LeaderLease())
 }
 
 // MemberBound is the published bound from a member's death to the order to

@@ -83,6 +83,26 @@ func (s *stage) beating(d time.Duration) {
 	}
 }
 
+// admitted holds an answer of admission control against what is wanted: refused with those
+// words, or, with none, let through; and whether people are told of it.
+func (s *stage) admitted(t *testing.T, err error, says []string, warns bool) {
+	t.Helper()
+	switch {
+	case says == nil && err != nil:
+		t.Fatalf("answered %v, want it let through", err)
+	case says != nil && !errors.Is(err, api.ErrRefused):
+		t.Fatalf("answered %v, want it refused", err)
+	}
+	for _, want := range says {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("refused with %q, want %q in it", err, want)
+		}
+	}
+	if warned := len(s.events("admission_control_warned")) > 0; warned != warns {
+		t.Errorf("warned: %v, want %v", warned, warns)
+	}
+}
+
 // events lists those of the types, as type, VM and text.
 func (s *stage) events(types ...string) []string {
 	var all []string
@@ -178,21 +198,7 @@ func TestAdmissionControl(t *testing.T) {
 				}
 				s.put(1, "db", "a", big)
 				s.put(2, "mail", "b", big)
-				err := tt.do(s)
-				switch {
-				case tt.says == nil && err != nil:
-					t.Fatalf("answered %v, want it let through", err)
-				case tt.says != nil && !errors.Is(err, api.ErrRefused):
-					t.Fatalf("answered %v, want it refused", err)
-				}
-				for _, want := range tt.says {
-					if !strings.Contains(err.Error(), want) {
-						t.Errorf("refused with %q, want %q in it", err, want)
-					}
-				}
-				if warned := len(s.events("admission_control_warned")) > 0; warned != tt.warns {
-					t.Errorf("warned: %v, want %v", warned, tt.warns)
-				}
+				s.admitted(t, tt.do(s), tt.says, tt.warns)
 			})
 		})
 	}

@@ -109,6 +109,20 @@ func lasting(r *api.HostReport) *api.HostReport {
 	return &l
 }
 
+// gathered is the newest of what comes within a pause, so that many changes cost one plan.
+// going is false when the office ends.
+func (m *Master) gathered(ctx context.Context, in inventory.Input, due <-chan inventory.Input, pause time.Duration) (newest inventory.Input, going bool) {
+	for wait := time.After(pause); ; {
+		select {
+		case <-ctx.Done():
+			return in, false
+		case in = <-due:
+		case <-wait:
+			return in, m.cfg.Gate(ctx) == nil
+		}
+	}
+}
+
 // plan makes the plans of an office, one after the other, until ctx ends.
 func (m *Master) plan(ctx context.Context, o *office) {
 	var last *FailoverPlan
@@ -120,16 +134,8 @@ func (m *Master) plan(ctx context.Context, o *office) {
 			return
 		case in = <-o.outlook.due:
 		}
-		for wait := time.After(pause); wait != nil; {
-			select {
-			case <-ctx.Done():
-				return
-			case in = <-o.outlook.due:
-			case <-wait:
-				wait = nil
-			}
-		}
-		if m.cfg.Gate(ctx) != nil {
+		in, going := m.gathered(ctx, in, o.outlook.due, pause)
+		if !going {
 			return
 		}
 		began := m.cfg.Now()

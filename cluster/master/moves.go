@@ -49,16 +49,8 @@ func (m *Master) travel(ctx context.Context, o *office) {
 		case in = <-o.journeys.due:
 		case <-again:
 		}
-		for wait := time.After(movesPause); wait != nil; {
-			select {
-			case <-ctx.Done():
-				return
-			case in = <-o.journeys.due:
-			case <-wait:
-				wait = nil
-			}
-		}
-		if m.cfg.Gate(ctx) != nil {
+		var going bool
+		if in, going = m.gathered(ctx, in, o.journeys.due, movesPause); !going {
 			return
 		}
 		in.Now = m.cfg.Wall()

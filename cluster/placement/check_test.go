@@ -37,7 +37,7 @@ func TestCheck(t *testing.T) {
 	for i := range light.VMs {
 		light.VMs[i].Memory = 10 * gibibyte
 	}
-	tight := three(one) // 60 free on each host
+	tight := three(one)  // 60 free on each host
 	second := three(one) // kvm3 is out of service and empty already
 	second.Hosts[2].State, second.VMs = Maintenance, second.VMs[:4]
 	slots := three(Admission{Kind: BySlots, Failures: 1})
