@@ -269,7 +269,11 @@ func (b *Backend) Move(ctx context.Context, r api.MoveRequest, by string) (*what
 		if err := b.Commit(&fsm.BeginMove{Meta: fsm.Meta{At: Now, By: by}, Epoch: in.State.Office.Epoch, UUID: x.UUID, Previous: vm.Generation, Host: x.To, Incarnation: 1, Cold: x.Cold, Why: "a person asked for it"}); err != nil {
 			return nil, nil, err
 		}
-		orders[x.UUID] = b.State().LastEvent
+		for _, e := range b.State().Events { // the move may be over by now
+			if e.Type == fsm.EventVMMoveOrdered && e.VM == vm.Name {
+				orders[x.UUID] = e.ID
+			}
+		}
 	}
 	return g, orders, nil
 }
