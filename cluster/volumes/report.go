@@ -1,7 +1,10 @@
 package volumes
 
 import (
+	"errors"
 	"slices"
+	"strings"
+	"syscall"
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
 	"github.com/holdfast-ha/holdfast/fsm"
@@ -21,7 +24,7 @@ func (v *Volumes) Report() []api.VolumeReport {
 			c := view.States[id]
 			r.State = c.State.String()
 			if c.Err != nil {
-				r.Error = c.Err.Error()
+				r.Error = fault(c.Err)
 			}
 		}
 		all = append(all, r)
@@ -40,4 +43,16 @@ func (v *Volumes) Report() []api.VolumeReport {
 		all = append(all, r)
 	}
 	return all
+}
+
+// fault is what is said of a volume in use that fails: what was done, and the kernel's
+// word. Numbers of writes and places on it differ from host to host and from write to
+// write: people would be told the same thing three times, and the master each interval.
+func fault(err error) string {
+	var errno syscall.Errno
+	if !errors.As(err, &errno) {
+		return err.Error()
+	}
+	done, _, _ := strings.Cut(err.Error(), " ")
+	return done + ": " + errno.Error()
 }
