@@ -27,7 +27,7 @@ func (m *Master) SetMaintenance(ctx context.Context, host string, r api.Maintena
 		return err
 	}
 	if r.On {
-		out, err := whatif.TakeOut(&inventory.Builder{}, in, host)
+		out, err := whatif.TakeOut(&m.builder, in, host)
 		if err != nil {
 			return err
 		}
@@ -48,7 +48,7 @@ func (m *Master) Move(ctx context.Context, r api.MoveRequest, by string) (*whati
 	if err != nil {
 		return nil, nil, err
 	}
-	g, err := whatif.Grant(&inventory.Builder{}, in, whatif.Wish{VMs: r.VMs, Host: r.Host, Cold: r.Cold})
+	g, err := whatif.Grant(&m.builder, in, whatif.Wish{VMs: r.VMs, Host: r.Host, Cold: r.Cold})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -94,7 +94,7 @@ func (m *Master) SetIntent(ctx context.Context, uuid string, r api.IntentRequest
 }
 
 func (m *Master) permitsStart(ctx context.Context, o *office, in inventory.Input, uuid string, r api.IntentRequest, by string) error {
-	inv := new(inventory.Builder).Build(in)
+	inv := m.builder.Build(in)
 	name, ok := inv.Names[uuid]
 	if !ok {
 		return &fsm.Refusal{Code: fsm.CodeNotFound, Message: "it is not protected any more"}
@@ -143,7 +143,7 @@ func (m *Master) PermitsPolicy(ctx context.Context, next *config.Policy, even bo
 	case err != nil:
 		return err
 	}
-	ch := whatif.Policy(&inventory.Builder{}, in, next)
+	ch := whatif.Policy(&m.builder, in, next)
 	if ch.Before.Answer == ch.After.Answer && !ch.After.Refused {
 		return nil // what is missing is told already
 	}
