@@ -44,11 +44,8 @@ type wants struct {
 func (p *program) intend(ctx context.Context, c *cli.Context, intent fsm.Intent) error {
 	client := p.changer()
 	defer client.Close()
-	list, err := client.VMs(ctx)
+	list, err := masterVMs(ctx, client)
 	if err != nil {
-		return err
-	}
-	if err := needMaster(list.Source); err != nil {
 		return err
 	}
 	var due []api.VMView
@@ -215,19 +212,16 @@ func (p *program) reached(all []wants, noWait bool) error {
 	return nil
 }
 
-// restart stops a VM and starts it again. Whatever keeps it from starting is found out before
-// it is stopped.
+// restart stops a VM and starts it again: two wishes, of which the second may be refused, or
+// never be said. Then it says that the VM is down, and what starts it.
 func (p *program) restart(ctx context.Context, c *cli.Context) error {
 	if c.Bool("no-wait") {
 		return usageOf(c, "between stop and start somebody has to wait: without that there are 'haadm vms stop' and 'haadm vms start'")
 	}
 	client := p.changer()
 	defer client.Close()
-	list, err := client.VMs(ctx)
+	list, err := masterVMs(ctx, client)
 	if err != nil {
-		return err
-	}
-	if err := needMaster(list.Source); err != nil {
 		return err
 	}
 	vm, err := pickProtected(list, c.Args().First())

@@ -38,11 +38,8 @@ func (p *program) migrateCommand() *cli.Command {
 func (p *program) cancelMoves(ctx context.Context, names []string) error {
 	client := p.changer()
 	defer client.Close()
-	list, err := client.VMs(ctx)
+	list, err := masterVMs(ctx, client)
 	if err != nil {
-		return err
-	}
-	if err := needMaster(list.Source); err != nil {
 		return err
 	}
 	var plan []string

@@ -26,11 +26,8 @@ func (p *program) unprotectCommand() *cli.Command {
 func (p *program) setProtection(ctx context.Context, names []string, protect bool) error {
 	client := p.changer()
 	defer client.Close()
-	list, err := client.VMs(ctx)
+	list, err := masterVMs(ctx, client)
 	if err != nil {
-		return err
-	}
-	if err := needMaster(list.Source); err != nil {
 		return err
 	}
 	due, plan, err := protectionPlan(list, names, protect)

@@ -138,6 +138,15 @@ func needMaster(src *api.Source) error {
 	return &api.Error{Code: api.CodeNoMaster, Message: fmt.Sprintf("%v (%s): nothing was changed; a majority of the voters must be up, see 'haadm status'", api.ErrNoMaster, why)}
 }
 
+// masterVMs lists the VMs for a change: as the master knows them.
+func masterVMs(ctx context.Context, client *api.Client) (*api.VMList, error) {
+	list, err := client.VMs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return list, needMaster(list.Source)
+}
+
 // isTerminal reports whether a person sits at the other end. A test's stream can
 // say so itself.
 func isTerminal(stream any) bool {
