@@ -13,7 +13,9 @@ import (
 
 // Build makes the picture of a moment.
 func (b *Builder) Build(in Input) *Inventory {
-	inv := &Inventory{Cluster: &placement.Cluster{Policy: policyOf(in)}, UUIDs: map[string]string{}, Names: map[string]string{}, ties: map[string][]domainxml.Tie{}, policy: in.Policy}
+	n := len(in.State.VMs) // with room for as many, since a picture of tens of thousands is else mostly growing
+	inv := &Inventory{Cluster: &placement.Cluster{Policy: policyOf(in), VMs: make([]placement.VM, 0, n)}, UUIDs: make(map[string]string, n), Names: make(map[string]string, n),
+		ties: make(map[string][]domainxml.Tie, n), policy: in.Policy}
 	k := &maker{in: in, inv: inv, asked: map[string]map[string]bool{}, hosts: map[string]*Host{}, strangers: map[string]string{}}
 	for i := range in.Hosts {
 		k.hosts[in.Hosts[i].Name] = &in.Hosts[i]
@@ -59,16 +61,20 @@ func (k *maker) problem(format string, args ...any) {
 	k.inv.Problems = append(k.inv.Problems, fmt.Sprintf(format, args...))
 }
 
-func (k *maker) ask(kind string, words ...string) {
-	for _, w := range words {
+func (k *maker) ask(kind string, asked ...string) {
+	for _, w := range asked {
 		of := kind
 		if kind == "" {
 			of, _, _ = strings.Cut(w, ":")
 		}
-		if k.asked[of] == nil {
-			k.asked[of] = map[string]bool{}
+		words := k.asked[of]
+		if words == nil {
+			words = map[string]bool{}
+			k.asked[of] = words
 		}
-		k.asked[of][w] = true
+		if !words[w] {
+			words[w] = true
+		}
 	}
 }
 
@@ -159,6 +165,7 @@ func (k *maker) protected(vm *fsm.VM, w Wants) {
 
 // needs turns what the VM wants into what its hosts must have.
 func (k *maker) needs(v *placement.VM, w Wants) {
+	var ties []domainxml.Tie
 	for _, x := range w.Paths {
 		ds, shared := k.shared(x.Path)
 		if shared {
@@ -171,7 +178,7 @@ func (k *maker) needs(v *placement.VM, w Wants) {
 		if len(k.in.Policy.Datastores) == 0 {
 			follows = "is its host's own"
 		}
-		k.inv.ties[v.Name] = append(k.inv.ties[v.Name], domainxml.Tie{Kind: x.Kind, Effect: x.Effect, What: x.Path, Text: fmt.Sprintf("%s: %s %s", x.Text, x.Path, follows)})
+		ties = append(ties, domainxml.Tie{Kind: x.Kind, Effect: x.Effect, What: x.Path, Text: fmt.Sprintf("%s: %s %s", x.Text, x.Path, follows)})
 	}
 	for _, pool := range w.Pools {
 		v.Datastores = append(v.Datastores, "pool:"+pool)
@@ -179,9 +186,12 @@ func (k *maker) needs(v *placement.VM, w Wants) {
 	slices.Sort(v.Datastores)
 	v.Datastores = slices.Compact(v.Datastores)
 	v.Networks, v.Capabilities = w.Networks, w.Capabilities
-	k.inv.ties[v.Name] = append(k.inv.ties[v.Name], w.Ties...)
+	ties = append(ties, w.Ties...)
+	if len(ties) > 0 {
+		k.inv.ties[v.Name] = ties
+	}
 	v.Live = true
-	for _, t := range k.inv.ties[v.Name] {
+	for _, t := range ties {
 		switch t.Effect {
 		case domainxml.Bound:
 			v.Bound, v.Live = append(v.Bound, t.Text), false
@@ -189,7 +199,7 @@ func (k *maker) needs(v *placement.VM, w Wants) {
 			v.Live = false
 		}
 	}
-	v.NotLive = notLive(k.inv.ties[v.Name])
+	v.NotLive = notLive(ties)
 	for _, s := range v.Datastores {
 		if pool, is := strings.CutPrefix(s, "pool:"); is {
 			k.ask("pool", pool)
