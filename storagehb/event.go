@@ -57,7 +57,7 @@ type State uint8
 const (
 	Opening  State = iota // nothing has completed yet
 	Working               // the last I/O succeeded
-	Degraded              // an I/O has been under way for longer than the deadline
+	Degraded              // an I/O has been under way for longer than the deadline, or one of an earlier process is
 	Failing               // the last I/O ended in an error, or the volume is not to be used
 )
 
@@ -70,7 +70,7 @@ func (s State) String() string {
 type Changed struct {
 	State State
 	Since time.Duration
-	Err   error // why it is failing
+	Err   error // why it is failing; ErrHeld where it is degraded by another process
 }
 
 func (Opened) event()    {}

@@ -148,12 +148,12 @@ func measureVolume(t *testing.T, timing lease.Timing, long time.Duration) (time.
 	fill(t, path, vol, o.Slots)
 	began := time.Now()
 	tables := make(chan storagehb.TableRead, 1)
-	opener := apart.NewOpener(ioProcess)
+	opener := apart.NewOpener(t.TempDir(), ioProcess)
 	defer opener.Close()
 	c := counted{reads: new(atomic.Int64), writes: new(atomic.Int64), readBytes: new(atomic.Int64), writtenBytes: new(atomic.Int64)}
 	v, err := storagehb.New(storagehb.Config{
 		Open: func() (storagehb.File, error) {
-			f, err := opener.Open(path)
+			f, err := opener.Open(path, vol)
 			return counted{f, c.reads, c.writes, c.readBytes, c.writtenBytes}, err
 		},
 		Cluster: cluster, Volume: vol, Host: id(0x50), Slot: 5,

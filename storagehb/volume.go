@@ -17,10 +17,17 @@ import (
 // process is gone. It does nothing any more but end.
 var ErrAbandoned = errors.New("an I/O does not end; its thread is left behind")
 
+// ErrHeld says that another process of this host has the volume open to write to it:
+// one that an agent before this one has left behind with an I/O under way, most often.
+// Nothing is read or written until it has ended, so that no two writes are under way to
+// one slot.
+var ErrHeld = errors.New("has the volume open, and may have a write to it under way: this host reads and writes it again when that has ended, which is when the storage answers")
+
 // Config is what a Volume needs to know. All fields but Log and Wall are required.
 type Config struct {
-	// Open opens the device. It is called on the volume's own thread, again after
-	// every error, and may hang.
+	// Open opens the device, and keeps other processes of this host from opening it in
+	// the same way until it is closed: it fails with ErrHeld while one has it. It is called
+	// on the volume's own thread, again after every error, and may hang.
 	Open func() (File, error)
 	// Cluster and Volume are whose and which volume it must be.
 	Cluster, Volume format.UUID
@@ -173,9 +180,11 @@ func (v *Volume) Run(ctx context.Context) error {
 	late := time.NewTimer(v.cfg.Deadline) // runs while an I/O is under way
 	late.Stop()
 	defer late.Stop()
-	state := Opening
+	state, held := Opening, false
 	become := func(s State, at time.Duration, err error) {
-		if s == state {
+		was := held
+		held = errors.Is(err, ErrHeld)
+		if s == state && held == was {
 			return
 		}
 		v.cfg.Log.Info("the heartbeat volume's state changed", "from", state.String(), "to", s.String(), "error", err)
@@ -209,6 +218,8 @@ func (v *Volume) Run(ctx context.Context) error {
 			}
 			switch {
 			case ctx.Err() != nil: // what was given up for that says nothing about the volume
+			case errors.Is(m.err, ErrHeld): // an I/O does not end, though it is another process's
+				become(Degraded, m.at, m.err)
 			case m.err != nil:
 				become(Failing, m.at, m.err)
 			default:

@@ -2,6 +2,7 @@ package storagehb_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -205,6 +206,43 @@ func TestRunEndsThoughAnIOHangs(t *testing.T) {
 			})
 		})
 	}
+}
+
+// While another process of the host has the volume, it counts as one that does not
+// answer, with the reason; it is used at the first occasion after that.
+func TestHeldByAnotherProcess(t *testing.T) {
+	inBubble(t, func(w *world) {
+		held := fmt.Errorf("process 7 %w", storagehb.ErrHeld)
+		a := w.host(0, func(c *storagehb.Config) {
+			open := c.Open
+			c.Open = func() (storagehb.File, error) {
+				if held != nil {
+					return nil, held
+				}
+				return open()
+			}
+		})
+		a.wantState(storagehb.Degraded)
+		if e := last[storagehb.Changed](a); !errors.Is(e.Err, storagehb.ErrHeld) {
+			t.Errorf("it is degraded for %v, want the process that has it", e.Err)
+		}
+		a.submit(beat(1))
+		if e := last[storagehb.Written](a); !errors.Is(e.Err, storagehb.ErrHeld) {
+			t.Errorf("the write ended with %v", e.Err)
+		}
+		held = nil
+		a.path.Hang()
+		a.submit(beat(2))
+		time.Sleep(deadline + time.Second)
+		if e := last[storagehb.Changed](a); e.State != storagehb.Degraded || e.Err != nil {
+			t.Errorf("the storage hangs, and it is %v for %v: nobody has it any more", e.State, e.Err)
+		}
+		a.path.Release()
+		synctest.Wait()
+		a.wantState(storagehb.Working)
+		a.wantWrites(format.KindHeartbeat, "3.2.1!", "3.2.2")
+		a.end()
+	})
 }
 
 // What is left behind ends the I/O that was under way and begins no other: the next

@@ -20,6 +20,7 @@ import (
 	"github.com/holdfast-ha/holdfast/cluster/volumes"
 	"github.com/holdfast-ha/holdfast/fencing"
 	"github.com/holdfast-ha/holdfast/storagehb"
+	"github.com/holdfast-ha/holdfast/storagehb/format"
 	"github.com/holdfast-ha/holdfast/vmm"
 )
 
@@ -40,8 +41,11 @@ type Env struct {
 	// Run numbers this life of the agent: greater than any before it in the same boot.
 	Run uint64
 
-	// OpenVolume opens a heartbeat volume at a path; nil: this host can use none. It may hang.
-	OpenVolume func(path string) (storagehb.File, error)
+	// OpenVolume opens a heartbeat volume at a path to be used, by one process of this host
+	// at a time; LookVolume opens what is at a path to be read alone. nil: this host can use
+	// none. They may hang.
+	OpenVolume func(path string, volume format.UUID) (storagehb.File, error)
+	LookVolume func(path string) (storagehb.File, error)
 	// LocateVolume finds out what stands behind a path; nil: nobody knows. It does not hang.
 	LocateVolume func(path string) (volumes.Place, error)
 

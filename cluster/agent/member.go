@@ -23,6 +23,7 @@ import (
 	"github.com/holdfast-ha/holdfast/fencing/device"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/storagehb"
+	"github.com/holdfast-ha/holdfast/storagehb/format"
 	"github.com/holdfast-ha/holdfast/vmm"
 )
 
@@ -91,11 +92,12 @@ func (a *Agent) enter(ms *Membership) (_ *member, err error) {
 		Handler: m.api.Peers(), Logger: m.log.Named("peer")}); err != nil {
 		return nil, err
 	}
-	open := env.OpenVolume
-	if open == nil {
-		open = func(string) (storagehb.File, error) { return nil, errors.New("this host has no shared storage") }
+	open, read := env.OpenVolume, env.LookVolume
+	if open == nil || read == nil {
+		read = func(string) (storagehb.File, error) { return nil, errors.New("this host has no shared storage") }
+		open = func(path string, _ format.UUID) (storagehb.File, error) { return read(path) }
 	}
-	m.volumes = volumes.New(volumes.Config{Host: env.Name, Timing: ms.Timing, Open: open, Locate: env.LocateVolume, State: m.stateOr(record), Policy: a.parsed,
+	m.volumes = volumes.New(volumes.Config{Host: env.Name, Timing: ms.Timing, Open: open, Look: read, Locate: env.LocateVolume, State: m.stateOr(record), Policy: a.parsed,
 		Now: env.Now, Wall: env.Wall, Logger: m.log.Named("volumes")})
 	m.runner = device.NewRunner(device.Config{Dir: env.FenceAgents, BootClock: env.Now})
 	m.monitor = device.NewMonitor(m.told)

@@ -96,7 +96,7 @@ func (p *prober) wait(limit time.Duration) {
 }
 
 func (v *Volumes) identify(path string, cluster format.UUID, slot int) (f Found) {
-	file, err := v.cfg.Open(path)
+	file, err := v.cfg.Look(path)
 	if err != nil {
 		return Found{Err: err}
 	}

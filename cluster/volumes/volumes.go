@@ -25,8 +25,11 @@ import (
 type Config struct {
 	Host   string // this host's name
 	Timing lease.Timing
-	// Open opens the device or file at a path. It may hang.
-	Open func(path string) (storagehb.File, error)
+	// Open opens the device or file at a path to use it as that volume, which no other
+	// process of this host does until it is closed (storagehb.ErrHeld). It may hang.
+	Open func(path string, volume format.UUID) (storagehb.File, error)
+	// Look opens what is at a path to read it alone. It may hang.
+	Look func(path string) (storagehb.File, error)
 	// Locate finds out what stands behind a path, without touching what may hang; nil:
 	// nobody knows.
 	Locate func(path string) (Place, error)
@@ -232,7 +235,7 @@ func (v *Volumes) begin(ctx context.Context, wg *sync.WaitGroup, s *fsm.State, m
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	volume, err := storagehb.New(storagehb.Config{
-		Open: func() (storagehb.File, error) { return v.cfg.Open(vol.Path) }, Cluster: cluster, Volume: id, Host: host, Slot: Slot(me), Timing: v.cfg.Timing,
+		Open: func() (storagehb.File, error) { return v.cfg.Open(vol.Path, id) }, Cluster: cluster, Volume: id, Host: host, Slot: Slot(me), Timing: v.cfg.Timing,
 		Deadline: v.cfg.Timing.Heartbeat, Grace: v.grace(), Now: v.cfg.Now, Wall: v.cfg.Wall,
 		Report: func(e storagehb.Event) { v.report(ctx, id, e) }, Log: v.cfg.Logger.With("name", vol.Name)})
 	if err != nil {

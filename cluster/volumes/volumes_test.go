@@ -73,7 +73,7 @@ func bubble(t *testing.T, f func(*rig)) {
 			}
 			r.paths[volumePath(n)] = r.disks[n].Path(1)
 		}
-		r.Volumes = New(Config{Host: "a", Timing: timing, Open: r.open, Locate: r.locate, State: r.view, Now: r.now, Wall: time.Now, Logger: hclog.NewNullLogger(),
+		r.Volumes = New(Config{Host: "a", Timing: timing, Open: r.openVolume, Look: r.open, Locate: r.locate, State: r.view, Now: r.now, Wall: time.Now, Logger: hclog.NewNullLogger(),
 			Policy: func(*fsm.State) *config.Policy { r.mu.Lock(); defer r.mu.Unlock(); return r.policy }})
 		ctx, cancel := context.WithCancel(t.Context())
 		r.cancel = cancel
@@ -121,6 +121,8 @@ func (r *rig) open(path string) (storagehb.File, error) {
 	}
 	return p.Open()
 }
+
+func (r *rig) openVolume(path string, _ format.UUID) (storagehb.File, error) { return r.open(path) }
 
 func (r *rig) locate(path string) (Place, error) {
 	r.mu.Lock()

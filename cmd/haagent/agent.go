@@ -163,8 +163,8 @@ func environment(ctx context.Context, cfg *config.Agent, log hclog.Logger) (_ *a
 		return nil, nil, err
 	}
 	// Storage that hangs must not keep this process from ending.
-	opener := apart.NewOpener("haagent", "volume-io")
-	env := &agent.Env{Name: cfg.NodeName, Reserve: cfg.Host.ReserveMemory, Version: version, BootID: boot, Run: uint64(fencing.BootClock()), OpenVolume: opener.Open, LocateVolume: volumes.Locate,
+	opener := apart.NewOpener(filepath.Join(filepath.Dir(cfg.Listen.Socket), "volumes"), "haagent", "volume-io")
+	env := &agent.Env{Name: cfg.NodeName, Reserve: cfg.Host.ReserveMemory, Version: version, BootID: boot, Run: uint64(fencing.BootClock()), OpenVolume: opener.Open, LookVolume: opener.Look, LocateVolume: volumes.Locate,
 		Store: store, Now: fencing.BootClock, Wall: time.Now, Logger: log}
 	local := map[string]netip.Addr{}
 	for _, n := range cfg.Networks {

@@ -310,6 +310,9 @@ var table = []mutant{
 	{"I7", "what a host writes to a volume goes back",
 		"storagehb/worker.go", `if value.Stamp().Compare(own.floor) <= 0 && own.known {`, `if false {`,
 		in("storagehb", "TestNeverBack", "TestRandomFaults"), ""},
+	{"I7", "an agent uses a volume while a write of the one before it is under way",
+		"storagehb/apart/lock.go", `unix.LOCK_EX|unix.LOCK_NB`, `unix.LOCK_SH|unix.LOCK_NB`,
+		in("storagehb/apart", "TestOneProcessUsesAVolume", "TestWhatWasLeftBehindKeepsTheVolume"), ""},
 	{"I8", "the wait is the lease alone, and guards may be late",
 		"cluster/lease/lease.go", `return max(w.Acknowledged, w.Elected, w.claimed()) + t.Wait(), true
 }`, `return max(w.Acknowledged, w.Elected, w.claimed()) + t.LeaseGone(), true

@@ -125,6 +125,7 @@ func (m *machine) halt() {
 	m.w.net.PowerOff(m.name)
 	m.stopGuard()
 	m.endAgent()
+	m.darken()
 }
 
 // killAgent is SIGKILL: the kernel closes the agent's connections, VMs go on.

@@ -300,8 +300,9 @@ func (m *machine) newAgent(a *agentProcess) *agent.Agent {
 	env := agent.Env{
 		Name: m.name, Reserve: 0, Version: "sim", BootID: m.bootID(), Run: uint64(m.clock.now()) + 1,
 		Network: a.stack, Hypervisor: &hypervisor{a.life, m.hyp, m.guard}, Guard: guardHandle{a.life, m.guard},
-		OpenVolume: m.openVolume(a), Reach: around{m}, Fencer: devices{a.life, m}, Store: store{a.life, a.disk}, Now: m.clock.now, Wall: m.wallClock, Gate: a.life.gate, Logger: m.w.logger(m.name),
+		Reach: around{m}, Fencer: devices{a.life, m}, Store: store{a.life, a.disk}, Now: m.clock.now, Wall: m.wallClock, Gate: a.life.gate, Logger: m.w.logger(m.name),
 	}
+	env.OpenVolume, env.LookVolume = m.openVolume(a)
 	for _, n := range networks {
 		env.Listen = append(env.Listen, peer.Address{Network: n, Addr: m.w.address(m.name, n)})
 	}

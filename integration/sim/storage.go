@@ -75,6 +75,7 @@ func (w *World) policy() map[string][]byte {
 type storage struct {
 	ways  map[string]*way // by volume
 	paths []livePath      // of the agent that runs now, and of those whose I/O may be under way
+	locks locks           // by which one process at a time uses a volume
 }
 
 // way is what is wrong between one machine and one volume.
@@ -119,7 +120,7 @@ func (m *machine) weather() {
 
 // openVolume is how one life of the agent opens a volume. Its paths are made now,
 // on the World's own goroutine.
-func (m *machine) openVolume(a *agentProcess) func(string) (storagehb.File, error) {
+func (m *machine) openVolume(a *agentProcess) (use func(string, format.UUID) (storagehb.File, error), look func(string) (storagehb.File, error)) {
 	paths := map[string]*hbtest.Path{}
 	for _, v := range m.w.volumes {
 		p := v.disk.Path(m.slot())
@@ -127,7 +128,7 @@ func (m *machine) openVolume(a *agentProcess) func(string) (storagehb.File, erro
 		m.storage.paths = append(m.storage.paths, livePath{v, p})
 	}
 	m.weather()
-	return func(path string) (storagehb.File, error) {
+	open := func(path string, take func() (*user, error)) (storagehb.File, error) {
 		p := paths[path]
 		if p == nil {
 			return nil, errors.New("no such file or directory")
@@ -135,12 +136,28 @@ func (m *machine) openVolume(a *agentProcess) func(string) (storagehb.File, erro
 		if _, err := a.life.wait(); err != nil {
 			return nil, err
 		}
-		f, err := p.Open()
+		u, err := take()
 		if err != nil {
 			return nil, err
 		}
-		return volumeFile{f, a.life}, nil
+		f := volumeFile{l: a.life, u: u}
+		_, err = f.through(func() (_ int, err error) {
+			f.File, err = p.Open()
+			return 0, err
+		})
+		if err != nil {
+			u.close()
+			return nil, err
+		}
+		return f, nil
 	}
+	look = func(path string) (storagehb.File, error) {
+		return open(path, func() (*user, error) { return &user{life: a.life, of: &m.storage.locks}, nil })
+	}
+	use = func(path string, id format.UUID) (storagehb.File, error) {
+		return open(path, func() (*user, error) { return m.storage.locks.take(id, a.life) })
+	}
+	return use, look
 }
 
 // slot is the machine's on every volume, by the order in which hosts were admitted.
@@ -163,11 +180,21 @@ func (m *machine) orphanPaths() {
 	}
 }
 
+// darken says that the machine is off: its locks are gone, and so is whoever could wait
+// for what it had under way.
+func (m *machine) darken() {
+	m.storage.locks.clear()
+	for _, p := range m.storage.paths {
+		p.path.PowerLost()
+	}
+}
+
 // volumeFile is a volume as one life of an agent reaches it. A frozen agent begins
 // no I/O, and one that it had begun ends, for the agent, at the thaw.
 type volumeFile struct {
 	storagehb.File
 	l *life
+	u *user
 }
 
 func (f volumeFile) ReadAt(p []byte, off int64) (int, error) {
@@ -182,11 +209,21 @@ func (f volumeFile) through(io func() (int, error)) (int, error) {
 	if _, err := f.l.wait(); err != nil {
 		return 0, err
 	}
+	if err := f.u.begin(); err != nil {
+		return 0, err
+	}
 	n, err := io()
+	f.u.end()
 	if _, killed := f.l.wait(); killed != nil {
 		return 0, killed
 	}
 	return n, err
+}
+
+// Close closes the volume and lets go of it.
+func (f volumeFile) Close() error {
+	f.u.close()
+	return f.File.Close()
 }
 
 // onVolumes changes a machine's way to one volume, or to all.

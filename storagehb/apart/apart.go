@@ -9,7 +9,9 @@
 // ends as soon as the kernel lets it.
 //
 // The bytes travel through memory that both share; a pair of sockets carries what is
-// to be done and what came of it. Waking each other costs the two processes more than
+// to be done and what came of it. A volume that is written to is open in one process of
+// the host at a time, by a lock on a file of the host's own: so a write that an earlier
+// agent has left under way ends before this one's slot is read. Waking each other costs the two processes more than
 // most I/Os do: so several can be asked for at once. The package knows nothing of what
 // is written.
 package apart
@@ -21,6 +23,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"sync"
 	"syscall"
@@ -47,27 +50,41 @@ var ErrGone = errors.New("the process that did the I/O is gone")
 // Opener opens volumes in processes of their own. A process stays when its volume is
 // closed, for the next time the same path is opened. The zero value is not usable.
 type Opener struct {
-	argv []string
+	locks string
+	argv  []string
 
 	mu   sync.Mutex // guards idle; never held over I/O
 	idle map[string]*process
 }
 
 // NewOpener returns an Opener whose processes are this very program, executed again
-// as argv with the path added. It has to call Serve then.
-func NewOpener(argv ...string) *Opener {
-	return &Opener{argv: argv, idle: map[string]*process{}}
+// as argv with the path added. It has to call Serve then. locks is the directory of the
+// locks, made when the first is needed: one in memory that every agent of this host
+// finds, however often it is started, and that no boot survives.
+func NewOpener(locks string, argv ...string) *Opener {
+	return &Opener{locks: locks, argv: argv, idle: map[string]*process{}}
 }
 
 // Open is storagehb.Open in another process. Like that it may hang, though no thread
-// of this process does.
-func (o *Opener) Open(path string) (storagehb.File, error) {
+// of this process does. Until it is closed no other process of this host has the volume
+// open in this way, whatever the path by which it was found: that fails with
+// storagehb.ErrHeld at once. It fails as well where the lock cannot be made.
+func (o *Opener) Open(path string, volume format.UUID) (storagehb.File, error) {
+	return o.open(path, request{Op: opOpen, Lock: filepath.Join(o.locks, volume.String()+".lock")})
+}
+
+// Look opens what may be a volume to be read alone, which keeps nobody out.
+func (o *Opener) Look(path string) (storagehb.File, error) {
+	return o.open(path, request{Op: opOpen})
+}
+
+func (o *Opener) open(path string, r request) (storagehb.File, error) {
 	o.mu.Lock()
 	p := o.idle[path]
 	delete(o.idle, path)
 	o.mu.Unlock()
 	if p != nil {
-		f, err := o.openIn(p, path)
+		f, err := o.openIn(p, path, r)
 		if !errors.Is(err, ErrGone) {
 			return f, err
 		}
@@ -76,12 +93,12 @@ func (o *Opener) Open(path string) (storagehb.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return o.openIn(p, path)
+	return o.openIn(p, path, r)
 }
 
 // openIn opens a path in a process that has it not open.
-func (o *Opener) openIn(p *process, path string) (storagehb.File, error) {
-	if _, _, err := p.ask(request{Op: opOpen}); err != nil {
+func (o *Opener) openIn(p *process, path string, r request) (storagehb.File, error) {
+	if _, _, err := p.ask(r); err != nil {
 		o.keep(p, path)
 		return nil, err
 	}

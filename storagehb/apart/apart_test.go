@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 
 // agent opens a volume, says so, and writes to it for ever.
 func agent(path string) {
-	f, err := apart.NewOpener(ioProcess).Open(path)
+	f, err := apart.NewOpener(locksOf(path), ioProcess).Open(path, volumeID)
 	fmt.Println("open:", err)
 	for err == nil {
 		_, err = f.WriteAt(block(1), 0)
@@ -52,12 +52,17 @@ func agent(path string) {
 	os.Exit(1)
 }
 
+// locksOf is where the agents of the volume at path have their locks: not on its file system.
+func locksOf(path string) string { return filepath.Join(filepath.Dir(filepath.Dir(path)), "locks") }
+
+var volumeID = format.UUID{1, 2, 3}
+
 func block(fill byte) []byte { return bytes.Repeat([]byte{fill}, format.BlockSize) }
 
 // opener is one that leaves no process behind when the test ends.
 func opener(t *testing.T) *apart.Opener {
 	t.Helper()
-	o := apart.NewOpener(ioProcess)
+	o := apart.NewOpener(filepath.Join(t.TempDir(), "volumes"), ioProcess)
 	t.Cleanup(o.Close)
 	return o
 }
@@ -80,7 +85,7 @@ func volume(t *testing.T) string {
 func TestReadsAndWrites(t *testing.T) {
 	o, path := opener(t), volume(t)
 	for round := range 2 { // the second time in a process that is there already
-		f, err := o.Open(path)
+		f, err := o.Open(path, volumeID)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -108,10 +113,10 @@ func TestReadsAndWrites(t *testing.T) {
 	if n := len(children(t, path)); n != 1 {
 		t.Errorf("%d processes serve the volume, want one for both times", n)
 	}
-	if _, err := o.Open(path + "-none"); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "open "+path+"-none") {
+	if _, err := o.Open(path+"-none", volumeID); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "open "+path+"-none") {
 		t.Errorf("open what is not there: %v", err)
 	}
-	if _, err := o.Open("/dev/null"); err == nil || !strings.Contains(err.Error(), "neither a block device nor a regular file") {
+	if _, err := o.Open("/dev/null", volumeID); err == nil || !strings.Contains(err.Error(), "neither a block device nor a regular file") {
 		t.Errorf("open /dev/null: %v", err)
 	}
 }
@@ -119,7 +124,7 @@ func TestReadsAndWrites(t *testing.T) {
 // Several I/Os at once are done in their order, by way of memory that is shared.
 func TestSeveralAtOnce(t *testing.T) {
 	o, path := opener(t), volume(t)
-	f, err := o.Open(path)
+	f, err := o.Open(path, volumeID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +162,7 @@ func TestSeveralAtOnce(t *testing.T) {
 
 func TestProcessIsGone(t *testing.T) {
 	o, path := opener(t), volume(t)
-	f, err := o.Open(path)
+	f, err := o.Open(path, volumeID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +179,7 @@ func TestProcessIsGone(t *testing.T) {
 	if err := f.Close(); !errors.Is(err, apart.ErrGone) {
 		t.Errorf("close without the process: %v", err)
 	}
-	if f, err = o.Open(path); err != nil {
+	if f, err = o.Open(path, volumeID); err != nil {
 		t.Fatalf("open once more: %v", err)
 	}
 	if _, err := f.WriteAt(block(1), 0); err != nil {
@@ -294,7 +299,19 @@ func TestKilledWhileStorageHangs(t *testing.T) {
 	if !hangs() {
 		t.Error("what hung has ended while the storage hangs")
 	}
+	next := apart.NewOpener(locksOf(path), ioProcess)
+	defer next.Close()
+	if _, err := next.Open(path, volumeID); !errors.Is(err, storagehb.ErrHeld) {
+		t.Errorf("the next agent opens the volume while a write of this one hangs: %v", err)
+	}
 	melt()
+	if !eventually(func() bool {
+		f, err := next.Open(path, volumeID)
+		return err == nil && f.Close() == nil
+	}) {
+		t.Error("the next agent cannot open the volume though the storage answers")
+	}
+	next.Close()
 	if !eventually(func() bool { return len(children(t, path)) == 0 }) {
 		t.Error("what hung did not end when the storage answered")
 	}

@@ -24,6 +24,8 @@ const longest = 64 << 10
 type request struct {
 	Op  string     `json:"op"`
 	IOs []transfer `json:"ios,omitempty"`
+	// Lock is the file to be locked for as long as the volume is open; empty: none.
+	Lock string `json:"lock,omitempty"`
 }
 
 // transfer is one I/O.
@@ -41,12 +43,14 @@ type answer struct {
 	Error string `json:"error,omitempty"`
 	// Errno is the kernel's number of the error, when it has one.
 	Errno int `json:"errno,omitempty"`
+	// Held says that it is storagehb.ErrHeld.
+	Held bool `json:"held,omitempty"`
 }
 
 func answerOf(done, n int, err error) answer {
 	a := answer{Done: done, N: n}
 	if err != nil {
-		a.Error = err.Error()
+		a.Error, a.Held = err.Error(), errors.Is(err, storagehb.ErrHeld)
 		var errno syscall.Errno
 		if errors.As(err, &errno) {
 			a.Errno = int(errno)
@@ -59,21 +63,23 @@ func (a answer) err() error {
 	switch {
 	case a.Error == "":
 		return nil
+	case a.Held:
+		return &known{a.Error, storagehb.ErrHeld}
 	case a.Errno != 0:
-		return &numbered{a.Error, syscall.Errno(a.Errno)}
+		return &known{a.Error, syscall.Errno(a.Errno)}
 	}
 	return errors.New(a.Error)
 }
 
-// numbered is an error of the other process with the kernel's number, so that it can
-// be told apart here as it can be there.
-type numbered struct {
+// known is an error of the other process with what it is about, so that it can be told
+// apart here as it can be there.
+type known struct {
 	text  string
-	errno syscall.Errno
+	about error
 }
 
-func (e *numbered) Error() string { return e.text }
-func (e *numbered) Unwrap() error { return e.errno }
+func (e *known) Error() string { return e.text }
+func (e *known) Unwrap() error { return e.about }
 
 // Serve is the work of a process that an Opener started for the volume at path. It
 // returns when the other side is gone, which it notices once no I/O is under way;
@@ -123,6 +129,7 @@ type server struct {
 	path   string
 	memory []byte
 	file   storagehb.File // nil while it is not open
+	lock   *lock          // held while it is open, if that was asked for
 }
 
 func (s *server) do(r request) (done, n int, err error) {
@@ -130,17 +137,14 @@ func (s *server) do(r request) (done, n int, err error) {
 	case r.Op == opOpen && s.file != nil:
 		return 0, 0, fmt.Errorf("open %s: it is open", s.path)
 	case r.Op == opOpen:
-		d, err := storagehb.Open(s.path)
-		if err == nil {
-			s.file = d
-		}
-		return 0, 0, err
+		return 0, 0, s.open(r.Lock)
 	case s.file == nil:
 		return 0, 0, fmt.Errorf("%s %s: it is not open", r.Op, s.path)
 	case r.Op == opClose:
-		f := s.file
-		s.file = nil
-		return 0, 0, f.Close()
+		err := s.file.Close()
+		s.lock.release()
+		s.file, s.lock = nil, nil
+		return 0, 0, err
 	case r.Op != opDo:
 		return 0, 0, fmt.Errorf("%q is nothing that can be done to %s", r.Op, s.path)
 	}
@@ -150,6 +154,23 @@ func (s *server) do(r request) (done, n int, err error) {
 		}
 	}
 	return len(r.IOs), 0, nil
+}
+
+// open takes the lock before it touches the storage: whoever has it may have I/O under way there.
+func (s *server) open(path string) (err error) {
+	var l *lock
+	if path != "" {
+		if l, err = hold(path); err != nil {
+			return err
+		}
+	}
+	d, err := storagehb.Open(s.path)
+	if err != nil {
+		l.release()
+		return err
+	}
+	s.file, s.lock = d, l
+	return nil
 }
 
 func (s *server) move(t transfer) (int, error) {

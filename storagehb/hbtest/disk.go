@@ -20,11 +20,13 @@ type Disk struct {
 	data       []byte
 	layout     format.Layout
 	violations []string
+	writing    map[*file]bool // writes under way
+	late       map[int64]bool // where a write landed that was under way when its machine lost power
 }
 
 // NewDisk returns a disk that was initialised as s says.
 func NewDisk(cluster, volume format.UUID, s format.Super) (*Disk, error) {
-	d := &Disk{layout: format.Layout{Slots: s.Slots}}
+	d := &Disk{layout: format.Layout{Slots: s.Slots}, writing: map[*file]bool{}, late: map[int64]bool{}}
 	d.data = make([]byte, d.layout.Size())
 	for copy := range 2 {
 		s.Seq = 2 + uint64(copy)
@@ -36,9 +38,10 @@ func NewDisk(cluster, volume format.UUID, s format.Super) (*Disk, error) {
 	return d, nil
 }
 
-// Violations are the broken rules so far: two I/Os at once on one path, a buffer
-// changed while its write was under way, a write into another's slot, a record that
-// goes back, a write over the newest copy.
+// Violations are the broken rules so far: two I/Os at once on one path, two writes at
+// once to one slot, a buffer changed while its write was under way, a write into
+// another's slot, a record that goes back, a write over the newest copy. What a machine
+// had under way when it lost its power is excused: nobody there can wait for it.
 func (d *Disk) Violations() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -117,9 +120,19 @@ func watchKind[V format.Value](d *Disk, k format.Kind, p []byte, slot, at int, d
 	if v.Stamp().Compare(found.Value.Stamp()) <= 0 {
 		d.violate("slot %d: %v goes back from %v to %v", slot, k, found.Value.Stamp(), v.Stamp())
 	}
-	if o.Copy == found.Origin.Copy {
+	if o.Copy == found.Origin.Copy && !d.late[d.layout.Offset(k, slot, int(o.Copy))] {
 		d.violate("slot %d: %v %v is written over the newest copy, %v", slot, k, v.Stamp(), found.Value.Stamp())
 	}
+}
+
+// begin notes that a write is under way; the lock is held.
+func (d *Disk) begin(f *file) {
+	for other := range d.writing {
+		if other.slot == f.slot && !other.dark {
+			d.violate("slot %d: a write begins while another to that slot is under way", f.slot)
+		}
+	}
+	d.writing[f] = true
 }
 
 // landLater stores a write after a while, whatever was stored there meanwhile.

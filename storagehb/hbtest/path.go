@@ -39,6 +39,7 @@ type Path struct {
 	faults []Fault
 	stale  []byte
 	orphan bool
+	dark   bool // its machine has lost its power
 }
 
 // Path returns a new way to the disk for the host that has that slot.
@@ -91,6 +92,10 @@ func (p *Path) Next(f Fault) { p.set(func() { p.faults = append(p.faults, f) }) 
 // Orphan says that the process on this path is gone. What it had under way may
 // still reach the disk, and is not held against the host.
 func (p *Path) Orphan() { p.set(func() { p.orphan = true }) }
+
+// PowerLost says that the machine on this path is off. What it had under way may still
+// reach the disk, even when the machine runs again.
+func (p *Path) PowerLost() { p.set(func() { p.orphan, p.dark = true, true }) }
 
 // Freeze makes reads show what is on the disk now, whatever is written, as a
 // buffered reader of a shared device may; false ends that.
@@ -173,10 +178,17 @@ func (f *file) ReadAt(b []byte, off int64) (int, error) {
 func (f *file) WriteAt(b []byte, off int64) (int, error) {
 	f.aligned(b, off)
 	before := bytes.Clone(b)
+	f.set(func() { f.disk.begin(f) })
+	defer f.set(func() { delete(f.disk.writing, f) })
 	if err := f.pass(&f.writes); err != nil {
 		return 0, fmt.Errorf("write at %d: %w", off, err)
 	}
 	defer f.leave()
+	return f.land(b, before, off)
+}
+
+// land is the end of a write.
+func (f *file) land(b, before []byte, off int64) (int, error) {
 	f.disk.mu.Lock()
 	defer f.disk.mu.Unlock()
 	if !bytes.Equal(before, b) {
@@ -184,6 +196,9 @@ func (f *file) WriteAt(b []byte, off int64) (int, error) {
 	}
 	if !f.orphan {
 		f.disk.watch(b, off, f.slot)
+	}
+	if delete(f.disk.late, off); f.dark {
+		f.disk.late[off] = true
 	}
 	fault := Fault{}
 	if len(f.faults) > 0 {

@@ -93,11 +93,11 @@ func runAgent([]string) error {
 	if err != nil {
 		return err
 	}
-	volumes := apart.NewOpener("inside", "volume-io")
+	volumes := apart.NewOpener(filepath.Join(filepath.Dir(socketPath), "volumes"), "inside", "volume-io")
 	defer volumes.Close()
 	a := agent.New(agent.Env{Name: name, Listen: []peer.Address{{Network: "lan", Addr: netip.AddrPortFrom(addr, 7300).String()}}, Version: "machine",
 		BootID: boot, Run: uint64(fencing.BootClock()), Network: peer.OS{Local: map[string]netip.Addr{"lan": addr}},
-		OpenVolume: volumes.Open, Reach: around,
+		OpenVolume: volumes.Open, LookVolume: volumes.Look, Reach: around,
 		Hypervisor: processes{dir: filepath.Join(filepath.Dir(dataDir), "domains")}, Guard: guard, Store: store,
 		Now: fencing.BootClock, Wall: time.Now, Logger: log})
 	if err := os.Remove(socketPath); err != nil && !errors.Is(err, os.ErrNotExist) {
