@@ -51,9 +51,16 @@ const (
 	BalanceAutomatic = "automatic" // and VMs that run are moved
 )
 
+// What load is, when VMs that run are moved for it.
+const (
+	BalanceConfigured = "configured" // what VMs may take
+	BalanceMeasured   = "measured"   // what they really took, by the mean of the hold time
+)
+
 // BalancePolicy is the balance block.
 type BalancePolicy struct {
-	Mode string `json:"mode"` // one of the Balance constants
+	Mode string `json:"mode"` // BalanceOff, BalanceOnStart or BalanceAutomatic
+	By   string `json:"by"`   // BalanceConfigured or BalanceMeasured
 	// Threshold is how uneven load must be, per cent, and Hold for how long; Margin is how much
 	// of that a move must take away, per cent (placement.Balance says what uneven is).
 	Threshold int           `json:"threshold"`
@@ -63,7 +70,7 @@ type BalancePolicy struct {
 
 // defaultBalance is off; threshold and margin are those of Proxmox VE.
 func defaultBalance() BalancePolicy {
-	return BalancePolicy{Mode: BalanceOff, Threshold: 30, Hold: 5 * time.Minute, Margin: 10}
+	return BalancePolicy{Mode: BalanceOff, By: BalanceConfigured, Threshold: 30, Hold: 5 * time.Minute, Margin: 10}
 }
 
 // moveSchemas are the blocks about VMs that run.
@@ -78,6 +85,7 @@ func moveSchemas() []*block {
 		}},
 		{name: "balance", attrs: []attr{
 			{name: "mode", kind: kindString, def: b.Mode, words: []string{BalanceOff, BalanceOnStart, BalanceAutomatic}},
+			{name: "by", kind: kindString, def: b.By, words: []string{BalanceConfigured, BalanceMeasured}},
 			{name: "threshold", kind: kindInt, def: int64(b.Threshold), check: intBetween(1, 1000)},
 			{name: "hold", kind: kindDuration, def: b.Hold, check: durationBetween(0, 24*time.Hour)},
 			{name: "margin", kind: kindInt, def: int64(b.Margin), check: intBetween(1, 90)},
@@ -90,7 +98,7 @@ func (r *report) moves(p *Policy, root *node) {
 	n := root.one("migration")
 	p.Migration = MigrationPolicy{MaxPerHost: int(get[int64](n, "max_per_host")), Timeout: get[time.Duration](n, "timeout"), WhenNotLive: get[string](n, "when_not_live"), Failback: get[string](n, "failback")}
 	n = root.one("balance")
-	p.Balance = BalancePolicy{Mode: get[string](n, "mode"), Threshold: int(get[int64](n, "threshold")), Hold: get[time.Duration](n, "hold"), Margin: int(get[int64](n, "margin"))}
+	p.Balance = BalancePolicy{Mode: get[string](n, "mode"), By: get[string](n, "by"), Threshold: int(get[int64](n, "threshold")), Hold: get[time.Duration](n, "hold"), Margin: int(get[int64](n, "margin"))}
 	if p.Balance.Mode == BalanceAutomatic && p.Placement.Strategy == StrategyPack && !r.unread {
 		r.add(n.at("mode"), "Contradiction", "placement.strategy is \"pack\": VMs go onto few hosts, and this would spread them again.\nTake strategy = \"spread\", or mode = \"off\" or \"on_start\" here.")
 	}
@@ -103,7 +111,7 @@ func (p MigrationPolicy) said() []said {
 
 func (p BalancePolicy) said() []said {
 	d := defaultBalance()
-	return []said{{"mode", p.Mode, d.Mode}, {"threshold", int64(p.Threshold), int64(d.Threshold)}, {"hold", p.Hold, d.Hold}, {"margin", int64(p.Margin), int64(d.Margin)}}
+	return []said{{"mode", p.Mode, d.Mode}, {"by", p.By, d.By}, {"threshold", int64(p.Threshold), int64(d.Threshold)}, {"hold", p.Hold, d.Hold}, {"margin", int64(p.Margin), int64(d.Margin)}}
 }
 
 // idleBalance says that figures of the balance block are given and its mode makes nothing of them.

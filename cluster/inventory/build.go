@@ -158,6 +158,7 @@ func (k *maker) protected(vm *fsm.VM, w Wants) {
 		v.Status, v.Host = placement.Stopped, vm.Home
 	}
 	v.Failed = TriesOf(k.in.State, vm).Failed
+	v.Use = k.use(vm.UUID, v.Host)
 	k.moves(&v, vm, p)
 	k.needs(&v, w)
 	k.inv.Cluster.VMs = append(k.inv.Cluster.VMs, v)
@@ -250,6 +251,19 @@ func (k *maker) shared(path string) (datastore string, ok bool) {
 	return "", true
 }
 
+// use is what a VM really takes of a host; nil: not known.
+func (k *maker) use(uuid, host string) *placement.Use {
+	h := k.hosts[host]
+	if h == nil {
+		return nil
+	}
+	u, known := h.Uses[uuid]
+	if !known {
+		return nil
+	}
+	return &placement.Use{Processors: u.Processors, Memory: amount(u.Memory)}
+}
+
 // others adds what runs on hosts besides: VMs that are not protected, and protected
 // ones on a host that is not their owner.
 func (k *maker) others() {
@@ -272,7 +286,7 @@ func (k *maker) others() {
 				k.strangers[in] = d.Name
 			}
 			k.inv.Cluster.VMs = append(k.inv.Cluster.VMs, placement.VM{Name: in, Status: placement.Running, Host: h.Name,
-				Memory: amount(d.Memory), Overhead: defaultOverhead, VCPUs: d.VCPUs, Class: placement.Unprotected})
+				Memory: amount(d.Memory), Overhead: defaultOverhead, VCPUs: d.VCPUs, Class: placement.Unprotected, Use: k.use(d.UUID, h.Name)})
 		}
 	}
 }

@@ -27,12 +27,12 @@ func MoveAgain(vm *fsm.VM) time.Time {
 	return vm.MoveFailures[n-1].At.Add(min(lastAgain, firstAgain<<min(n-1, 16)))
 }
 
-// MoveSettings are the policy's bounds of moves. Whoever asks says whether load has been
-// uneven for long enough (placement.Balance.Held).
+// MoveSettings are the policy's bounds of moves. Whether load has been uneven for long enough
+// (placement.Balance.Held) is not the policy's to say: placement.Watch does.
 func MoveSettings(p *config.Policy) placement.MoveSettings {
 	b := p.Balance
 	return placement.MoveSettings{PerHost: p.Migration.MaxPerHost, Restart: p.Migration.WhenNotLive == config.NotLiveRestart,
-		Balance: placement.Balance{On: b.Mode == config.BalanceAutomatic, Threshold: float64(b.Threshold), Margin: float64(b.Margin)}}
+		Balance: placement.Balance{On: b.Mode == config.BalanceAutomatic, Measured: b.By == config.BalanceMeasured, Threshold: float64(b.Threshold), Margin: float64(b.Margin)}}
 }
 
 // moves says of a protected VM whether and where it may be moved while it runs.

@@ -29,17 +29,19 @@ type journeys struct {
 	plan *movePlan            // guarded by Master.mu; nil: none yet
 }
 
-// movesPause is how long changes are gathered before moves are planned, and movesAgain when
-// they are planned anew though nothing has changed, while some wait.
+// movesPause is how long changes are gathered before moves are planned, movesAgain when
+// they are planned anew though nothing has changed, while some wait, and measureEvery how
+// often while balance goes by what VMs really take: as often as hosts say it.
 const (
-	movesPause = 200 * time.Millisecond
-	movesAgain = 30 * time.Second
+	movesPause   = 200 * time.Millisecond
+	movesAgain   = 30 * time.Second
+	measureEvery = 20 * time.Second
 )
 
 // travel plans the moves of an office, until ctx ends.
 func (m *Master) travel(ctx context.Context, o *office) {
 	var in inventory.Input
-	var uneven time.Duration // boot clock since when load is; 0: it is not
+	var watch placement.Watch
 	var again <-chan time.Time
 	told := map[string]time.Time{}
 	for {
@@ -48,6 +50,7 @@ func (m *Master) travel(ctx context.Context, o *office) {
 			return
 		case in = <-o.journeys.due:
 		case <-again:
+			in = m.remeasured(in)
 		}
 		var going bool
 		if in, going = m.gathered(ctx, in, o.journeys.due, movesPause); !going {
@@ -57,18 +60,11 @@ func (m *Master) travel(ctx context.Context, o *office) {
 		inv := m.builder.Build(in)
 		inv.Cluster.Policy.Work = failoverWork
 		set := inventory.MoveSettings(in.Policy)
-		now := m.cfg.Now()
-		set.Balance.Held = in.Policy.Balance.Hold == 0 || uneven != 0 && now-uneven >= in.Policy.Balance.Hold
-		p := &movePlan{Moves: placement.PlanMoves(inv.Cluster, set), state: in.State, policy: in.Policy, uuids: inv.UUIDs}
-		wait := m.nextMoves(in, p)
-		switch balancing := len(p.Begin) > 0 && p.Begin[0].Cause == placement.Even; {
-		case p.Imbalance <= set.Balance.Threshold || balancing:
-			uneven = 0 // each move is held for anew
-		case uneven == 0:
-			uneven = now
-		}
-		if left := uneven + in.Policy.Balance.Hold - now; uneven != 0 && left > 0 {
-			wait = sooner(wait, left)
+		moves, due := watch.Plan(m.cfg.Now(), in.Policy.Balance.Hold, inv.Cluster, set)
+		p := &movePlan{Moves: moves, state: in.State, policy: in.Policy, uuids: inv.UUIDs}
+		wait := sooner(m.nextMoves(in, p), due)
+		if set.Balance.On && set.Balance.Measured {
+			wait = sooner(wait, measureEvery)
 		}
 		again = nil
 		if wait > 0 {
@@ -82,6 +78,24 @@ func (m *Master) travel(ctx context.Context, o *office) {
 		}
 		m.tellStays(ctx, o, in.State, p, told)
 	}
+}
+
+// remeasured is a picture with what VMs take now, which is all that changes without the
+// office having moves planned.
+func (m *Master) remeasured(in inventory.Input) inventory.Input {
+	now, err := m.Picture()
+	if err != nil {
+		return in
+	}
+	in.Hosts = slices.Clone(in.Hosts)
+	for i := range in.Hosts {
+		for _, h := range now.Hosts {
+			if h.Name == in.Hosts[i].Name && h.Uses != nil {
+				in.Hosts[i].Uses = h.Uses
+			}
+		}
+	}
+	return in
 }
 
 // nextMoves is when moves are to be planned again though nothing changes; 0: never.
@@ -100,8 +114,8 @@ func (m *Master) nextMoves(in inventory.Input, p *movePlan) (wait time.Duration)
 
 // sooner is the shorter of two waits, of which 0 is none.
 func sooner(a, b time.Duration) time.Duration {
-	if a == 0 {
-		return b
+	if a == 0 || b == 0 {
+		return max(a, b)
 	}
 	return min(a, b)
 }

@@ -83,6 +83,9 @@ type VM struct {
 	// Memory is the guest's and Overhead what QEMU takes beside it, both bytes.
 	Memory, Overhead int64
 	VCPUs            int
+	// Use is what it really takes now, and Mean what it took over a time (Watch makes it); nil:
+	// not known. Only Balance looks at them: what a host can take goes by sizes.
+	Use, Mean *Use
 	// ReservedMHz is processor time promised to it.
 	ReservedMHz int
 	// Datastores, Networks and Capabilities are what a host must have for it.
@@ -132,6 +135,12 @@ const (
 	// NotOnHosts: on any but the listed hosts.
 	NotOnHosts RuleKind = "not_on_hosts"
 )
+
+// Use is what a VM really takes of the host that it runs on.
+type Use struct {
+	Processors float64 // logical ones that it keeps busy
+	Memory     int64   // that its process holds, bytes
+}
 
 // Rule is one wish about placement.
 type Rule struct {

@@ -256,6 +256,10 @@ migration {
 balance {
   #mode = "off"
 
+  # What load is: configured (what VMs may take) or measured (what they really took, by the
+  # mean of the hold time). Whether a VM fits goes by what it may take either way.
+  #by = "configured"
+
   # How uneven load must be, in per cent, for how long, and how much of that a move
   # must take away.
   #threshold = 30
