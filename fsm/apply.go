@@ -368,6 +368,9 @@ func (c *Unprotect) apply(s *State) (any, *Refusal) {
 	if vm.Move != nil {
 		return refuse(CodeConflict, "%s is on its way to %s: wait until it is there, or call the move off with `haadm vms migrate %s --cancel`", vm.Name, vm.Move.Host, vm.Name)
 	}
+	if vm.Restart != nil {
+		return refuse(CodeConflict, "%s is being restarted, and would stay down if nobody started it again: wait until it runs", vm.Name)
+	}
 	switch {
 	case vm.Owner != nil:
 		s.writeLoose()[vm.UUID] = vm.Owner.Host
@@ -415,6 +418,7 @@ func (c *SetIntent) apply(s *State) (any, *Refusal) {
 	}
 	vm.Intent = c.Intent
 	vm.Failures = nil
+	vm.Restart = nil // a stop that comes in the middle of it is a person's last word
 	if vm.Move != nil {
 		s.endMove(vm, c.Meta, "it shall stop")
 	}

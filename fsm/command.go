@@ -42,6 +42,7 @@ const (
 	TypeSetMaintenance   Type = 27
 	TypeRetryVM          Type = 28
 	TypeHoldHost         Type = 30
+	TypeRestartVM        Type = 31
 )
 
 // Command is one change of the state. Only the types of this package implement it.
@@ -391,6 +392,8 @@ func blank(t Type) Command {
 		return &RetryVM{}
 	case TypeHoldHost:
 		return &HoldHost{}
+	case TypeRestartVM:
+		return &RestartVM{}
 	}
 	return nil
 }

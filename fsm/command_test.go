@@ -193,6 +193,12 @@ func TestCommands(t *testing.T) {
 		{name: "RetryVM/nothing failed", c: &RetryVM{Meta: m, UUID: uuid(1)}},
 		{name: "RetryVM/stopped", c: &RetryVM{Meta: m, UUID: uuid(3)}, code: CodeConflict, says: "haadm vms start"},
 		{name: "RetryVM/stranger", c: &RetryVM{Meta: m, UUID: uuid(9)}, code: CodeNotFound},
+		{name: "RestartVM/running", c: &RestartVM{Meta: m, UUID: uuid(1), Previous: 1, Why: "asked"}, event: EventVMRestartOrdered, holds: owner(1, "b", 1, 1, PhaseRunning)},
+		{name: "RestartVM/ordered only", c: &RestartVM{Meta: m, UUID: uuid(4), Previous: 1}, code: CodeConflict, says: "does not run"},
+		{name: "RestartVM/stopped", c: &RestartVM{Meta: m, UUID: uuid(3)}, code: CodeConflict, says: "does not run"},
+		{name: "RestartVM/sighted", c: &RestartVM{Meta: m, UUID: uuid(6), Previous: 2}, code: CodeConflict, says: "does not run"},
+		{name: "RestartVM/another generation", c: &RestartVM{Meta: m, UUID: uuid(1), Previous: 9}, code: CodeStale, says: "generation 1, not 9"},
+		{name: "RestartVM/stranger", c: &RestartVM{Meta: m, UUID: uuid(9)}, code: CodeNotFound},
 		{name: "SetMaintenance/stranger", c: &SetMaintenance{Meta: m, Host: "z", On: true}, code: CodeNotFound},
 
 		{name: "NoteWatchdog/new", c: &NoteWatchdog{Meta: m, Epoch: 1, Host: "b", Incarnation: 1, Watchdog: Watchdog{Word: 1, Timeout: 3 * time.Second}}, event: EventWatchdogChanged, holds: func(t *testing.T, s *State) {

@@ -78,6 +78,10 @@ func (s *State) editVM(uuid string) *VM {
 		v := *vm.Move
 		c.Move = &v
 	}
+	if vm.Restart != nil {
+		r := *vm.Restart
+		c.Restart = &r
+	}
 	c.Failures = slices.Clone(vm.Failures)
 	if vm.Away != nil {
 		a := *vm.Away
@@ -130,6 +134,6 @@ func (s *State) release(vm *VM, m Meta, why string) {
 		vm.WaitingSince = m.At
 	}
 	vm.Home = vm.Owner.Host
-	vm.Owner, vm.Move = nil, nil
+	vm.Owner, vm.Move, vm.Restart = nil, nil, nil
 	vm.Waiting = why
 }

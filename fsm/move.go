@@ -111,6 +111,8 @@ func (c *BeginMove) apply(s *State) (any, *Refusal) {
 		return refuse(CodeStale, "%s is at generation %d, not %d", vm.Name, vm.Generation, c.Previous)
 	case vm.Move != nil:
 		return refuse(CodeConflict, "%s is on its way to %s already", vm.Name, vm.Move.Host)
+	case vm.Restart != nil:
+		return refuse(CodeConflict, "%s is being restarted: try again once it runs", vm.Name)
 	case vm.Sighting != nil:
 		return refuse(CodeConflict, "%s was seen running on %s, which has not confirmed yet that it guards it: try again in a moment", vm.Name, vm.Sighting.Host)
 	}

@@ -152,11 +152,13 @@ func (c *Report) apply(s *State) (any, *Refusal) {
 		vm.fail(c, false, o.Round)
 		e.Type, e.Severity = EventVMStartFailed, Warning
 	case OutcomeReleased:
+		r := vm.Restart
 		s.release(vm, c.Meta, fmt.Sprintf("%s gave it back: %s", c.Host, c.Detail))
 		e.Type, e.Severity = EventVMStopped, Warning
 		if vm.Intent == IntentStop {
 			e.Severity = Info
 		}
+		r.restarted(&e)
 	}
 	id := s.emit(c.Meta, e)
 	vm.Cause = 0

@@ -268,6 +268,9 @@ func (l *ledger) checkVM(s *State, vm *VM) error {
 			return fmt.Errorf("it is on its way to incarnation %d of %+v", v.Incarnation, h)
 		}
 	}
+	if vm.Restart != nil && (vm.Owner == nil || vm.Owner.Phase != PhaseRunning || vm.Intent != IntentRun || vm.Move != nil) {
+		return fmt.Errorf("it is being restarted, but its owner is %+v, its move %+v and it shall %s", vm.Owner, vm.Move, vm.Intent)
+	}
 	by, held := l.holds[vm.UUID]
 	if vm.Sighting != nil && (!held || by.host != vm.Sighting.Host) {
 		return fmt.Errorf("it is sighted on %s, but %+v holds it", vm.Sighting.Host, by)
@@ -416,6 +419,10 @@ func drawCommand(t *rapid.T, s *State, step int) Command {
 		return &SetMaintenance{Meta: m, Host: host, On: rapid.IntRange(0, 3).Draw(t, "on") == 0}
 	case TypeRetryVM:
 		return &RetryVM{Meta: m, UUID: uuid(n)}
+	case TypeRestartVM:
+		return &RestartVM{Meta: m, UUID: uuid(n), Previous: generation}
+	case TypeHoldHost:
+		return &HoldHost{Meta: m, Epoch: epoch, Host: host, Off: rapid.Bool().Draw(t, "off")}
 	case TypeNoteWatchdog:
 		return &NoteWatchdog{Meta: m, Epoch: epoch, Host: host, Incarnation: life,
 			Watchdog: Watchdog{Word: rapid.Uint64Range(1, 5).Draw(t, "word"), Timeout: time.Duration(rapid.IntRange(0, 1).Draw(t, "watchdog")) * time.Second}}
@@ -475,13 +482,15 @@ func drawMove(t *rapid.T, vm *VM) uint64 {
 // weighted are the types to draw from, those that move VMs more often.
 var weighted = func() []Type {
 	var all []Type
-	for typ := Type(1); blank(typ) != nil; typ++ {
-		all = append(all, typ)
+	for n := range 256 {
+		if blank(Type(n)) != nil {
+			all = append(all, Type(n))
+		}
 	}
 	for range 3 {
 		all = append(all, TypeAssign, TypeReport, TypeProtect, TypeBeginIncarnation, TypeCreateToken, TypeAddHost)
 	}
-	return append(all, TypeBeginMove, TypeBeginMove, TypeBeginMove, TypeAssign, TypeReport, TypeReport, TypeDeclareDead, TypeUnprotect)
+	return append(all, TypeBeginMove, TypeBeginMove, TypeBeginMove, TypeRestartVM, TypeAssign, TypeReport, TypeReport, TypeDeclareDead, TypeUnprotect)
 }()
 
 // encode does what Encode does, but does not look at what it encodes.

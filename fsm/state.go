@@ -168,6 +168,8 @@ type VM struct {
 	Sighting *Sighting `json:"sighting,omitempty"`
 	// Move is set while its owner sends it to another host.
 	Move *Move `json:"move,omitempty"`
+	// Restart is set while its owner is to shut it down for a restart.
+	Restart *Restart `json:"restart,omitempty"`
 	// MoveFailures are its moves that came to nothing since the last that did not, newest last.
 	MoveFailures []Failure `json:"move_failures,omitempty"`
 	// Home is the host that last ran it (or where it was defined).

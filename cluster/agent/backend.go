@@ -272,6 +272,15 @@ func (a *Agent) SetIntent(ctx context.Context, uuid string, r api.IntentRequest,
 	return m.master.SetIntent(ctx, uuid, r, by)
 }
 
+// Restart implements api.Backend.
+func (a *Agent) Restart(ctx context.Context, uuid string, r api.RestartRequest, by string) (uint64, error) {
+	m, err := a.office()
+	if err != nil {
+		return 0, err
+	}
+	return m.master.Restart(ctx, uuid, r, by)
+}
+
 // Leave implements api.Backend.
 func (a *Agent) Leave(ctx context.Context, host, by string) error {
 	m, err := a.office()

@@ -152,6 +152,9 @@ type Backend interface {
 	// SetIntent has a protected VM, named by UUID, started or stopped; admission control is
 	// asked about a start. *master*
 	SetIntent(ctx context.Context, uuid string, r IntentRequest, by string) error
+	// Restart has a protected VM, named by UUID, shut down and started again, and returns the
+	// number of the order. Admission control is asked before anything is stopped. *master*
+	Restart(ctx context.Context, uuid string, r RestartRequest, by string) (order uint64, err error)
 	// Leave removes a host from the cluster in an orderly way. *master*
 	Leave(ctx context.Context, host, by string) error
 	// FenceDevices are the policy's fence devices with their last checks, by name. *master*

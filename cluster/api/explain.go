@@ -186,6 +186,9 @@ func (w World) vmHeadline(vm *fsm.VM) string {
 		if vm.Move != nil {
 			return fmt.Sprintf("%s runs on %s and is on its way to %s: %s.", vm.Name, vm.Owner.Host, vm.Move.Host, vm.Move.Why)
 		}
+		if vm.Restart != nil {
+			return fmt.Sprintf("%s is being shut down on %s, to be started again: %s.", vm.Name, vm.Owner.Host, vm.Restart.Why)
+		}
 		return fmt.Sprintf("%s runs on %s: %s.", vm.Name, vm.Owner.Host, vm.Owner.Why)
 	case VMStarting:
 		if vm.Owner.From != "" {

@@ -246,6 +246,25 @@ func (s *Server) setIntent(ctx context.Context, c *call) (any, error) {
 	return &Done{Schema: Schema, Done: fmt.Sprintf("%s shall %s", vm.Name, r.Intent)}, nil
 }
 
+func (s *Server) restart(ctx context.Context, c *call) (any, error) {
+	var r RestartRequest
+	if err := c.decode(&r); err != nil {
+		return nil, err
+	}
+	_, vm, err := s.asked(c)
+	if err != nil {
+		return nil, err
+	}
+	if vm.Intent != fsm.IntentRun || vm.Owner == nil || vm.Owner.Phase != fsm.PhaseRunning { // before its room is reckoned
+		return nil, &Error{Code: CodeConflict, Message: fmt.Sprintf("%s does not run now: only a VM that runs can be restarted", vm.Name)}
+	}
+	order, err := s.backend.Restart(ctx, vm.UUID, r, c.actor)
+	if err != nil {
+		return nil, err
+	}
+	return &RestartAnswer{Schema: Schema, Done: fmt.Sprintf("%s is shut down on %s and started again", vm.Name, vm.Owner.Host), Order: order, Generation: vm.Generation}, nil
+}
+
 func (s *Server) retry(ctx context.Context, c *call) (any, error) {
 	_, vm, err := s.asked(c)
 	if err != nil {
@@ -297,6 +316,11 @@ func (c *Client) CancelMove(ctx context.Context, vm string) (*Done, error) {
 // SetIntent has a VM started or stopped. It does not wait until it is.
 func (c *Client) SetIntent(ctx context.Context, vm string, r IntentRequest) (*Done, error) {
 	return change[Done](ctx, c, http.MethodPost, "/v1/vms/"+url.PathEscape(vm)+"/intent", r)
+}
+
+// Restart has a VM that runs shut down and started again. It does not wait until it is.
+func (c *Client) Restart(ctx context.Context, vm string, r RestartRequest) (*RestartAnswer, error) {
+	return change[RestartAnswer](ctx, c, http.MethodPost, "/v1/vms/"+url.PathEscape(vm)+"/restart", r)
 }
 
 // Retry has what failed of a VM forgotten, so that it is tried again now.

@@ -74,6 +74,7 @@ func (s *Server) routes(mux *http.ServeMux, who identify) {
 	write("POST /v1/vms/{vm}/protect", bodySmall, s.protect)
 	write("POST /v1/vms/{vm}/unprotect", bodySmall, s.unprotect)
 	write("POST /v1/vms/{vm}/intent", bodySmall, s.setIntent)
+	write("POST /v1/vms/{vm}/restart", bodySmall, s.restart)
 	write("POST /v1/vms/{vm}/retry", bodySmall, s.retry)
 	write("POST /v1/moves", bodySmall, s.move)
 	write("DELETE /v1/vms/{vm}/move", bodySmall, s.cancelMove)

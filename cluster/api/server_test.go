@@ -144,6 +144,10 @@ func TestChangeIsCarriedOutByTheMasterInThePersonsName(t *testing.T) {
 			_, err := c.SetIntent(ctx, "db1", api.IntentRequest{Intent: fsm.IntentStop, Why: "work"})
 			return err
 		}, "6b0f5a3e-0000-4000-8000-000000000001 shall stop (work) by %s"},
+		{"restart", func(ctx context.Context, c *api.Client) error {
+			_, err := c.Restart(ctx, "db1", api.RestartRequest{Why: "work"})
+			return err
+		}, "restart 6b0f5a3e-0000-4000-8000-000000000001 (work, even if no spare: false) by %s"},
 		{"retry", func(ctx context.Context, c *api.Client) error { _, err := c.Retry(ctx, "db1"); return err }, "retry 6b0f5a3e-0000-4000-8000-000000000001 by %s"},
 		{"leave", func(ctx context.Context, c *api.Client) error { _, err := c.Leave(ctx, "kvm3"); return err }, "leave kvm3 by %s"},
 	} {

@@ -42,6 +42,8 @@ type VMView struct {
 	// nothing since the last that did not, newest last.
 	Move         *MoveView     `json:"move,omitempty"`
 	MoveFailures []FailureView `json:"move_failures,omitempty"`
+	// Restart is set while it is shut down to be started again.
+	Restart *RestartView `json:"restart,omitempty"`
 	// Belongs is where it goes back to when it can, as the policy says: it had to leave that host.
 	Belongs string `json:"belongs,omitempty"`
 	// Waiting says why nobody owns it although it shall run.
@@ -185,6 +187,9 @@ func (w World) vmView(vm *fsm.VM) VMView {
 		v.Host = g.Host
 	}
 	v.Move = moveView(vm.Move)
+	if r := vm.Restart; r != nil {
+		v.Restart = &RestartView{ID: r.ID, At: r.At, By: r.By, Why: r.Why}
+	}
 	if vm.Away != nil {
 		v.Belongs = vm.Away.Host
 	}

@@ -106,6 +106,31 @@ type MoveAnswer struct {
 	Orders map[string]uint64 `json:"orders,omitempty"`
 }
 
+// RestartRequest has a VM that runs shut down and started again.
+type RestartRequest struct {
+	Why string `json:"why,omitempty"`
+	// EvenIfNoSpare is as in MaintenanceRequest.
+	EvenIfNoSpare bool `json:"even_if_no_spare,omitempty"`
+}
+
+// RestartAnswer is the answer to a RestartRequest: it is ordered, and goes on by itself.
+type RestartAnswer struct {
+	Schema int    `json:"schema"`
+	Done   string `json:"done"`
+	// Order is the number of the restart, RestartView.ID while the VM is being shut down.
+	Order uint64 `json:"order"`
+	// Generation is that of the VM now: once it runs in a later one it has been started again.
+	Generation uint64 `json:"generation"`
+}
+
+// RestartView is a restart whose VM is not down yet.
+type RestartView struct {
+	ID  uint64    `json:"id"`
+	At  time.Time `json:"at"`
+	By  string    `json:"by,omitempty"`
+	Why string    `json:"why"`
+}
+
 // IntentRequest has a VM started or stopped.
 type IntentRequest struct {
 	Intent fsm.Intent `json:"intent"`

@@ -259,7 +259,7 @@ func running(in Input, vm *fsm.VM, d vmm.Domain, p *Plan) {
 		switch {
 		case adrift(in, d):
 			p.Abort = append(p.Abort, vm.UUID)
-		case vm.Intent == fsm.IntentStop || in.Draining:
+		case vm.Intent == fsm.IntentStop || vm.Restart != nil || in.Draining:
 			p.stop(in, vm.UUID)
 		case halfStarted(in, vm, d):
 			// Not finished: what an earlier agent began may have been reported as failed, and be somebody else's by now.
@@ -343,7 +343,7 @@ func stopped(in Input, vm *fsm.VM, d vmm.Domain, defined bool, p *Plan) {
 		return
 	}
 	if in.Record.Executed[vm.UUID] < g {
-		if vm.Intent == fsm.IntentStop || in.Draining {
+		if vm.Intent == fsm.IntentStop || vm.Restart != nil || in.Draining {
 			p.Raise[vm.UUID] = g // reported in the next round, as stopped or given back
 			return
 		}
@@ -360,6 +360,10 @@ func stopped(in Input, vm *fsm.VM, d vmm.Domain, defined bool, p *Plan) {
 		// Not "stopped", which is a wish of its own: this one is in the state already,
 		// and a person may have taken it back by now.
 		p.report(vm.UUID, g, fsm.OutcomeReleased, vm.Name+" was stopped as a person asked")
+		return
+	}
+	if vm.Restart != nil && d.Reason != vmm.ReasonSaved { // one that a person saved goes on from that file, here
+		p.report(vm.UUID, g, fsm.OutcomeReleased, vm.Name+" was shut down to be started again")
 		return
 	}
 	if gone(in, vm, d, p) {

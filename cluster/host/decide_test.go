@@ -158,6 +158,41 @@ func TestDecideUnderALease(t *testing.T) {
 			in.Record.Executed[web] = 7
 		}, Plan{Outcomes: outcome(fsm.OutcomeReleased, "web was stopped as a person asked")}},
 
+		{"it is to be restarted", func(in *Input) {
+			in.ours()
+			in.vm().Restart = &fsm.Restart{ID: 9}
+		}, Plan{Shutdown: []string{web}, Stopping: map[string]time.Duration{web: at}}},
+		{"it is to be restarted and has not stopped in time", func(in *Input) {
+			in.ours()
+			in.vm().Restart = &fsm.Restart{ID: 9}
+			in.Stopping = map[string]time.Duration{web: at - shutdownGrace - time.Second}
+		}, Plan{Kill: map[string]string{web: "it was asked to stop 1m1s ago and has not"}, Stopping: map[string]time.Duration{web: at - shutdownGrace - time.Second}}},
+		{"another life of this host was to restart it", func(in *Input) {
+			in.own("b", 2, fsm.PhaseRunning)
+			in.vm().Restart = &fsm.Restart{ID: 9}
+		}, Plan{}},
+		{"it has shut down for its restart", func(in *Input) {
+			in.ended(vmm.ReasonShutdown)
+			in.vm().Restart = &fsm.Restart{ID: 9}
+		}, Plan{Outcomes: outcome(fsm.OutcomeReleased, "web was shut down to be started again")}},
+		{"it was powered off for its restart, by an agent before this one", func(in *Input) {
+			in.ended(vmm.ReasonDestroyed)
+			in.vm().Restart = &fsm.Restart{ID: 9}
+		}, Plan{Outcomes: outcome(fsm.OutcomeReleased, "web was shut down to be started again")}},
+		{"it was saved to a file while it was to be restarted", func(in *Input) {
+			in.ended(vmm.ReasonSaved)
+			in.vm().Restart = &fsm.Restart{ID: 9}
+		}, Plan{Outcomes: outcome(fsm.OutcomeStopped, "web was saved to a file by a person")}},
+		{"a person stopped it in the middle of its restart", func(in *Input) {
+			in.ended(vmm.ReasonShutdown)
+			in.vm().Intent = fsm.IntentStop
+		}, Plan{Outcomes: outcome(fsm.OutcomeReleased, "web was stopped as a person asked")}},
+		{"it ended for its restart before this host had noted that it runs", func(in *Input) {
+			in.ended(vmm.ReasonShutdown)
+			in.vm().Restart = &fsm.Restart{ID: 9}
+			in.Record.Executed[web] = 6
+		}, Plan{Raise: map[string]uint64{web: 7}}},
+
 		{"a start that failed", func(in *Input) {
 			in.own("a", 3, fsm.PhaseOrdered)
 			in.Record.Executed[web] = 7

@@ -576,6 +576,7 @@ func TestWhatHoldsUpMoves(t *testing.T) {
 	}{
 		{"it runs", func(*fsm.VM, *Input) {}, ""},
 		{"it is being started", func(v *fsm.VM, _ *Input) { v.Owner.Phase = fsm.PhaseOrdered }, "it is being started"},
+		{"it is restarted", func(v *fsm.VM, _ *Input) { v.Restart = &fsm.Restart{ID: 9} }, "it is being restarted"},
 		{"it shall stop", func(v *fsm.VM, _ *Input) { v.Intent = fsm.IntentStop }, "it is to stop"},
 		{"its host cannot send it", func(_ *fsm.VM, in *Input) { in.Hosts[0].Frozen = "its hypervisor does not answer" }, "nothing can be moved from a: its hypervisor does not answer"},
 		{"a move failed", func(v *fsm.VM, in *Input) { v.MoveFailures, in.Now = failed(1), at.Add(29*time.Second) }, "its last move came to nothing (it did not converge), and is tried again at 12:00:30 UTC"},

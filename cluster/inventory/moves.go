@@ -69,6 +69,8 @@ func (k *maker) moves(v *placement.VM, vm *fsm.VM, p config.VMPolicy) {
 		v.Held = "it is being started"
 	case vm.Intent != fsm.IntentRun:
 		v.Held = "it is to stop"
+	case vm.Restart != nil:
+		v.Held = "it is being restarted"
 	case h != nil && h.Frozen != "":
 		v.Held = fmt.Sprintf("nothing can be moved from %s: %s", h.Name, h.Frozen)
 	case k.in.Now.Before(again):

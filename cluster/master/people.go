@@ -86,14 +86,32 @@ func (m *Master) SetIntent(ctx context.Context, uuid string, r api.IntentRequest
 		if err != nil {
 			return err
 		}
-		if err := m.permitsStart(ctx, o, in, uuid, r, by); err != nil {
+		if err := m.permitsStart(ctx, o, in, uuid, "start", r.EvenIfNoSpare, by); err != nil {
 			return err
 		}
 	}
 	return m.propose(ctx, &fsm.SetIntent{Meta: m.by(by), UUID: uuid, Intent: r.Intent, Why: wanted(by, r.Why)})
 }
 
-func (m *Master) permitsStart(ctx context.Context, o *office, in inventory.Input, uuid string, r api.IntentRequest, by string) error {
+// Restart has a VM that runs, named by UUID, shut down and started again, and returns the
+// number of the order. Whether it can be started again, and may be, is judged first: what is
+// refused (api.ErrRefused) is not stopped.
+func (m *Master) Restart(ctx context.Context, uuid string, r api.RestartRequest, by string) (order uint64, err error) {
+	o, in, err := m.known(ctx, protectPatience)
+	if err != nil {
+		return 0, err
+	}
+	if err := m.permitsStart(ctx, o, in, uuid, "restart", r.EvenIfNoSpare, by); err != nil {
+		return 0, err
+	}
+	id, err := m.cfg.Log.Propose(ctx, &fsm.RestartVM{Meta: m.by(by), UUID: uuid, Previous: in.State.VMs[uuid].Generation, Why: wanted(by, r.Why)})
+	order, _ = id.(uint64)
+	return order, err
+}
+
+// permitsStart asks whether a VM could be started now, were it down, and whether that leaves
+// the room for failures that the policy keeps. what is a word: start or restart.
+func (m *Master) permitsStart(ctx context.Context, o *office, in inventory.Input, uuid, what string, even bool, by string) error {
 	inv := m.builder.Build(in)
 	name, ok := inv.Names[uuid]
 	if !ok {
@@ -103,9 +121,9 @@ func (m *Master) permitsStart(ctx context.Context, o *office, in inventory.Input
 	vm.Status = placement.Running
 	v := check(inv, placement.Change{VM: &vm}, false)
 	if v.Refused && v.Host == "" {
-		return fmt.Errorf("%w: %s cannot be started: %s", api.ErrRefused, name, v.Why)
+		return fmt.Errorf("%w: %s cannot be %sed: %s", api.ErrRefused, name, what, v.Why)
 	}
-	return m.permits(ctx, o, in.Policy, whatif.VerdictOf(inv.Cluster, v), r.EvenIfNoSpare, by, "the start of "+name, name, v.Host)
+	return m.permits(ctx, o, in.Policy, whatif.VerdictOf(inv.Cluster, v), even, by, "the "+what+" of "+name, name, v.Host)
 }
 
 // permits turns what admission control says into a refusal, which a person may override by

@@ -42,6 +42,29 @@ func TestWhatPeopleAskFor(t *testing.T) {
 			return s.SetIntent(s.Context(), uuid(3), api.IntentRequest{Intent: fsm.IntentRun, EvenIfNoSpare: even}, "ann")
 		}
 	}
+	restart := func(n int, even bool) func(*stage) error {
+		return func(s *stage) error {
+			id, err := s.Restart(s.Context(), uuid(n), api.RestartRequest{Why: "new kernel", EvenIfNoSpare: even}, "ann")
+			switch r := s.state().VMs[uuid(n)].Restart; {
+			case err != nil && r != nil:
+				s.Errorf("it is shut down all the same: %+v", r)
+			case err == nil && (r == nil || r.ID != id || r.By != "ann" || r.Why != "ann asked for it: new kernel"):
+				s.Errorf("the restart is %+v, want order %d", r, id)
+			}
+			return err
+		}
+	}
+	grown := func(memory uint64) func(*stage) { // its definition says more than what runs has
+		return func(s *stage) {
+			s.must(&fsm.Redefine{Meta: fsm.Meta{At: time.Now()}, Epoch: 1, UUID: uuid(1), Name: "db", XML: []byte("x"), XMLHash: "grown", VCPUs: 1, Memory: memory})
+		}
+	}
+	full := func(s *stage) { s.put(3, "web", "c", big) }
+	leaving := func(s *stage) { // its host takes none, so it would start on c, where mail could not go any more
+		s.must(&fsm.SetMaintenance{Meta: fsm.Meta{At: time.Now()}, Host: "a", On: true})
+		s.beating(time.Second)
+		s.must(&fsm.EndMove{Meta: fsm.Meta{At: time.Now()}, Epoch: s.state().Office.Epoch, UUID: uuid(1), Move: s.state().VMs[uuid(1)].Move.ID, Why: "it comes to nothing"})
+	}
 	policy := func(tolerate int, even bool) func(*stage) error {
 		return func(s *stage) error {
 			p := *s.policy
@@ -78,6 +101,12 @@ func TestWhatPeopleAskFor(t *testing.T) {
 		{"a start, overridden", config.AdmissionEnforce, nil, start(big, true), nil, true},
 		{"a start, warned", config.AdmissionWarn, nil, start(big, false), nil, true},
 		{"a start that no host has room for", config.AdmissionOff, nil, start(9<<30, true), []string{"web cannot be started", "no host can take it"}, false},
+		{"a restart", config.AdmissionEnforce, nil, restart(1, false), nil, false},
+		{"a restart of what no host could start again", config.AdmissionOff, grown(9 << 30), restart(1, true), []string{"db cannot be restarted", "no host can take it"}, false},
+		{"a restart where there is no room for failures, as before", config.AdmissionEnforce, full, restart(1, false), nil, false},
+		{"a restart where there is no room for failures, warned", config.AdmissionWarn, full, restart(1, false), nil, true},
+		{"a restart that takes the room, enforced", config.AdmissionEnforce, leaving, restart(1, false), []string{"the restart of db", "host_failures", "--even-if-no-spare"}, false},
+		{"a restart that takes the room, overridden", config.AdmissionEnforce, leaving, restart(1, true), nil, true},
 		{"to stop", config.AdmissionEnforce, nil, func(s *stage) error {
 			return s.SetIntent(s.Context(), uuid(1), api.IntentRequest{Intent: fsm.IntentStop}, "ann")
 		}, nil, false},

@@ -91,7 +91,7 @@ func (p *program) intend(ctx context.Context, c *cli.Context, intent fsm.Intent)
 			return err
 		}
 	}
-	all, err := p.reach(ctx, client, due, intent, since, c.Duration("timeout"), c.Bool("no-wait"))
+	all, err := p.reach(ctx, client, due, intent, false, since, c.Duration("timeout"), c.Bool("no-wait"))
 	if err != nil {
 		return err
 	}
@@ -127,8 +127,9 @@ func intentLine(vm api.VMView, intent fsm.Intent) string {
 	return fmt.Sprintf("  - %s, %s on %s, is shut down, and stays down until somebody starts it", vm.Name, vm.State, dash(vm.Host))
 }
 
-// reach waits until VMs do what people want of them, and shows what happens meanwhile.
-func (p *program) reach(ctx context.Context, client *api.Client, due []api.VMView, intent fsm.Intent, since uint64, timeout time.Duration, noWait bool) ([]wants, error) {
+// reach waits until VMs do what people want of them, and shows what happens meanwhile. anew: one
+// that runs must have been started since due was read.
+func (p *program) reach(ctx context.Context, client *api.Client, due []api.VMView, intent fsm.Intent, anew bool, since uint64, timeout time.Duration, noWait bool) ([]wants, error) {
 	all := make([]wants, len(due))
 	began := p.now()
 	tell := &teller{p: p, after: since, match: func(e api.EventView) bool {
@@ -145,7 +146,10 @@ func (p *program) reach(ctx context.Context, client *api.Client, due []api.VMVie
 			x := wants{VM: vm.Name, UUID: vm.UUID, Why: "it is not protected any more"}
 			if j := slices.IndexFunc(list.VMs, func(v api.VMView) bool { return v.UUID == vm.UUID && v.Protected }); j >= 0 {
 				is := list.VMs[j]
-				x.State, x.Host, x.Why, x.Done, x.Took = is.State, is.Host, is.Waiting, is.State == state && is.Intent == intent, all[i].Took
+				x.State, x.Host, x.Why, x.Done, x.Took = is.State, is.Host, is.Waiting, is.State == state && is.Intent == intent && (!anew || is.Generation > vm.Generation), all[i].Took
+				if is.Restart != nil && !x.Done {
+					x.Why = "it is asked to shut down, to be started again"
+				}
 				if is.Intent != intent {
 					x.Why = fmt.Sprintf("somebody wants it to %s", is.Intent)
 				}
@@ -212,12 +216,9 @@ func (p *program) reached(all []wants, noWait bool) error {
 	return nil
 }
 
-// restart stops a VM and starts it again: two wishes, of which the second may be refused, or
-// never be said. Then it says that the VM is down, and what starts it.
+// restart has a VM shut down and started again. That is one wish: the cluster goes on with it
+// though nobody waits.
 func (p *program) restart(ctx context.Context, c *cli.Context) error {
-	if c.Bool("no-wait") {
-		return usageOf(c, "between stop and start somebody has to wait: without that there are 'haadm vms stop' and 'haadm vms start'")
-	}
 	client := p.changer()
 	defer client.Close()
 	list, err := masterVMs(ctx, client)
@@ -231,45 +232,27 @@ func (p *program) restart(ctx context.Context, c *cli.Context) error {
 	if vm.Intent != fsm.IntentRun || vm.State != api.VMRunning && vm.State != api.VMPaused {
 		return &refusedError{fmt.Sprintf("%s is %s: only what runs can be restarted. 'haadm vms start %s' starts it, 'haadm vms retry %s' has another try at what failed (nothing was changed)", vm.Name, vm.State, vm.Name, vm.Name)}
 	}
-	if err := p.agree(ctx, fmt.Sprintf("Restart %s?", vm.Name), fmt.Sprintf("  ~ %s, %s on %s, is shut down and started again, there if it can be", vm.Name, vm.State, vm.Host)); err != nil {
-		return err
+	if vm.Restart == nil {
+		if err := p.agree(ctx, fmt.Sprintf("Restart %s?", vm.Name), fmt.Sprintf("  ~ %s, %s on %s, is shut down and started again, there if it can be", vm.Name, vm.State, vm.Host)); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintf(p.stderr, "%s is being restarted already, for %s.\n", vm.Name, p.ago(vm.Restart.At))
 	}
 	since, err := p.lastEvent(ctx, client)
 	if err != nil {
 		return err
 	}
-	why := "restart"
-	if s := c.String("why"); s != "" {
-		why += ": " + s
-	}
-	for _, intent := range []fsm.Intent{fsm.IntentStop, fsm.IntentRun} {
-		if _, err := client.SetIntent(ctx, vm.UUID, api.IntentRequest{Intent: intent, Why: why, EvenIfNoSpare: intent == fsm.IntentRun && c.Bool(spareFlag)}); err != nil {
-			return p.halfRestarted(vm.Name, intent, err)
-		}
-		all, err := p.reach(ctx, client, []api.VMView{vm}, intent, since, c.Duration("timeout"), false)
-		if err != nil {
-			return p.halfRestarted(vm.Name, intent, err)
-		}
-		if intent == fsm.IntentRun || !all[0].Done {
-			err := p.reached(all, false)
-			if intent == fsm.IntentStop {
-				fmt.Fprintf(p.stderr, "It was not started again: 'haadm vms start %s' does, once it is down.\n", vm.Name)
-			}
-			return err
-		}
-		if since, err = p.lastEvent(ctx, client); err != nil {
-			return p.halfRestarted(vm.Name, fsm.IntentRun, err)
-		}
-	}
-	return nil
-}
-
-// halfRestarted says how to go on when a restart ends between stop and start.
-func (p *program) halfRestarted(vm string, intent fsm.Intent, err error) error {
-	if intent == fsm.IntentStop {
+	ordered, err := client.Restart(ctx, vm.UUID, api.RestartRequest{Why: c.String("why"), EvenIfNoSpare: c.Bool(spareFlag)})
+	if err != nil {
 		return err
 	}
-	return &hintedError{err, fmt.Sprintf("%s was shut down and not started again: 'haadm vms start %s' does.", vm, vm)}
+	vm.Generation = ordered.Generation
+	all, err := p.reach(ctx, client, []api.VMView{vm}, fsm.IntentRun, true, since, c.Duration("timeout"), c.Bool("no-wait"))
+	if err != nil {
+		return err
+	}
+	return p.reached(all, c.Bool("no-wait"))
 }
 
 func (p *program) retryCommand() *cli.Command {
@@ -304,7 +287,7 @@ func (p *program) retryCommand() *cli.Command {
 // historyTypes are the events that say when a VM was started, stopped or moved, and why.
 var historyTypes = []string{
 	fsm.EventVMProtected, fsm.EventVMUnprotected, fsm.EventVMSeenRunning, fsm.EventVMAssigned, fsm.EventVMStarted, fsm.EventVMStopped, fsm.EventVMCrashed, fsm.EventVMStartFailed,
-	fsm.EventVMNoHost, fsm.EventVMGivenUp, fsm.EventVMIntentChanged, fsm.EventVMMoveOrdered, fsm.EventVMMoved, fsm.EventVMMoveFailed, fsm.EventVMRetryAsked,
+	fsm.EventVMNoHost, fsm.EventVMGivenUp, fsm.EventVMIntentChanged, fsm.EventVMRestartOrdered, fsm.EventVMMoveOrdered, fsm.EventVMMoved, fsm.EventVMMoveFailed, fsm.EventVMRetryAsked,
 }
 
 func (p *program) historyCommand() *cli.Command {

@@ -164,7 +164,8 @@ func TestMaintenanceIsRefused(t *testing.T) {
 	}
 }
 
-func TestRestartStopsAndStarts(t *testing.T) {
+// A restart is one wish: it asks once, and waits until the VM runs in a later generation.
+func TestRestartIsOneWish(t *testing.T) {
 	b := apitest.Healthy()
 	uuid := vmOf(t, b, "db1")
 	say := func(outcome fsm.Outcome) {
@@ -173,8 +174,8 @@ func TestRestartStopsAndStarts(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	stopped := when(t, b, func(s *fsm.State) bool { return s.VMs[uuid].Intent == fsm.IntentStop }, func() { say(fsm.OutcomeReleased) })
-	started := when(t, b, func(s *fsm.State) bool { return s.VMs[uuid].Intent == fsm.IntentRun && s.VMs[uuid].Owner == nil }, func() {
+	stopped := when(t, b, func(s *fsm.State) bool { return s.VMs[uuid].Restart != nil }, func() { say(fsm.OutcomeReleased) })
+	started := when(t, b, func(s *fsm.State) bool { return s.VMs[uuid].Owner == nil }, func() {
 		vm := b.State().VMs[uuid]
 		if err := b.Commit(&fsm.Assign{Meta: fsm.Meta{At: apitest.Now}, Epoch: b.State().Office.Epoch, UUID: uuid, Previous: vm.Generation, Host: "kvm1", Incarnation: 1, Round: 1, Why: "its home"}); err != nil {
 			t.Error(err)
@@ -186,6 +187,38 @@ func TestRestartStopsAndStarts(t *testing.T) {
 	<-started
 	if got.code != exitOK || !strings.Contains(got.out, "db1 is running on kvm1") {
 		t.Errorf("exit %d:\n%s%s", got.code, got.out, got.errOut)
+	}
+	if did := strings.Join(b.Did(), "; "); strings.Count(did, ";") != 0 || !strings.HasPrefix(did, "restart "+uuid) {
+		t.Errorf("it asked for %q, want one restart", did)
+	}
+}
+
+// Nobody has to wait; a stop in the middle ends the wait, and says that somebody wants it down.
+func TestRestartWithoutWaiting(t *testing.T) {
+	b := apitest.Healthy()
+	socket := agent(t, b)
+	uuid := vmOf(t, b, "db1")
+	got := haadm(t, socket, nil, "vms", "restart", "db1", "--yes", "--no-wait", "--why", "new kernel", "--even-if-no-spare")
+	if got.code != exitOK || !strings.Contains(got.out, "asked to shut down") || !strings.Contains(got.errOut, "haadm events --follow") {
+		t.Errorf("exit %d:\n%s%s", got.code, got.out, got.errOut)
+	}
+	if did := strings.Join(b.Did(), "; "); !strings.Contains(did, "new kernel, even if no spare: true") {
+		t.Errorf("it asked for %q", did)
+	}
+	shown := haadm(t, socket, nil, "vms", "show", "db1")
+	explained := haadm(t, socket, nil, "explain", "vm", "db1")
+	if !strings.Contains(shown.out, "restarting") || !strings.Contains(explained.out, "to be started again: new kernel") {
+		t.Errorf("it is shown as\n%s\nand explained as\n%s", shown.out, explained.out)
+	}
+	stopped := when(t, b, func(s *fsm.State) bool { return len(b.Did()) > 1 }, func() {
+		if err := b.Commit(&fsm.SetIntent{Meta: fsm.Meta{At: apitest.Now}, UUID: uuid, Intent: fsm.IntentStop}); err != nil {
+			t.Error(err)
+		}
+	})
+	again := haadm(t, socket, nil, "vms", "restart", "db1", "--yes")
+	<-stopped
+	if again.code != exitFailed || !strings.Contains(again.errOut, "already") || !strings.Contains(again.out, "somebody wants it to stop") {
+		t.Errorf("asked again, and stopped by another: exit %d:\n%s%s", again.code, again.out, again.errOut)
 	}
 }
 

@@ -118,6 +118,9 @@ func (p *program) vm(vm api.VMView) {
 		}
 		p.field("on its way", "to %s for %s, %s: %s", m.To, p.ago(m.At), how, m.Why)
 	}
+	if r := vm.Restart; r != nil {
+		p.field("restarting", "for %s, it is being shut down: %s", p.ago(r.At), r.Why)
+	}
 	if vm.Belongs != "" {
 		p.field("belongs to", "%s, which it had to leave", vm.Belongs)
 	}

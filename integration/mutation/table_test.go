@@ -292,8 +292,8 @@ var table = []mutant{
 		in("fencing", "TestKeeper", "TestNothingLivesPastTheHardEnd"), ""},
 	{"I3", "a start counts without a look at the generation that was carried out",
 		"cluster/host/decide.go", `	if in.Record.Executed[vm.UUID] < g {
-		if vm.Intent == fsm.IntentStop || in.Draining {`, `	if true {
-		if vm.Intent == fsm.IntentStop || in.Draining {`,
+		if vm.Intent == fsm.IntentStop || vm.Restart != nil || in.Draining {`, `	if true {
+		if vm.Intent == fsm.IntentStop || vm.Restart != nil || in.Draining {`,
 		in("cluster/host", "TestDecideUnderALease", "TestAnOrderIsExecutedOnce"), ""},
 	{"I4", "an office that has ended acknowledges",
 		"cluster/master/serve.go", `if m.office != o || h == nil || s.Office.Epoch != o.epoch {`, `if h == nil {`,

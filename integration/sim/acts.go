@@ -45,6 +45,7 @@ var acts = map[string]act{
 	"maintenance_off":   maintain(false),
 	"request_live_move": moveTo(false),
 	"request_cold_move": moveTo(true),
+	"request_restart":   restart,
 	"fail_moves":        failMoves,
 
 	"freeze_guard":     onHost((*machine).freezeGuard),

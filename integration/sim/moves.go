@@ -28,6 +28,15 @@ func moveTo(cold bool) act {
 	}
 }
 
+// restart is a person who has a VM shut down and started again, and does not wait for it.
+func restart(w *World, a scenario.Action) error {
+	w.people.ask("restart "+a.VM, "", want{}, func(ctx context.Context, on *agent.Agent) error {
+		_, err := on.Restart(ctx, uuidOf("vm", a.VM), api.RestartRequest{EvenIfNoSpare: true}, personName)
+		return err
+	})
+	return nil
+}
+
 // maintain is a person who takes a host out of service, or puts it back.
 func maintain(on bool) act {
 	return func(w *World, a scenario.Action) error {

@@ -283,7 +283,11 @@ func (g *generator) move(at, until time.Duration) {
 	case 0, 1:
 		g.add(at, scenario.Action{Do: "request_live_move", VM: g.vm(), To: to})
 	case 2:
-		g.add(at, scenario.Action{Do: "request_cold_move", VM: g.vm(), To: to})
+		a := scenario.Action{Do: "request_cold_move", VM: g.vm(), To: to}
+		if g.r.IntN(2) == 0 {
+			a = scenario.Action{Do: "request_restart", VM: a.VM}
+		}
+		g.add(at, a)
 	case 3, 4:
 		g.add(at, scenario.Action{Do: "maintenance_on", Host: h})
 		g.add(until, scenario.Action{Do: "maintenance_off", Host: h})

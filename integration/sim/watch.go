@@ -392,7 +392,7 @@ func (x *watch) needless(r embedded.Run, byUs bool) {
 	}
 	g := m.guard.status()
 	asked := slices.ContainsFunc(x.w.people.wants[vm.Name], func(w want) bool { return !w.protected || w.intent == fsm.IntentStop })
-	asked = asked || vm.Move != nil && vm.Move.Cold                             // and the guest did not obey
+	asked = asked || vm.Restart != nil || vm.Move != nil && vm.Move.Cold        // and the guest did not obey
 	asked = asked || bytes.Contains(x.w.s.Policy, []byte("isolation_response")) // which is somebody's wish
 	if !asked && g.Incarnation == vm.Owner.Incarnation && g.Tripped == 0 && g.Deadline-m.clock.now() > x.w.timing.Lease/2 {
 		x.w.broken("%s was ended on %s, which owns it and holds its lease, without anybody asking: %s", r.Name, r.Host, r.How)

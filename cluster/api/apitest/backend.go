@@ -278,6 +278,22 @@ func (b *Backend) Move(ctx context.Context, r api.MoveRequest, by string) (*what
 	return g, orders, nil
 }
 
+// Restart implements api.Backend: it is so in the state at once.
+func (b *Backend) Restart(ctx context.Context, uuid string, r api.RestartRequest, by string) (uint64, error) {
+	if err := b.do(ctx, "restart %s (%s, even if no spare: %v) by %s", uuid, r.Why, r.EvenIfNoSpare, by); err != nil {
+		return 0, err
+	}
+	st := b.State()
+	why := r.Why
+	if why == "" {
+		why = by + " asked for it"
+	}
+	if err := b.Commit(&fsm.RestartVM{Meta: fsm.Meta{At: Now, By: by}, UUID: uuid, Previous: st.VMs[uuid].Generation, Why: why}); err != nil {
+		return 0, err
+	}
+	return st.LastEvent + 1, nil
+}
+
 // SetIntent implements api.Backend: it is so in the state at once.
 func (b *Backend) SetIntent(ctx context.Context, uuid string, r api.IntentRequest, by string) error {
 	if err := b.do(ctx, "%s shall %s (%s) by %s", uuid, r.Intent, r.Why, by); err != nil {
