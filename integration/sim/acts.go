@@ -114,6 +114,13 @@ var acts = map[string]act{
 	"restore_volume":  onVolume(func(v *volume) { v.failed = false }),
 	"corrupt_slot":    corruptSlot,
 
+	"back_up_disk":     onHost((*machine).backUpDisk),
+	"restore_disk":     onHost((*machine).restoreDisk),
+	"back_up_volume":   onVolume(backUpVolume),
+	"roll_back_volume": onVolume(rollBackVolume),
+	"copy_volume":      copyVolume,
+	"foreign_volume":   foreignVolume,
+
 	"gateway_down": func(w *World, _ scenario.Action) error { w.gateway.Store(true); return nil },
 	"gateway_up":   func(w *World, _ scenario.Action) error { w.gateway.Store(false); return nil },
 

@@ -27,6 +27,7 @@ type machine struct {
 	boot      int
 	wall      atomic.Int64 // how far its wall clock is off
 	disk      *disk
+	backup    *disk // an image of it; nil: none was taken
 	machineID string
 	outsider  bool // not a member from the start
 	delays    embedded.Delays

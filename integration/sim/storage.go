@@ -19,6 +19,9 @@ type volume struct {
 	failed bool // for everybody
 	// damaged counts what was corrupted on it.
 	damaged int64
+	// backup is an image of it; nil: none was taken. wentBack: it was brought back.
+	backup   []byte
+	wentBack bool
 }
 
 func (v *volume) path() string { return "/heartbeat/" + v.name }

@@ -38,6 +38,10 @@ func NewDisk(cluster, volume format.UUID, s format.Super) (*Disk, error) {
 	return d, nil
 }
 
+// OverNewest is what Violations say of a write over the newest copy of a record, which is
+// no fault of the host's where a volume went back.
+const OverNewest = "is written over the newest copy"
+
 // Violations are the broken rules so far: two I/Os at once on one path, two writes at
 // once to one slot, a buffer changed while its write was under way, a write into
 // another's slot, a record that goes back, a write over the newest copy. What a machine
@@ -121,7 +125,7 @@ func watchKind[V format.Value](d *Disk, k format.Kind, p []byte, slot, at int, d
 		d.violate("slot %d: %v goes back from %v to %v", slot, k, found.Value.Stamp(), v.Stamp())
 	}
 	if o.Copy == found.Origin.Copy && !d.late[d.layout.Offset(k, slot, int(o.Copy))] {
-		d.violate("slot %d: %v %v is written over the newest copy, %v", slot, k, v.Stamp(), found.Value.Stamp())
+		d.violate("slot %d: %v %v "+OverNewest+", %v", slot, k, v.Stamp(), found.Value.Stamp())
 	}
 }
 
