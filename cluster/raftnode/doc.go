@@ -17,6 +17,13 @@
 // timeout; the first answer counts. A request may arrive twice, which raft's are
 // made for.
 //
+// # Hosts that were away
+//
+// Raft pauses for longer after each request for replication that fails, up to 10.24 s,
+// and by then it does not look whether the host is back. Its heartbeats do. So after some
+// failures requests wait in the transport, which raft takes for one slow request, until a
+// heartbeat is answered (gate.go).
+//
 // # Voters
 //
 // hashicorp/raft-autopilot was considered and left out: its promoter sees no

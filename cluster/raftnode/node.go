@@ -157,6 +157,7 @@ func New(c Config) (*Node, error) {
 		return nil, err
 	}
 	n.raft = r
+	n.transport.attach(n.stands)
 	return n, nil
 }
 

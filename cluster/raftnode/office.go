@@ -28,6 +28,7 @@ func (n *Node) followOffice() {
 			n.publish(Office{Term: n.raft.CurrentTerm()})
 			return
 		case leader := <-n.raft.LeaderCh():
+			n.transport.lookAgain()
 			n.publish(Office{Leader: leader, Term: n.raft.CurrentTerm()})
 		}
 	}

@@ -33,6 +33,7 @@ type transport struct {
 	mu     sync.Mutex
 	closed bool
 	links  map[raft.ServerID]*link
+	ask    func(id raft.ServerID, term uint64) standing // see attach
 }
 
 // link is what is known of the ways to one host.
@@ -41,6 +42,8 @@ type link struct {
 	lastLog uint64    // last index in its log, as of then
 	beat    time.Time // when the last heartbeat was sent to it
 	paths   []path
+	misses  int           // requests for replication that failed since the host was last heard
+	news    chan struct{} // closed at the next news of it; nil: nobody waits
 }
 
 type path struct {
@@ -205,10 +208,24 @@ func race[R any](t *transport, id raft.ServerID, paths []int, stagger time.Durat
 
 // AppendEntries implements raft.Transport.
 func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	if isHeartbeat(args) {
+		err := t.append(id, target, args, resp, true)
+		t.heard(id, err)
+		return err
+	}
+	if err := t.hold(id, args.Term); err != nil {
+		return err
+	}
+	err := t.append(id, target, args, resp, false)
+	t.replicated(id, err)
+	return err
+}
+
+func (t *transport) append(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse, heartbeat bool) error {
 	if t.due.is() {
 		return errOverdue
 	}
-	paths, stagger, heartbeat := t.order(id), t.hedge, isHeartbeat(args)
+	paths, stagger := t.order(id), t.hedge
 	if heartbeat {
 		t.await(id)
 		paths, stagger = t.idle(id, paths), t.hurry
@@ -301,6 +318,15 @@ func (t *transport) TimeoutNow(id raft.ServerID, target raft.ServerAddress, args
 // InstallSnapshot implements raft.Transport. The data can be read only once, so
 // it goes over the best path only; raft tries again.
 func (t *transport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress, args *raft.InstallSnapshotRequest, resp *raft.InstallSnapshotResponse, data io.Reader) error {
+	if err := t.hold(id, args.Term); err != nil {
+		return err
+	}
+	err := t.install(id, target, args, resp, data)
+	t.replicated(id, err)
+	return err
+}
+
+func (t *transport) install(id raft.ServerID, target raft.ServerAddress, args *raft.InstallSnapshotRequest, resp *raft.InstallSnapshotResponse, data io.Reader) error {
 	if t.due.is() {
 		return errOverdue
 	}
@@ -355,6 +381,7 @@ func (t *transport) Close() error {
 	t.mu.Lock()
 	t.closed = true
 	t.mu.Unlock()
+	t.lookAgain()
 	t.conns.sever()
 	for _, out := range append([]*raft.NetworkTransport{t.in}, t.out...) {
 		_ = out.Close()
