@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"slices"
 	"time"
 )
@@ -33,6 +34,9 @@ func GoesBack(word, reason string) bool {
 type MigrationPolicy struct {
 	// MaxPerHost bounds the moves from and to a host that are under way at once.
 	MaxPerHost int `json:"max_per_host"`
+	// Bandwidth bounds how many bytes of its memory each VM that moves sends in a second, in
+	// whole MiB; 0: as many as it can.
+	Bandwidth uint64 `json:"bandwidth"`
 	// Timeout is when a move that is not through is called off.
 	Timeout     time.Duration `json:"timeout"`
 	WhenNotLive string        `json:"when_not_live"` // NotLiveStay or NotLiveRestart
@@ -79,6 +83,7 @@ func moveSchemas() []*block {
 	return []*block{
 		{name: "migration", attrs: []attr{
 			{name: "max_per_host", kind: kindInt, def: int64(m.MaxPerHost), check: intBetween(1, 32)},
+			{name: "bandwidth", kind: kindSize, check: moveBandwidth, like: `what goes in a second, in quotes with its unit, such as "100MiB" or "1GiB"`},
 			{name: "timeout", kind: kindDuration, def: m.Timeout, check: durationBetween(time.Minute, 24*time.Hour)},
 			{name: "when_not_live", kind: kindString, def: m.WhenNotLive, words: []string{NotLiveStay, NotLiveRestart}},
 			{name: "failback", kind: kindString, def: m.Failback, words: failbacks()},
@@ -93,10 +98,21 @@ func moveSchemas() []*block {
 	}
 }
 
+func moveBandwidth(v any) string {
+	switch n := v.(uint64); {
+	case n < 1<<20 || n > 1<<40:
+		return fmt.Sprintf("must be 1MiB to 1TiB, but is %s", formatSize(n))
+	case n%(1<<20) != 0:
+		return fmt.Sprintf("must be a whole number of MiB, but is %s", formatSize(n))
+	default:
+		return ""
+	}
+}
+
 // moves takes the two blocks over.
 func (r *report) moves(p *Policy, root *node) {
 	n := root.one("migration")
-	p.Migration = MigrationPolicy{MaxPerHost: int(get[int64](n, "max_per_host")), Timeout: get[time.Duration](n, "timeout"), WhenNotLive: get[string](n, "when_not_live"), Failback: get[string](n, "failback")}
+	p.Migration = MigrationPolicy{MaxPerHost: int(get[int64](n, "max_per_host")), Bandwidth: get[uint64](n, "bandwidth"), Timeout: get[time.Duration](n, "timeout"), WhenNotLive: get[string](n, "when_not_live"), Failback: get[string](n, "failback")}
 	n = root.one("balance")
 	p.Balance = BalancePolicy{Mode: get[string](n, "mode"), By: get[string](n, "by"), Threshold: int(get[int64](n, "threshold")), Hold: get[time.Duration](n, "hold"), Margin: int(get[int64](n, "margin"))}
 	if p.Balance.Mode == BalanceAutomatic && p.Placement.Strategy == StrategyPack && !r.unread {
@@ -106,7 +122,7 @@ func (r *report) moves(p *Policy, root *node) {
 
 func (p MigrationPolicy) said() []said {
 	d := defaultMigration()
-	return []said{{"max_per_host", int64(p.MaxPerHost), int64(d.MaxPerHost)}, {"timeout", p.Timeout, d.Timeout}, {"when_not_live", p.WhenNotLive, d.WhenNotLive}, {"failback", p.Failback, d.Failback}}
+	return []said{{"max_per_host", int64(p.MaxPerHost), int64(d.MaxPerHost)}, {"bandwidth", p.Bandwidth, d.Bandwidth}, {"timeout", p.Timeout, d.Timeout}, {"when_not_live", p.WhenNotLive, d.WhenNotLive}, {"failback", p.Failback, d.Failback}}
 }
 
 func (p BalancePolicy) said() []said {

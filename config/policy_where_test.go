@@ -46,7 +46,7 @@ func genWhere(t *rapid.T, p *Policy, name, vm *rapid.Generator[string]) {
 		p.Placement.CPUOvercommit = rapid.Float64Range(0.1, 100).Draw(t, "overcommit")
 	}
 	p.Restart = RestartPolicy{Retries: retries("retries"), MaxPerHost: between(1, 256, "per host"), MaxPerDatastore: between(1, 256, "per datastore")}
-	p.Migration = MigrationPolicy{MaxPerHost: between(1, 32, "moves"), Timeout: time.Minute + wait("timeout"), WhenNotLive: rapid.SampledFrom([]string{NotLiveStay, NotLiveRestart}).Draw(t, "not live"), Failback: rapid.SampledFrom(failbacks()).Draw(t, "failback")}
+	p.Migration = MigrationPolicy{MaxPerHost: between(1, 32, "moves"), Bandwidth: uint64(between(0, 1<<20, "bandwidth")) << 20, Timeout: time.Minute + wait("timeout"), WhenNotLive: rapid.SampledFrom([]string{NotLiveStay, NotLiveRestart}).Draw(t, "not live"), Failback: rapid.SampledFrom(failbacks()).Draw(t, "failback")}
 	p.Balance = BalancePolicy{Mode: rapid.SampledFrom([]string{BalanceOff, BalanceOnStart, BalanceAutomatic}).Draw(t, "mode"), By: rapid.SampledFrom([]string{BalanceConfigured, BalanceMeasured}).Draw(t, "by"), Threshold: between(1, 1000, "threshold"), Hold: wait("hold"), Margin: between(1, 90, "margin")}
 	if p.Balance.Mode == BalanceAutomatic {
 		p.Placement.Strategy = StrategySpread

@@ -109,6 +109,11 @@ type Destination struct {
 	// Socket is the path of a unix socket that leads to that hypervisor, for the drivers
 	// that need one.
 	Socket string
+	// Bandwidth is how many bytes of memory may go there in a second; 0: as many as can.
+	Bandwidth uint64
+	// Memory is the path of a unix socket that leads to where the VM's memory is taken in
+	// there, for the drivers that need one.
+	Memory string
 }
 
 // Hypervisor is one host's hypervisor. Every call has a deadline by its context

@@ -116,7 +116,7 @@ func (a *Agent) enter(ms *Membership) (_ *member, err error) {
 	if env.Look != nil {
 		has = func(d config.Datastore) bool { return env.Look.Has(d.Path, d.Mounted) }
 	}
-	var reach func(context.Context, string) (vmm.Destination, func(), error)
+	var reach func(ctx context.Context, host, uuid, name string) (vmm.Destination, func(), error)
 	if m.ways != nil {
 		reach = m.ways.reach
 	}

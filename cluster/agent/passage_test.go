@@ -24,7 +24,7 @@ import (
 )
 
 // strait is two hosts with tunnels: h1, which VMs leave, and h2, whose hypervisor
-// repeats each line that it is told.
+// repeats each line that it is told, as does whoever takes in memory there.
 type strait struct {
 	t        *testing.T
 	net      *peertest.Net
@@ -46,7 +46,11 @@ func newStrait(t *testing.T) *strait {
 	book.Update(map[string][]peer.Address{"h2": {{Network: "mgmt", Addr: "10.0.0.2:7400"}}})
 	make1 := func(name string, dial func(context.Context) (net.Conn, error)) *passages {
 		d := &peer.Dialer{Network: s.net.Host(name), Book: book, Identity: cluster.Identity(t, name)}
-		p, err := newPassages(&passages{Passage: Passage{Dir: filepath.Join(t.TempDir(), "m"), Dial: dial}, self: name, dial: d.DialTunnel, view: s.view,
+		dir := t.TempDir()
+		memory := func(_ context.Context, _, vm string) (string, int, error) {
+			return filepath.Join(dir, vm), os.Getuid(), nil
+		}
+		p, err := newPassages(&passages{Passage: Passage{Dir: filepath.Join(dir, "m"), Dial: dial, Memory: memory}, self: name, dial: d.DialTunnel, view: s.view,
 			current: s.life, log: hclog.NewNullLogger(), patience: 300 * time.Millisecond, grace: 50 * time.Millisecond})
 		if err != nil {
 			t.Fatal(err)
@@ -71,10 +75,8 @@ func newStrait(t *testing.T) *strait {
 		if n := s.net.Open(); n != 0 {
 			t.Errorf("%d ends of connections are open after the end", n)
 		}
-		for host, n := range s.to.open {
-			if n != 0 {
-				t.Errorf("%d tunnels of %s count as open after the end", n, host)
-			}
+		for what, n := range s.to.open {
+			t.Errorf("%d tunnels for %s count as open after the end", n, what)
 		}
 	})
 	return s
@@ -129,6 +131,26 @@ func (s *strait) hypervisor(context.Context) (net.Conn, error) {
 	return ours, nil
 }
 
+// takesIn is h2's process that takes in the memory of web1.
+func (s *strait) takesIn() {
+	s.t.Helper()
+	path, _, err := s.to.Memory(s.t.Context(), "u1", "web1")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = l.Close() })
+	s.daemons.Go(func() {
+		if c, err := l.Accept(); err == nil { // the first, and no other
+			defer c.Close()
+			_, _ = io.Copy(c, c)
+		}
+	})
+}
+
 // says sends a line through a socket and reads what comes back.
 func says(t *testing.T, c net.Conn, line string) {
 	t.Helper()
@@ -163,7 +185,7 @@ func (s *strait) connect(path string) net.Conn {
 
 func TestPassageCarries(t *testing.T) {
 	s := newStrait(t)
-	to, done, err := s.from.reach(t.Context(), "h2")
+	to, done, err := s.from.reach(t.Context(), "h2", "u1", "web1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,6 +203,66 @@ func TestPassageCarries(t *testing.T) {
 	isClosed(t, "done was called", c)
 	if _, err := os.Stat(to.Socket); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the socket is still there: %v", err)
+	}
+}
+
+// Memory takes a tunnel of its own, beside what the hypervisors say.
+func TestPassageCarriesMemory(t *testing.T) {
+	s := newStrait(t)
+	s.takesIn()
+	left, _, _ := s.from.Memory(t.Context(), "u1", "web1")
+	if err := os.WriteFile(left, nil, 0o600); err != nil { // what a move long ago left
+		t.Fatal(err)
+	}
+	to, done, err := s.from.reach(t.Context(), "h2", "u1", "web1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(to.Memory); err != nil || info.Mode().Perm()&0o022 != 0 || to.Memory != left {
+		t.Errorf("the way for memory is %+v with mode %v (%v), want %s, to which only its owner may write", to, info, err, left)
+	}
+	says(t, s.connect(to.Socket), "hello")
+	c := s.connect(to.Memory)
+	for i := range 3 {
+		says(t, c, strings.Repeat("x", i*1_000_000)+"y")
+	}
+	if n := s.called(); n != 1 {
+		t.Errorf("the hypervisor of h2 was called %d times, want once: not for memory", n)
+	}
+	isClosed(t, "a second one for the same memory", s.connect(to.Memory))
+	done()
+	isClosed(t, "done was called", c)
+	if _, err := os.Stat(to.Memory); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the socket is still there: %v", err)
+	}
+}
+
+// A move lets nothing in but itself.
+func TestPassageIsForOneVM(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		what purpose
+		want string
+	}{
+		{"another VM's memory", purpose{legMemory, "u2"}, `h2 knows of no VM "u2" that is on its way from h1`},
+		{"the hypervisor for another VM", purpose{legHypervisor, "u2"}, `h2 knows of no VM "u2" that is on its way from h1`},
+		{"no VM", purpose{legHypervisor, ""}, `h2 knows of no VM "" that is on its way from h1`},
+		{"something else", purpose{"disks", "u1"}, `h2 knows of no tunnels for "disks u1"`},
+		{"a process that does not listen", purpose{legMemory, "u1"}, "reach the process that takes in the memory of web1"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newStrait(t)
+			c, err := s.from.call(t.Context(), "h2", tt.what)
+			if err == nil {
+				_ = c.Close()
+			}
+			if !errors.Is(err, ErrNoPassage) || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("a tunnel for %q: %v, want it refused with %q", tt.what, err, tt.want)
+			}
+			if n := s.called(); n != 0 {
+				t.Errorf("the hypervisor of h2 was called %d times", n)
+			}
+		})
 	}
 }
 
@@ -202,8 +284,8 @@ func TestPassageRefuses(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newStrait(t)
 			s.state, s.trusted = onItsWay(tt.edit), !tt.distrut
-			_, _, err := s.from.reach(t.Context(), "h2")
-			if !errors.Is(err, ErrNoPassage) || !strings.Contains(err.Error(), "h2 knows of no VM that is on its way from h1") {
+			_, _, err := s.from.reach(t.Context(), "h2", "u1", "web1")
+			if !errors.Is(err, ErrNoPassage) || !strings.Contains(err.Error(), `h2 knows of no VM "u1" that is on its way from h1`) {
 				t.Errorf("the way to h2: %v, want it refused by h2 with the reason", err)
 			}
 			if n := s.called(); n != 0 {
@@ -221,7 +303,7 @@ func TestPassageWaitsForTheState(t *testing.T) {
 	s := newStrait(t)
 	s.state = onItsWay(func(_ *fsm.State, vm *fsm.VM) { vm.Move = nil })
 	time.AfterFunc(50*time.Millisecond, func() { s.set(onItsWay(nil)) })
-	to, done, err := s.from.reach(t.Context(), "h2")
+	to, done, err := s.from.reach(t.Context(), "h2", "u1", "web1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,7 +313,7 @@ func TestPassageWaitsForTheState(t *testing.T) {
 
 func TestPassageEndsWithItsMove(t *testing.T) {
 	s := newStrait(t)
-	to, done, err := s.from.reach(t.Context(), "h2")
+	to, done, err := s.from.reach(t.Context(), "h2", "u1", "web1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,7 +329,7 @@ func TestPassageEndsWithItsMove(t *testing.T) {
 func TestPassageEndsWithItsContext(t *testing.T) {
 	s := newStrait(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	to, done, err := s.from.reach(ctx, "h2")
+	to, done, err := s.from.reach(ctx, "h2", "u1", "web1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,16 +342,16 @@ func TestPassageEndsWithItsContext(t *testing.T) {
 
 func TestPassageIsNarrow(t *testing.T) {
 	s := newStrait(t)
-	to, done, err := s.from.reach(t.Context(), "h2")
+	to, done, err := s.from.reach(t.Context(), "h2", "u1", "web1")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer done()
-	for i := range tunnelsPerMove {
+	for i := range legHypervisor.atOnce() {
 		says(t, s.connect(to.Socket), fmt.Sprintf("hello %d", i))
 	}
 	isClosed(t, "one too many", s.connect(to.Socket))
-	if _, _, err := s.from.reach(t.Context(), "h2"); !errors.Is(err, ErrNoPassage) || !strings.Contains(err.Error(), "2 of them are open already for 1 moves") {
+	if _, _, err := s.from.reach(t.Context(), "h2", "u1", "web1"); !errors.Is(err, ErrNoPassage) || !strings.Contains(err.Error(), "2 of them are open already for hypervisor of web1") {
 		t.Errorf("another way for the same move: %v", err)
 	}
 }

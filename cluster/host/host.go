@@ -66,9 +66,9 @@ type Config struct {
 	Look func() Around
 	// Has tells whether the host has a datastore now, without hanging; nil: it cannot tell.
 	Has func(config.Datastore) bool
-	// Reach opens a way to another host's hypervisor, for a migration, and what closes it
-	// again; nil: its name is way enough, as between embedded ones.
-	Reach func(ctx context.Context, host string) (vmm.Destination, func(), error)
+	// Reach opens a way to another host's hypervisor, for a migration of the VM, and what closes
+	// it again; nil: its name is way enough, as between embedded ones.
+	Reach func(ctx context.Context, host, uuid, name string) (vmm.Destination, func(), error)
 	// Dial reaches what guests serve, to find out whether they are ready; nil: the network's own.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Policy is the policy that the state holds, parsed; nil: the default one.

@@ -51,13 +51,15 @@ func (h *Host) tryMigrate(ctx context.Context, d Departure) error {
 	}
 	to := vmm.Destination{Host: d.Host}
 	if h.cfg.Reach != nil {
-		way, done, err := h.cfg.Reach(ctx, d.Host)
+		way, done, err := h.cfg.Reach(ctx, d.Host, d.UUID, d.Name)
 		if err != nil {
 			return fmt.Errorf("reach the hypervisor of %s: %w", d.Host, err)
 		}
 		defer done()
 		to = way
 	}
+	s, _, _ := h.cfg.View()
+	to.Bandwidth = h.cfg.Policy(s).Migration.Bandwidth
 	return h.cfg.Hypervisor.Migrate(ctx, d.UUID, to)
 }
 

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-ha/holdfast/config"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/vmm"
 	"github.com/holdfast-ha/holdfast/vmm/embedded"
@@ -90,6 +91,20 @@ func (r *rig) leaves() (*embedded.Host, uint64) {
 		r.Errorf("the record has way %+v while move %d is under way", w, id)
 	}
 	return b, id
+}
+
+// A VM takes the policy's bandwidth along.
+func TestBandwidthOfAMove(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.policy = config.DefaultPolicy("test")
+		r.policy.Migration.Bandwidth = 500 << 20
+		r.leaves()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if want := (vmm.Destination{Host: "b", Bandwidth: 500 << 20}); len(r.went) != 1 || r.went[0] != want {
+			t.Errorf("web went to %+v, want %+v", r.went, want)
+		}
+	})
 }
 
 func TestSourceOfAMove(t *testing.T) {

@@ -47,6 +47,7 @@ type rig struct {
 	frozen chan struct{}  // closed when the agent may go on; nil: it may
 	boots  time.Duration  // moment of the last boot
 	pids   map[string]int // newest process of each VM that was seen
+	went   []vmm.Destination
 	// orphans says that a migration goes on when the agent that asked for it is killed.
 	orphans bool
 	// beforeResume is called once instead of the next call to let a VM run.
@@ -74,6 +75,7 @@ func (s *spy) Resume(ctx context.Context, uuid string) error {
 
 func (s *spy) Migrate(ctx context.Context, uuid string, to vmm.Destination) error {
 	s.r.mu.Lock()
+	s.r.went = append(s.r.went, to)
 	orphans := s.r.orphans
 	s.r.mu.Unlock()
 	if !orphans {

@@ -12,6 +12,7 @@ package peer
 const (
 	protoRaft = "holdfast-raft/1"
 	protoHTTP = "http/1.1"
-	// protoTunnel: what the caller's hypervisor says to the one of the host that is called.
-	protoTunnel = "holdfast-tunnel/1"
+	// protoTunnel: what the caller's hypervisor says and sends to the one of the host that is
+	// called, after a line by which the caller says what the tunnel is for.
+	protoTunnel = "holdfast-tunnel/2"
 )

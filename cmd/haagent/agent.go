@@ -181,7 +181,7 @@ func environment(ctx context.Context, cfg *config.Agent, log hclog.Logger) (_ *a
 	} else {
 		driver := libvirt.New(libvirt.Config{Socket: cfg.Libvirt.Socket, Logger: log.Named("libvirt")})
 		hv = driver
-		env.Passage = &agent.Passage{Dir: filepath.Join(filepath.Dir(cfg.Listen.Socket), "migration"), Dial: driver.Dial}
+		env.Passage = &agent.Passage{Dir: filepath.Join(filepath.Dir(cfg.Listen.Socket), "migration"), Dial: driver.Dial, Memory: driver.MemorySocket}
 		env.Guard, err = guardProcess(ctx, &wg, filepath.Join(filepath.Dir(cfg.Listen.Socket), "guard"), log)
 		if err == nil {
 			env.Reach, err = surroundings(ctx, &wg, local, log)

@@ -239,6 +239,10 @@ migration {
   # Moves from and to a host that are under way at once.
   #max_per_host = 2
 
+  # How much of its memory each VM that moves sends in a second; default: as much as it can.
+  # Memory goes over an HA network, which heartbeats use too.
+  bandwidth = "500MiB"
+
   # A move that is not through by then is called off: the VM stays where it is.
   #timeout = "30m"
 

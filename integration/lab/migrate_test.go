@@ -24,49 +24,65 @@ import (
 // copy is whole (domainMigrateFinish3, with and without parameters).
 var finished = []uint32{217, 306}
 
-// way forwards connections to a unix socket of the lab's to the libvirtd of a host,
-// and breaks them when it is told to.
+// way leads from one host to the libvirtd and the QEMU of another, and breaks when it is told to.
 type way struct {
-	socket   string
-	listener net.Listener
-	all      sync.WaitGroup
+	to  vmm.Destination
+	all sync.WaitGroup
 
 	mu    sync.Mutex // guards what follows
 	conns []net.Conn
+	loads int // connections for memory so far
 	// loseFinish breaks the connection instead of carrying the word that the copy is whole.
 	loseFinish bool
 }
 
-func (l *Lab) wayTo(t *testing.T, h *Host) *way {
+func (l *Lab) way(t *testing.T, from, to *Host) *way {
 	t.Helper()
-	w := &way{socket: filepath.Join(l.Dir(), "to-"+h.Name()+".sock")}
-	var err error
-	w.listener, err = net.Listen("unix", w.socket)
+	name := from.Name() + " to 100% " + to.Name() + ".sock" // as names of VMs may be
+	w := &way{to: vmm.Destination{Host: to.Name(), Socket: filepath.Join(l.Dir(), name), Memory: "/run/libvirt/" + name}}
+	near, err := from.seenFromOutside(w.to.Memory)
 	must(t, err)
-	w.all.Go(func() {
-		for {
-			from, err := w.listener.Accept()
-			if err != nil {
-				return
+	var listeners []net.Listener
+	for _, leg := range []struct {
+		at, leadsTo string
+		back        func(io.Writer, io.Reader)
+	}{
+		{w.to.Socket, libvirtSocket, w.answers},
+		{near, w.to.Memory, func(to io.Writer, from io.Reader) { _, _ = io.Copy(to, from) }},
+	} {
+		listener, err := net.Listen("unix", leg.at)
+		must(t, err)
+		listeners = append(listeners, listener)
+		w.all.Go(func() {
+			for {
+				caller, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				path, err := to.seenFromOutside(leg.leadsTo)
+				var called net.Conn
+				if err == nil {
+					called, err = net.Dial("unix", path)
+				}
+				if err != nil {
+					_ = caller.Close()
+					continue
+				}
+				w.mu.Lock()
+				w.conns = append(w.conns, caller, called)
+				if leg.at == near {
+					w.loads++
+				}
+				w.mu.Unlock()
+				w.all.Go(func() { _, _ = io.Copy(called, caller); _ = called.Close(); _ = caller.Close() })
+				w.all.Go(func() { leg.back(caller, called); _ = called.Close(); _ = caller.Close() })
 			}
-			path, err := h.seenFromOutside(libvirtSocket)
-			var to net.Conn
-			if err == nil {
-				to, err = net.Dial("unix", path)
-			}
-			if err != nil {
-				_ = from.Close()
-				continue
-			}
-			w.mu.Lock()
-			w.conns = append(w.conns, from, to)
-			w.mu.Unlock()
-			w.all.Go(func() { _, _ = io.Copy(to, from); _ = to.Close(); _ = from.Close() })
-			w.all.Go(func() { w.answers(from, to); _ = to.Close(); _ = from.Close() })
-		}
-	})
+		})
+	}
 	t.Cleanup(func() {
-		_ = w.listener.Close()
+		for _, l := range listeners {
+			_ = l.Close()
+		}
 		w.cut()
 		w.all.Wait()
 	})
@@ -96,6 +112,13 @@ func (w *way) answers(to io.Writer, from io.Reader) {
 			return
 		}
 	}
+}
+
+// memories counts the connections that were made for memory.
+func (w *way) memories() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.loads
 }
 
 func (w *way) cut() {
@@ -137,8 +160,8 @@ func TestMigration(t *testing.T) {
 	l := newLab(t, Config{Hosts: 2})
 	h1, h2 := l.Host("h1"), l.Host("h2")
 	d1, d2 := h1.driver(t), h2.driver(t)
-	w := l.wayTo(t, h2)
-	to := vmm.Destination{Host: "h2", Socket: w.socket}
+	w := l.way(t, h1, h2)
+	to := w.to
 	n := 0
 	// guest boots a new guest on h1.
 	guest := func(t *testing.T) *Guest {
@@ -204,7 +227,11 @@ func TestMigration(t *testing.T) {
 		g := guest(t)
 		was := domainOf(t, d1, g)
 		begin := time.Now()
+		loads := w.memories()
 		must(t, d1.Migrate(within(t, time.Minute), g.UUID, to))
+		if n := w.memories() - loads; n != 1 {
+			t.Errorf("memory took %d connections of its own, want one", n)
+		}
 		t.Logf("migrated in %v", time.Since(begin).Round(time.Millisecond))
 		if pid, ok := h1.QEMUs()[g.Name]; ok {
 			t.Errorf("process %d is left on h1", pid)
@@ -249,19 +276,19 @@ func TestMigration(t *testing.T) {
 	// broken begins a slow migration and does harm to it once the copy comes.
 	broken := func(t *testing.T, g *Guest, harm func(cancel context.CancelFunc)) error {
 		t.Helper()
-		_, err := h1.Virsh(t.Context(), "migrate-setspeed", g.Name, "2")
-		must(t, err)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
+		slowly := to
+		slowly.Bandwidth = 2 << 20
 		done := make(chan error, 1)
-		go func() { done <- d1.Migrate(ctx, g.UUID, to) }()
+		go func() { done <- d1.Migrate(ctx, g.UUID, slowly) }()
 		comes(t, g)
 		if err := d2.Resume(within(t, settle), g.UUID); err == nil {
 			t.Error("a copy that is not whole was let run")
 		}
 		harm(cancel)
 		begin := time.Now()
-		err = <-done
+		err := <-done
 		t.Logf("%v after it: %v", time.Since(begin).Round(time.Millisecond), err)
 		if err == nil {
 			t.Fatal("Migrate returned nil")

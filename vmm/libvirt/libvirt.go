@@ -35,6 +35,8 @@ type Config struct {
 	Proc string
 	// Sys is where the sys file system is; empty means /sys.
 	Sys string
+	// RunDir is where the daemon keeps what belongs to running VMs; empty means /run/libvirt/qemu.
+	RunDir string
 	// Grace is how long Kill leaves the daemon to end a VM, which makes its own
 	// books right, before it kills the process past it; 0 means one second.
 	Grace time.Duration
@@ -70,6 +72,9 @@ func New(cfg Config) *Driver {
 	}
 	if cfg.Sys == "" {
 		cfg.Sys = "/sys"
+	}
+	if cfg.RunDir == "" {
+		cfg.RunDir = runDir
 	}
 	if cfg.Grace <= 0 {
 		cfg.Grace = time.Second

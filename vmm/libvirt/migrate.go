@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 	"time"
 
 	rpc "github.com/digitalocean/go-libvirt"
@@ -23,15 +24,15 @@ const (
 )
 
 // live is how a VM travels. The daemon here drives the migration (peer to peer), so
-// that it ends with the connection to the other one; memory goes through that
-// connection (tunnelled), so that one socket is all that is needed; the copy stays
-// paused; a guest that writes faster than the network carries is slowed down; and
-// one whose disk fails stays here.
-const live = rpc.MigrateLive | rpc.MigratePeer2peer | rpc.MigrateTunnelled | rpc.MigratePaused |
+// that it ends with the connection to the other one; QEMU sends memory over a
+// connection of its own; the copy stays paused; a guest that writes faster than the
+// network carries is slowed down; and one whose disk fails stays here.
+const live = rpc.MigrateLive | rpc.MigratePeer2peer | rpc.MigratePaused |
 	rpc.MigratePersistDest | rpc.MigrateAutoConverge | rpc.MigrateAbortOnError
 
-// Migrate sends the VM, memory and all, to the libvirt daemon behind to.Socket. The
-// definition goes along and stays here as well. A VM that does not run is refused.
+// Migrate sends the VM, memory and all, to the libvirt daemon behind to.Socket and the
+// QEMU behind to.Memory, which listens at the same path there: libvirt has one name for
+// both ends. The definition goes along and stays here as well. A VM that does not run is refused.
 //
 // Libvirt holds a copy for complete once the target's daemon has said so, and only
 // then ends the process here. When the connection breaks in between it lets the VM
@@ -74,7 +75,7 @@ func (d *Driver) migrate(ctx context.Context, uuid string, to vmm.Destination, r
 		release()
 		return err
 	}
-	params, flags, err := d.luggage(ctx, ref)
+	params, flags, err := d.luggage(ctx, ref, to)
 	if err != nil {
 		release()
 		return translate(err)
@@ -84,7 +85,7 @@ func (d *Driver) migrate(ctx context.Context, uuid string, to vmm.Destination, r
 		release()
 		return err
 	}
-	uri := "qemu+unix:///system?socket=" + url.QueryEscape(to.Socket)
+	uri := "qemu+unix:///system?socket=" + strings.ReplaceAll(url.QueryEscape(to.Socket), "+", "%20") // as libvirt reads it
 	answers := make(chan error, 1)
 	go func() {
 		defer d.pool.running.Done()
@@ -123,8 +124,8 @@ func (d *Driver) migrate(ctx context.Context, uuid string, to vmm.Destination, r
 }
 
 // luggage is what a VM that runs takes along: its live definition with the mark, and
-// the one that stays when it stops.
-func (d *Driver) luggage(ctx context.Context, ref rpc.Domain) ([]rpc.TypedParam, rpc.DomainMigrateFlags, error) {
+// the one that stays when it stops; and the way that its memory takes.
+func (d *Driver) luggage(ctx context.Context, ref rpc.Domain, to vmm.Destination) ([]rpc.TypedParam, rpc.DomainMigrateFlags, error) {
 	var now, stays string
 	var state int32
 	_, err := call(ctx, d, func(l *rpc.Libvirt) (struct{}, error) {
@@ -159,6 +160,10 @@ func (d *Driver) luggage(ctx context.Context, ref rpc.Domain) ([]rpc.TypedParam,
 	params := []rpc.TypedParam{
 		{Field: rpc.MigrateParamDestXML, Value: *rpc.NewTypedParamValueString(marked)},
 		{Field: rpc.MigrateParamPersistXML, Value: *rpc.NewTypedParamValueString(withoutMark(stays))},
+		{Field: rpc.MigrateParamURI, Value: *rpc.NewTypedParamValueString((&url.URL{Scheme: "unix", Path: to.Memory}).String())},
+	}
+	if to.Bandwidth > 0 {
+		params = append(params, rpc.TypedParam{Field: rpc.MigrateParamBandwidth, Value: *rpc.NewTypedParamValueUllong(max(1, to.Bandwidth>>20))}) // MiB
 	}
 	flags := live
 	if bypassCaches(shared) {
