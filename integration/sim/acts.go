@@ -160,6 +160,8 @@ var acts = map[string]act{
 	},
 	"admin_moved_vm_outside_ha": moveOutside,
 
+	"set_vm_load":     setLoad,
+	"set_vm_size":     func(*World, scenario.Action) error { return nil }, // it had that size before: see definitionOf
 	"set_desired":     setDesired,
 	"request_stop":    func(w *World, a scenario.Action) error { w.people.intend(a.VM, fsm.IntentStop); return nil },
 	"protect_vm":      protectVM,
@@ -196,12 +198,19 @@ func moveOutside(w *World, a scenario.Action) error {
 	return to.PersonStart(a.VM)
 }
 
-// definitionOf is a VM's domain, with defaults for one that the scenario's list does not have.
+// definitionOf is a VM's domain. One that the scenario's list does not have is as large as
+// the file says when it comes, or as by default.
 func (w *World) definitionOf(vm string) string {
 	if v := w.s.VM(vm); v != nil {
 		return definition(v)
 	}
-	return definition(&scenario.VM{ID: vm})
+	v := &scenario.VM{ID: vm}
+	for _, a := range w.s.InOrder() {
+		if a.Do == "set_vm_size" && a.VM == vm && v.CPUs == 0 && v.MemBytes == 0 {
+			v.CPUs, v.MemBytes = a.CPUs, uint64(a.MemMiB*(1<<20))
+		}
+	}
+	return definition(v)
 }
 
 func setDesired(w *World, a scenario.Action) error {

@@ -12,9 +12,9 @@ import (
 // rulePolicy puts a file's affinity rules into the cluster's policy. A recorded manager
 // starts the VMs of a host one after the other, in the order of their names, and its events
 // are in that order.
-func rulePolicy(rules []scenario.Rule, recorded bool) string {
+func rulePolicy(rules []scenario.Rule, inOrder bool) string {
 	var b strings.Builder
-	if recorded && len(rules) > 0 {
+	if inOrder {
 		b.WriteString("restart {\n  max_per_host = 1\n}\n")
 	}
 	kinds := map[string]string{"host_affinity": "on_hosts", "keep_together": "together", "keep_apart": "apart"}

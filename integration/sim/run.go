@@ -74,6 +74,9 @@ func (w *World) play(actions []scenario.Action, end time.Duration) {
 		if !w.begun {
 			w.begun = true
 			w.people.protectAll()
+			if w.s.Settings.AutoRebalance {
+				w.later(balanceAfter, w.switchBalanceOn)
+			}
 		}
 		for i, x := range states {
 			if x.Host != "" && x.T.D() <= w.now() {

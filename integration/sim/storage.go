@@ -66,7 +66,10 @@ func (w *World) policy() map[string][]byte {
 		fmt.Fprintf(&b, "heartbeat_volume %q { path = %q }\n", v.name, v.path())
 	}
 	b.WriteString(w.fencePolicy())
-	b.WriteString(rulePolicy(w.s.Rules, w.s.Recorded()))
+	b.WriteString(rulePolicy(w.s.Rules, w.s.Recorded() && (len(w.s.Rules) > 0 || w.s.Settings.AutoRebalance)))
+	if w.balancing {
+		b.WriteString(balancePolicy(w.s))
+	}
 	files := map[string][]byte{"cluster.hcl": []byte(b.String())}
 	if len(w.s.Policy) > 0 {
 		files["scenario.json"] = w.s.Policy

@@ -60,7 +60,9 @@ type World struct {
 	do chan func() // what goroutines ask the World's own to do
 	// switching is how many orders to fence devices are under way.
 	switching int
-	begun     bool // people have asked for the protection of the scenario's VMs
+	balancing bool             // balance has been switched on
+	taken     map[string]taken // what guests take, by VM
+	begun     bool             // people have asked for the protection of the scenario's VMs
 	people    *people
 	watch     *watch
 	outcome   scenario.Outcome
@@ -86,7 +88,7 @@ func New(cfg Config) (*World, error) {
 	w := &World{
 		cfg: cfg, s: s, timing: timing, start: time.Now(), ctx: ctx, cancel: cancel,
 		net: simnet.New(cfg.Seed, networks...), disks: embedded.NewWorld(), machines: map[string]*machine{},
-		apart: map[[2]string]bool{}, cuts: map[string]bool{}, do: make(chan func()),
+		apart: map[[2]string]bool{}, cuts: map[string]bool{}, taken: map[string]taken{}, do: make(chan func()),
 	}
 	w.people, w.watch = newPeople(w), newWatch(w)
 	w.outcome.Actions = make([]time.Duration, len(s.Actions))
@@ -100,6 +102,7 @@ func New(cfg Config) (*World, error) {
 			return nil, err
 		}
 	}
+	w.setLoads()
 	if err := w.initVolumes(); err != nil {
 		cancel()
 		return nil, err

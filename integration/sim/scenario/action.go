@@ -49,9 +49,8 @@ const (
 	waitsDisarm      = "disarm"
 	waitsContainers  = "what cannot be moved while it runs"
 	waitsFailback    = "failback"
-	waitsRebalance   = "rebalance"
 	waitsShutdown    = "host shutdown policy"
-	waitsLoad        = "placement by measured load"
+	waitsSizes       = "VMs that become larger"
 	waitsRetries     = "start retry and relocation limits"
 	waitsLocks       = "VM locks"
 	waitsIdle        = "idle hosts"
@@ -88,8 +87,8 @@ var actions = map[string]signature{
 	"protect_vm":                {need: []string{"vm", "host"}, may: []string{"desired", "already_running"}},
 	"unprotect_vm":              {need: []string{"vm"}},
 	"set_vm_lock":               {need: []string{"vm", "lock"}, waits: waitsLocks},
-	"set_vm_size":               {need: []string{"vm"}, may: []string{"cpus", "mem_mib"}, waits: waitsLoad},
-	"set_vm_load":               {need: []string{"vm"}, may: []string{"cpu_used", "mem_used_mib"}, waits: waitsLoad},
+	"set_vm_size":               {need: []string{"vm"}, may: []string{"cpus", "mem_mib"}},
+	"set_vm_load":               {need: []string{"vm"}, may: []string{"cpu_used", "mem_used_mib"}},
 
 	"disarm_cluster":             {may: []string{"mode"}, waits: waitsDisarm},
 	"arm_cluster":                {waits: waitsDisarm},
@@ -186,7 +185,7 @@ var events = map[string]string{
 	"vm_stale_lock_cleared":             waitsLocks,
 	"vm_protection_added":               "",
 	"vm_protection_removed":             "",
-	"rebalance_move_ordered":            waitsRebalance,
+	"rebalance_move_ordered":            "",
 	"command_rejected":                  waitsRejection,
 	"command_ignored":                   waitsDisarm,
 	"cluster_disarmed":                  waitsDisarm,

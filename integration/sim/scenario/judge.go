@@ -193,15 +193,16 @@ func (j *judge) hosts() {
 }
 
 // same names an event's counterparts: without a watchdog the fencing of a host
-// is the wait for the end of its lease, which begins when it is suspected.
+// is the wait for the end of its lease, which begins when it is suspected. That a move is
+// for balance stands in the event's text.
 func same(want, got string) bool {
-	return want == got || want == "host_fencing_started" && got == "host_unreachable"
+	return want == got || want == "host_fencing_started" && got == "host_unreachable" || want == "rebalance_move_ordered" && got == "vm_move_ordered"
 }
 
 // matches reports whether an event that was seen is the expected one. In a
 // recorded file the master and the new host of a VM may be others.
 func (j *judge) matches(want Event, got Seen) bool {
-	if !same(want.Type, got.Type) || want.VM != "" && want.VM != got.VM || want.From != "" && want.From != got.From {
+	if !same(want.Type, got.Type) || want.Type == "rebalance_move_ordered" && !strings.Contains(got.Text, "load is uneven") || want.VM != "" && want.VM != got.VM || want.From != "" && want.From != got.From {
 		return false
 	}
 	host, to := want.Host, want.To

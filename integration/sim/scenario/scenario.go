@@ -175,9 +175,10 @@ type Expect struct {
 	Doubled []string `json:"doubled,omitempty"`
 }
 
-// ExpectBetter overrides Expect where a successor should do better than what was recorded.
+// ExpectBetter overrides Expect where a successor should do better, or otherwise, than what was recorded.
 type ExpectBetter struct {
 	FinalPlacement map[string]Placement `json:"final_placement,omitempty"`
+	Events         []Event              `json:"events,omitempty"` // in place of all of the other's
 	OrderOfStarted []string             `json:"order_of_vm_started,omitempty"`
 	StoppedStarted *float64             `json:"max_seconds_from_vm_stopped_to_started,omitempty"`
 	AddPriorities  map[string]int       `json:"add_priorities,omitempty"`
@@ -334,6 +335,9 @@ func (s *Scenario) Expected() Expect {
 			e.FinalPlacement = map[string]Placement{}
 		}
 		maps.Copy(e.FinalPlacement, s.Better.FinalPlacement)
+	}
+	if s.Better.Events != nil {
+		e.Events = s.Better.Events
 	}
 	if s.Better.OrderOfStarted != nil {
 		e.OrderOfStarted = s.Better.OrderOfStarted

@@ -38,12 +38,10 @@ func Waits(s *Scenario) []string {
 			add(f.StartFailsFirstN > 0 && f.StartAndMoveFaultsOnlyHost == "", waitsRetries)
 		}
 	}
-	add(s.Settings.Placement == "measured_load", waitsLoad)
-	add(s.Settings.AutoRebalance, waitsRebalance)
-	add(s.Settings.RebalanceOnStart, waitsRebalance)
 	add(s.Settings.ShutdownPolicy != "", waitsShutdown)
 	for _, a := range s.Actions {
 		add(true, actions[a.Do].waits)
+		add(a.Do == "set_vm_size" && !s.comes(a), waitsSizes)
 	}
 	e := s.Expected()
 	for _, ev := range e.Events {
@@ -78,11 +76,19 @@ var otherwise = map[string]string{
 	"shutdown-then-failback":               handsOver,
 	"policy-default-shutdown":              handsOver,
 	"leader-isolated-then-failback":        "a network that is mended by a boot",
+	"fifty-vms-spread-and-failover":        movesAtStart,
+	"place-on-start-then-failover-dynamic": movesAtStart,
+}
+
+// comes reports whether a VM's size is set as it comes under protection: it had that before.
+func (s *Scenario) comes(size Action) bool {
+	return slices.ContainsFunc(s.Actions, func(a Action) bool { return a.Do == "protect_vm" && a.VM == size.VM && a.T == size.T })
 }
 
 const (
 	startsByRules = "starts against the rules that are mended by moves: VMs start where rules let them"
 	refusesMoves  = "moves against the rules: they are refused"
+	movesAtStart  = "starts on the home that are moved before they run: VMs start where they go"
 	handsOver     = "a shutdown after which VMs wait for the host's death: it hands them over"
 )
 
