@@ -26,6 +26,8 @@ type Heartbeat struct {
 	// Slots are what the host reads on the heartbeat volumes of members that the master
 	// does not hear: evidence for its verdicts, and for nothing else.
 	Slots []SlotReading `json:"slots,omitempty"`
+	// TiedSeen is the revision of the newest HeartbeatReply.Tied that the host has.
+	TiedSeen uint64 `json:"tied_seen,omitempty"`
 	// Network is the HA network that this copy travels on.
 	Network string `json:"network"`
 	// Applied is the index of the last log entry that the host has applied.
@@ -171,6 +173,11 @@ type HeartbeatReply struct {
 	ReportSeen uint64 `json:"report_seen"`
 	// Wanted are the domains whose definition the master asks for, by UUID.
 	Wanted []string `json:"wanted,omitempty"`
+	// Tied are the host's VMs that no other could take if it was lost, by UUID, and why, as the
+	// failover plan has it. TiedRev tells one such list from another, also of another master; 0:
+	// there is no plan yet. The list is left out where the host has that one.
+	Tied    map[string]string `json:"tied,omitempty"`
+	TiedRev uint64            `json:"tied_rev,omitempty"`
 }
 
 // BeginRequest asks for a new incarnation. By sending it the host states that it

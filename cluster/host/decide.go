@@ -58,10 +58,12 @@ type Input struct {
 	// Bounded is false while others count on a watchdog that this host has no more (W5).
 	Bounded bool
 	// Response is what the isolation response goes by, Policy what the policy says of a
-	// VM by name, and AskedIsolated when a guest was asked to shut down for it, by UUID.
+	// VM by name, and AskedIsolated when a guest was asked to shut down for it, by UUID. Tied
+	// is why no other host could take a VM, by UUID, as the master said when it was heard last.
 	Response      verdict.Response
 	Policy        func(vm string) verdict.ResponsePolicy
 	AskedIsolated map[string]time.Duration
+	Tied          map[string]string
 }
 
 // StartFailure is why a generation could not be started.

@@ -20,7 +20,7 @@ func (h *Host) heartbeat(ctx context.Context) {
 	h.sent[h.seq] = now
 	delete(h.sent, h.seq-64)
 	_, applied, _ := h.cfg.View()
-	hb := api.Heartbeat{Host: h.cfg.Name, Run: h.cfg.Run, Seq: h.seq, Applied: applied, ReportRev: h.reportRev, Volumes: h.record.Volumes}
+	hb := api.Heartbeat{Host: h.cfg.Name, Run: h.cfg.Run, Seq: h.seq, Applied: applied, ReportRev: h.reportRev, Volumes: h.record.Volumes, TiedSeen: h.around.tiedRev}
 	hb.Slots = h.cfg.Volumes.Others()
 	if !h.record.Over {
 		hb.Incarnation, hb.Watchdog = h.record.Incarnation, h.record.Watchdog
@@ -88,6 +88,7 @@ func (h *Host) answered(ctx context.Context, hb api.Heartbeat, r api.HeartbeatRe
 	}
 	if hb.Seq >= h.seenSeq { // answers can overtake one another
 		h.seenSeq, h.seen = hb.Seq, r.ReportSeen
+		h.around.told(hb, r)
 	}
 	if len(r.Wanted) > 0 {
 		h.fetch(ctx, r.Wanted)

@@ -376,7 +376,7 @@ func (h *Host) gather() Input {
 		Trusted: h.trustFrom != 0 && index >= h.trustFrom,
 		Domains: h.list.domains, Listed: h.list.no != 0 && h.list.err == nil,
 		Busy: map[string]bool{}, Unproven: map[string]bool{}, Killed: h.killed, Ran: h.ran, Failed: h.failed, Foreign: h.foreign, Stopping: h.stopping, Covered: map[string]bool{}, Draining: h.draining, Claimed: h.claimed,
-		Bounded: h.bounded(), Response: h.response(now), AskedIsolated: h.around.asked,
+		Bounded: h.bounded(), Response: h.response(now), AskedIsolated: h.around.asked, Tied: h.around.tied,
 		Leaving: map[string]uint64{}, Left: h.left, Anew: h.anew,
 	}
 	for uuid, j := range h.leaving {

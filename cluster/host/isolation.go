@@ -31,8 +31,18 @@ type surroundings struct {
 	standing verdict.Standing
 	since    time.Duration            // isolated without a break since then; 0: it is not
 	asked    map[string]time.Duration // guests that were asked to shut down because of it, by UUID
+	tied     map[string]string        // VMs that no other host could take, as the master said last, and why, by UUID
+	tiedRev  uint64                   // of that list; 0: none was told
 	table    format.VMTable           // the last that was submitted
 	tableAt  time.Duration
+}
+
+// told notes what the master says no other host could take. While it has no plan, what was
+// said before holds.
+func (a *surroundings) told(hb api.Heartbeat, r api.HeartbeatReply) {
+	if r.TiedRev != 0 && r.TiedRev != hb.TiedSeen {
+		a.tied, a.tiedRev = r.Tied, r.TiedRev
+	}
 }
 
 // mastersMark is the newest acknowledgement that a master was seen to write on a volume.
@@ -131,7 +141,8 @@ func isolated(in Input, domains map[string]vmm.Domain, p *Plan) {
 			p.Spared = append(p.Spared, vm.UUID)
 		}
 		if vm.Intent == fsm.IntentRun && !in.Draining {
-			r.VMs = append(r.VMs, verdict.ResponseVM{UUID: vm.UUID, Name: vm.Name, Policy: in.Policy(vm.Name), Asked: in.AskedIsolated[vm.UUID]})
+			r.VMs = append(r.VMs, verdict.ResponseVM{UUID: vm.UUID, Name: vm.Name, Policy: in.Policy(vm.Name), Asked: in.AskedIsolated[vm.UUID],
+				StorageGone: d.State == vmm.Paused && d.Reason == vmm.ReasonIOError, Stays: in.Tied[vm.UUID]})
 		}
 	}
 	for _, s := range verdict.Respond(r).Steps {

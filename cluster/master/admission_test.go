@@ -311,6 +311,13 @@ func TestFailoverPlanIsKeptCurrent(t *testing.T) {
 		if d := cmp.Diff([]string{"failover_capacity_lost"}, s.events(eventRoomLost, eventRoomRestored)); d != "" {
 			t.Errorf("told (-want +got):\n%s", d)
 		}
+		hb := api.Heartbeat{Host: "b", Incarnation: 1, Run: 9, Seq: 1, Network: "mgmt"}
+		first, _ := s.Heartbeat(s.Context(), hb)
+		hb.TiedSeen = first.TiedRev
+		again, _ := s.Heartbeat(s.Context(), hb)
+		if first.Tied[uuid(2)] == "" || len(first.Tied) != 1 || again.TiedRev != first.TiedRev || again.Tied != nil {
+			t.Errorf("b is told that %v can go nowhere else (revision %d), and once it has that %v (revision %d); want mail alone, once", first.Tied, first.TiedRev, again.Tied, again.TiedRev)
+		}
 		// The next office knows from the history what was told.
 		_ = s.resign()
 		s.hold()

@@ -3,6 +3,7 @@ package master
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"reflect"
 	"strings"
@@ -33,6 +34,14 @@ type FailoverPlan struct {
 	Capability placement.Capability
 	// Took is how long it took to make.
 	Took time.Duration
+
+	tied map[string]tied // by host
+}
+
+// tied are the VMs of a host that no other could take.
+type tied struct {
+	rev uint64            // differs where vms does; never 0
+	vms map[string]string // why, by UUID
 }
 
 // The events that say whether the room for failures that the policy asks for is there, as they
@@ -164,8 +173,29 @@ func (m *Master) plan(ctx context.Context, o *office) {
 // reckon makes the plan for a picture.
 func reckon(inv *inventory.Inventory) *FailoverPlan {
 	a := inv.Cluster.Policy.Admission
-	return &FailoverPlan{Inventory: inv, Hosts: placement.EveryHost(inv.Cluster), Room: placement.Check(inv.Cluster, placement.Change{}),
-		Capability: placement.MaxFailures(inv.Cluster, placement.Failures{Domains: a.Domains, Succession: a.Succession})}
+	hosts := placement.EveryHost(inv.Cluster)
+	return &FailoverPlan{Inventory: inv, Hosts: hosts, Room: placement.Check(inv.Cluster, placement.Change{}),
+		Capability: placement.MaxFailures(inv.Cluster, placement.Failures{Domains: a.Domains, Succession: a.Succession}), tied: tiedOf(inv, hosts)}
+}
+
+// tiedOf reads from the plans for the loss of each host which of its VMs would stay down.
+func tiedOf(inv *inventory.Inventory, plans []placement.Failover) map[string]tied {
+	all := map[string]tied{}
+	for _, f := range plans {
+		t := tied{vms: map[string]string{}}
+		sum := fnv.New64a()
+		for _, d := range f.Decisions {
+			uuid := inv.UUIDs[d.VM]
+			if d.Action != placement.StayDown || d.From != f.Host || uuid == "" {
+				continue
+			}
+			t.vms[uuid] = d.Why
+			fmt.Fprintf(sum, "%s %s\n", uuid, d.Why)
+		}
+		t.rev = max(1, sum.Sum64())
+		all[f.Host] = t
+	}
+	return all
 }
 
 // FailoverPlan is the newest plan of this office. Until the hosts have been heard

@@ -42,6 +42,12 @@ func (m *Master) Heartbeat(ctx context.Context, hb api.Heartbeat) (api.Heartbeat
 		r.Wanted = append(r.Wanted, uuid)
 	}
 	slices.Sort(r.Wanted)
+	if p := o.outlook.plan; p != nil {
+		t := p.tied[hb.Host]
+		if r.TiedRev = t.rev; t.rev != hb.TiedSeen {
+			r.Tied = t.vms
+		}
+	}
 	live := s.Live(hb.Host, hb.Incarnation) && x.incarnation == hb.Incarnation
 	r.Over = hb.Incarnation != 0 && !live
 	if live && x.watch.Suspected == 0 && !x.condemned {
