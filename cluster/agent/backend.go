@@ -174,6 +174,15 @@ func (a *Agent) Apply(ctx context.Context, c fsm.Command) (any, error) {
 	return replicated{m.node}.Propose(ctx, c)
 }
 
+// Prospect implements api.Backend.
+func (a *Agent) Prospect(ctx context.Context, vm string) (*fsm.VM, error) {
+	m, err := a.office()
+	if err != nil {
+		return nil, err
+	}
+	return m.master.Prospect(ctx, vm)
+}
+
 // Protect implements api.Backend.
 func (a *Agent) Protect(ctx context.Context, vm, by string) (*fsm.VM, error) {
 	m, err := a.office()

@@ -136,6 +136,8 @@ type Backend interface {
 	// Apply commits one command and returns what the state machine answered;
 	// a refusal is a *fsm.Refusal. *master*
 	Apply(ctx context.Context, c fsm.Command) (any, error)
+	// Prospect is the VM of that name or UUID as it would be if it was protected now. *master*
+	Prospect(ctx context.Context, vm string) (*fsm.VM, error)
 	// Protect protects the VM of that name or UUID, wherever it is, and returns
 	// it as committed. *master*
 	Protect(ctx context.Context, vm, by string) (*fsm.VM, error)

@@ -154,7 +154,9 @@ func (s *Server) protect(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &VMAnswer{Schema: Schema, Source: w.source(), VM: w.vmView(vm)}, nil
+	view := w.vmView(vm)
+	view.Agility = s.prospects(w, vm)
+	return &VMAnswer{Schema: Schema, Source: w.source(), VM: view}, nil
 }
 
 func (s *Server) unprotect(ctx context.Context, c *call) (any, error) {

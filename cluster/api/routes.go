@@ -71,6 +71,7 @@ func (s *Server) routes(mux *http.ServeMux, who identify) {
 	write := func(pattern string, limit int64, e endpoint) {
 		mux.Handle(pattern, s.serve(who, limit, writeTimeout, s.write(e)))
 	}
+	mux.Handle("GET /v1/vms/{vm}/prospect", s.serve(who, 0, readTimeout, s.write(s.prospect))) // only the master can ask for definitions
 	write("POST /v1/vms/{vm}/protect", bodySmall, s.protect)
 	write("POST /v1/vms/{vm}/unprotect", bodySmall, s.unprotect)
 	write("POST /v1/vms/{vm}/intent", bodySmall, s.setIntent)

@@ -39,16 +39,6 @@ type ViolationsAnswer struct {
 	Problems   []string           `json:"problems,omitempty"`
 }
 
-// AgilityView says where a VM could run, were all hosts up and empty.
-type AgilityView struct {
-	// Agile: a host other than the one that it is on could run it.
-	Agile bool `json:"agile"`
-	// Ties are what ties it to its host, and what it would lose.
-	Ties []TieView `json:"ties"`
-	// Hosts are all hosts by name, each with everything that keeps the VM from it.
-	Hosts []FitView `json:"hosts"`
-}
-
 // TieView is one thing that ties a VM to its host. Without it the VM is bound, loses
 // something, or cannot move while it runs.
 type TieView struct {
@@ -160,29 +150,6 @@ func (s *Server) inventory(ctx context.Context, c *call) (any, error) {
 	return s.pictured(func(_ World, in inventory.Input, _ *call) (any, error) {
 		return s.builder.NewFile(in), nil
 	})(ctx, c)
-}
-
-// agility adds to an answer about a VM where it could run, where that can be told.
-func (s *Server) agility(w World, uuid string) *AgilityView {
-	in, err := w.picture()
-	if err != nil {
-		return nil
-	}
-	s.drawing.Lock()
-	defer s.drawing.Unlock()
-	inv := s.builder.Build(in)
-	a, ok := inv.Agility(inv.Names[uuid])
-	if !ok {
-		return nil
-	}
-	v := &AgilityView{Agile: a.Agile, Ties: []TieView{}, Hosts: []FitView{}}
-	for _, t := range a.Ties {
-		v.Ties = append(v.Ties, TieView(t))
-	}
-	for _, h := range a.Hosts {
-		v.Hosts = append(v.Hosts, FitView(h))
-	}
-	return v
 }
 
 // considered adds to an explanation where the VM would go, host by host: now, when it

@@ -8,6 +8,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/fsm"
+	"github.com/holdfast-ha/holdfast/vmm/domainxml"
 )
 
 func (p *program) protectCommand() *cli.Command {
@@ -30,7 +32,13 @@ func (p *program) setProtection(ctx context.Context, names []string, protect boo
 	if err != nil {
 		return err
 	}
-	due, plan, err := protectionPlan(list, names, protect)
+	due, plan, err := p.protectionPlan(list, names, protect, func(vm api.VMView) (*api.AgilityView, error) {
+		a, err := client.Prospect(ctx, vm.UUID)
+		if err != nil {
+			return nil, err
+		}
+		return a.VM.Agility, nil
+	})
 	if err != nil {
 		return err
 	}
@@ -43,10 +51,13 @@ func (p *program) setProtection(ctx context.Context, names []string, protect boo
 			return err
 		}
 	}
-	var done []string
+	var done, warned []string
 	for _, vm := range due {
 		if protect {
-			_, err = client.Protect(ctx, vm.Name) // pickVM has made sure that the name means this one
+			var a *api.VMAnswer
+			if a, err = client.Protect(ctx, vm.Name); err == nil { // pickVM has made sure that the name means this one
+				warned = append(warned, stranded(vm, a.VM.Agility)...)
+			}
 		} else {
 			_, err = client.Unprotect(ctx, vm.UUID)
 		}
@@ -62,7 +73,9 @@ func (p *program) setProtection(ctx context.Context, names []string, protect boo
 		Schema  int      `json:"schema"`
 		Protect bool     `json:"protect"`
 		Changed []string `json:"changed"`
-	}{api.Schema, protect, append([]string{}, done...)}, func() {
+		// Warnings say of each of them that could not be restarted now why not.
+		Warnings []string `json:"warnings,omitempty"`
+	}{api.Schema, protect, append([]string{}, done...), warned}, func() {
 		if len(done) == 0 {
 			for _, line := range plan {
 				p.say("%s", line)
@@ -75,12 +88,16 @@ func (p *program) setProtection(ctx context.Context, names []string, protect boo
 			word = "No longer protected"
 		}
 		p.say("%s: %s", word, strings.Join(done, ", "))
+		for _, w := range warned {
+			p.paragraph(p.tint("  ! ", fsm.Warning), w)
+		}
 		p.next("Watch it", "haadm events --follow --vm "+done[0])
 	})
 }
 
-// protectionPlan finds the VMs whose protection would change, and says so in words.
-func protectionPlan(list *api.VMList, names []string, protect bool) (due []api.VMView, plan []string, err error) {
+// protectionPlan finds the VMs whose protection would change, and says so in words. prospect says
+// what protection would be worth to one.
+func (p *program) protectionPlan(list *api.VMList, names []string, protect bool, prospect func(api.VMView) (*api.AgilityView, error)) (due []api.VMView, plan []string, err error) {
 	for _, name := range names {
 		vm, err := pickVM(list, name)
 		if err != nil {
@@ -94,7 +111,19 @@ func protectionPlan(list *api.VMList, names []string, protect bool) (due []api.V
 			plan = append(plan, fmt.Sprintf("  = %s is protected already, by %s", vm.Name, vm.By))
 			continue
 		case protect:
-			plan = append(plan, fmt.Sprintf("  + %s on %s, %s, %s, %s: will be restarted on another host when %s dies", vm.Name, vm.Host, vm.State, plural(vm.VCPUs, "processor", "processors"), size(vm.Memory), vm.Host))
+			a, err := prospect(vm)
+			if err != nil {
+				return nil, nil, err
+			}
+			is := fmt.Sprintf("%s on %s, %s, %s, %s: ", vm.Name, vm.Host, vm.State, plural(vm.VCPUs, "processor", "processors"), size(vm.Memory))
+			if why := stranded(vm, a); len(why) > 0 {
+				plan = append(plan, "  ! "+is+"as things are NOT restarted when "+vm.Host+" dies")
+				for _, w := range why {
+					plan = append(plan, p.wrapped("      ", w)...)
+				}
+			} else {
+				plan = append(plan, "  + "+is+"will be restarted on another host when "+vm.Host+" dies")
+			}
 		case !vm.Protected:
 			plan = append(plan, fmt.Sprintf("  = %s is not protected", vm.Name))
 			continue
@@ -107,6 +136,35 @@ func protectionPlan(list *api.VMList, names []string, protect bool) (due []api.V
 		due = append(due, vm)
 	}
 	return due, plan, nil
+}
+
+// stranded says what keeps a VM from being restarted if its host was lost now, in sentences; none
+// where it would be, or where that is not known.
+func stranded(vm api.VMView, a *api.AgilityView) []string {
+	var out []string
+	switch {
+	case a == nil || a.Agile && a.Nowhere == "":
+		return nil
+	case a.Agile:
+		return []string{fmt.Sprintf("no host has room for %s now if %s is lost: %s", vm.Name, vm.Host, a.Nowhere)}
+	}
+	for _, t := range a.Ties {
+		if t.Effect == domainxml.Bound {
+			out = append(out, t.Text)
+		}
+	}
+	if len(out) == 0 {
+		for _, h := range a.Hosts {
+			if h.Host != vm.Host {
+				out = append(out, "not on "+h.Host+": "+strings.Join(h.Reasons, ", "))
+			}
+		}
+	}
+	why := "there is no other host"
+	if len(out) > 0 {
+		why = strings.Join(out, "; ")
+	}
+	return []string{fmt.Sprintf("%s cannot leave %s: %s", vm.Name, vm.Host, why)}
 }
 
 // byPolicy reports whether it is the policy, not a person, that protects a VM.

@@ -41,6 +41,8 @@ type Backend struct {
 	Panic bool
 	// RoomNow is what admission control says; nil: nothing yet.
 	RoomNow *placement.Verdict
+	// Definitions are those of VMs outside protection, by name.
+	Definitions map[string]string
 	// Said is what the host says of itself to the doctor; the name is filled in.
 	Said doctor.Facts
 }
@@ -204,20 +206,37 @@ func (b *Backend) Apply(ctx context.Context, c fsm.Command) (any, error) {
 	return nil, b.do(ctx, "apply %T", c)
 }
 
-// Protect implements api.Backend.
+// Protect implements api.Backend. The state stays as it is.
 func (b *Backend) Protect(ctx context.Context, vm, by string) (*fsm.VM, error) {
 	if err := b.do(ctx, "protect %s by %s", vm, by); err != nil {
 		return nil, err
 	}
+	v, err := b.Prospect(ctx, vm)
+	if err == nil {
+		v.By = by
+	}
+	return v, err
+}
+
+// Prospect implements api.Backend.
+func (b *Backend) Prospect(_ context.Context, vm string) (*fsm.VM, error) {
+	obs, err := b.Observations()
+	if err != nil {
+		return nil, err
+	}
 	for _, h := range b.State().SortedHosts() {
-		obs, err := b.Observations()
-		if err != nil {
-			return nil, err
-		}
 		for _, d := range obs[h.Name].Domains {
-			if d.Name == vm || d.UUID == vm {
-				return &fsm.VM{UUID: d.UUID, Name: d.Name, VCPUs: d.VCPUs, Memory: d.Memory, Intent: fsm.IntentRun, By: by, Home: h.Name}, nil
+			if d.Name != vm && d.UUID != vm {
+				continue
 			}
+			v := &fsm.VM{UUID: d.UUID, Name: d.Name, VCPUs: d.VCPUs, Memory: d.Memory, Intent: fsm.IntentStop, Home: h.Name}
+			if d.State != vmm.Stopped {
+				v.Intent, v.Owner = fsm.IntentRun, &fsm.Placement{Host: h.Name, Incarnation: h.Incarnation, Generation: 1, Phase: fsm.PhaseRunning, At: Now, Why: "it was seen running there"}
+			}
+			if text := b.Definitions[d.Name]; text != "" {
+				v.XML, err = fsm.PackXML(text)
+			}
+			return v, err
 		}
 	}
 	return nil, &api.Error{Code: api.CodeNotFound, Message: fmt.Sprintf("no host has a VM called %q", vm)}
