@@ -90,9 +90,9 @@ func (w World) roomProblems() []Problem {
 			add("haadm capacity", "after the failures that the policy asks for VMs would lose more than %d %% of their performance: %s", p.Tolerated, p.Why)
 		}
 	}
-	if t := room.Tolerance; t != nil && len(t.Uncovered) > 0 {
-		u, more := t.Uncovered[0], ""
-		if n := len(t.Uncovered) - 1; n > 0 {
+	if len(room.Uncovered) > 0 {
+		u, more := room.Uncovered[0], ""
+		if n := len(room.Uncovered) - 1; n > 0 {
 			more = fmt.Sprintf(" (%d more are like it)", n)
 		}
 		add("haadm vms show "+u.VM, "vm %s is protected, and no plan can restart it if its host is lost: %s%s", u.VM, u.Why, more)

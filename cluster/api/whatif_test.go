@@ -41,10 +41,9 @@ func TestPlanIsAskedOfTheMaster(t *testing.T) {
 }
 
 func TestRoomIsAProblem(t *testing.T) {
-	tolerance := func(v placement.Verdict, vms ...string) *placement.Verdict {
-		v.Tolerance = &placement.Tolerance{}
+	verdict := func(v placement.Verdict, vms ...string) *placement.Verdict {
 		for _, vm := range vms {
-			v.Tolerance.Uncovered = append(v.Tolerance.Uncovered, placement.Uncovered{VM: vm, Why: "it cannot leave kvm1"})
+			v.Uncovered = append(v.Uncovered, placement.Uncovered{VM: vm, Why: "it cannot leave kvm1"})
 		}
 		return &v
 	}
@@ -55,11 +54,13 @@ func TestRoomIsAProblem(t *testing.T) {
 		want []string
 	}{
 		{"not known", nil, false, nil},
-		{"enough", tolerance(placement.Verdict{Answer: placement.Yes}), false, nil},
-		{"not enough", tolerance(placement.Verdict{Answer: placement.No, Why: "kvm1 is too large"}), false, []string{"there is not enough room for the failures that the policy asks for: kvm1 is too large"}},
-		{"cannot be found out", tolerance(placement.Verdict{Answer: placement.Unknown, Why: "x"}), false, []string{"whether there is room for the failures that the policy asks for could not be found out: x"}},
+		{"enough", verdict(placement.Verdict{Answer: placement.Yes}), false, nil},
+		{"not enough", verdict(placement.Verdict{Answer: placement.No, Why: "kvm1 is too large"}), false, []string{"there is not enough room for the failures that the policy asks for: kvm1 is too large"}},
+		{"cannot be found out", verdict(placement.Verdict{Answer: placement.Unknown, Why: "x"}), false, []string{"whether there is room for the failures that the policy asks for could not be found out: x"}},
 		{"off", &placement.Verdict{Answer: placement.Yes}, true, []string{"admission control is off: nothing keeps room for failures of hosts"}},
-		{"VMs that cannot leave", tolerance(placement.Verdict{Answer: placement.Yes}, "db1", "web"), false, []string{"vm db1 is protected, and no plan can restart it if its host is lost: it cannot leave kvm1 (1 more are like it)"}},
+		{"off, with a VM that cannot leave", verdict(placement.Verdict{Answer: placement.Yes}, "db1"), true, []string{
+			"admission control is off: nothing keeps room for failures of hosts", "vm db1 is protected, and no plan can restart it if its host is lost: it cannot leave kvm1"}},
+		{"VMs that cannot leave", verdict(placement.Verdict{Answer: placement.Yes}, "db1", "web"), false, []string{"vm db1 is protected, and no plan can restart it if its host is lost: it cannot leave kvm1 (1 more are like it)"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := apitest.Healthy()

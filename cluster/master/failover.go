@@ -27,8 +27,8 @@ type FailoverPlan struct {
 	// Hosts is what would be done if one host was lost, for each host that is there.
 	Hosts []placement.Failover
 	// Room is what admission control says to the cluster as it is: Room.Answer says whether
-	// the room for failures that the policy asks for is there, and Room.Tolerance.Uncovered are
-	// VMs that are counted apart, as no plan can restart them. With the mode off it says nothing.
+	// the room for failures that the policy asks for is there, and Room.Uncovered are
+	// VMs that are counted apart, as no plan can restart them. With the mode off it says the latter alone.
 	Room placement.Verdict
 	// Capability is how many hosts, or failure domains, may fail at all.
 	Capability placement.Capability

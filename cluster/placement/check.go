@@ -34,6 +34,10 @@ type Verdict struct {
 	Why, Culprit string
 	// WaysOut are changes that would be admitted, the cheapest first.
 	WaysOut []string
+	// Uncovered are protected VMs that no plan can restart when their host is lost, whatever is
+	// free, and why: by name, whatever the rule and the mode. Check says it of the cluster as it
+	// is, when it is asked about no change.
+	Uncovered []Uncovered
 
 	// The figures of the rule; the others are nil.
 	Slots       *Slots
@@ -60,6 +64,9 @@ func Check(c *Cluster, ch Change) Verdict {
 	v := check(c, ch, max(1, len(c.Hosts)), &work)
 	if v.Refused || v.Answer != Yes && c.Policy.Admission.Mode == Warn {
 		v.WaysOut = waysOut(c, ch)
+	}
+	if ch == (Change{}) {
+		v.Uncovered = uncovered(c)
 	}
 	return v
 }

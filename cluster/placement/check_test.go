@@ -187,3 +187,23 @@ func TestLargestVM(t *testing.T) {
 		t.Errorf("%d MiB, though no host has its datastore", got>>20)
 	}
 }
+
+// VMs that no plan can restart are named whatever is reckoned, and in every mode.
+func TestUncoveredByEveryRule(t *testing.T) {
+	for _, a := range []Admission{
+		{Kind: ByPlacement, Failures: 1}, {Kind: ByPlacement, Failures: 0}, {Kind: ByPlacement, Failures: 1, Mode: Off}, {Kind: BySlots, Failures: 1},
+		{Kind: ByPercentage, MemoryPercent: 10, Mode: Warn}, {Kind: ByFailoverHosts, Failures: 1, Mode: Warn},
+	} {
+		c := three(a)
+		c.VMs[3].Bound = []string{"its disk is on this host alone"} // b-kvm2
+		c.VMs[0].Bound, c.VMs[0].Class = c.VMs[3].Bound, Unprotected
+		c.VMs = append(c.VMs, VM{Name: "waits", Status: Waiting, Memory: 500 * gibibyte})
+		got := Check(c, Change{}).Uncovered
+		if len(got) != 2 || got[0].VM != "b-kvm2" || !strings.Contains(got[0].Why, "its disk is on this host alone") || got[1].VM != "waits" {
+			t.Errorf("by %s, mode %v: %+v, want b-kvm2 and waits", a.Kind, a.Mode, got)
+		}
+		if got := Check(three(a), Change{}).Uncovered; len(got) != 0 {
+			t.Errorf("by %s, mode %v: %+v where every VM can leave", a.Kind, a.Mode, got)
+		}
+	}
+}

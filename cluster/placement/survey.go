@@ -173,6 +173,22 @@ func (s *survey) sortUnits() {
 	})
 }
 
+// uncovered lists the protected VMs of a cluster that no plan can restart. Those that wait now
+// are taken to run where Decide would start them.
+func uncovered(c *Cluster) []Uncovered {
+	m, work := newModel(c), c.Policy.work()
+	r := newRoom(m)
+	var all []Uncovered
+	for _, d := range m.decide(r, Question{}, false, &work).Decisions {
+		if v := m.vmByID[d.VM]; d.Action == StayDown && m.vms[v].Class == Protected && m.uncoveredNow(r, v) {
+			all = append(all, Uncovered{d.VM, d.Why})
+		}
+	}
+	all = append(all, newSurvey(r, Failures{N: 1, Domains: c.Policy.Admission.Domains}, nil, &work).uncovered...)
+	slices.SortFunc(all, func(a, b Uncovered) int { return cmp.Compare(a.VM, b.VM) })
+	return all
+}
+
 // uncovered finds protected VMs that have nowhere to go when their own unit is
 // lost, whatever else is free, and says why.
 func (r *room) uncovered(owner []int32) map[int32]string {

@@ -35,6 +35,8 @@ type Admission struct {
 	Answer     string `json:"answer"` // whether that room is there: yes, no or unknown
 	Why        string `json:"why"`
 	Culprit    string `json:"culprit,omitempty"`
+	// Uncovered are protected VMs that no plan can restart, whatever the mode and the way.
+	Uncovered []Uncovered `json:"uncovered,omitempty"`
 	// The figures of the way in which it is reckoned; the others are left out.
 	Slots       *Slots                             `json:"slots,omitempty"`
 	Percentages *Percentages                       `json:"percentages,omitempty"`
@@ -111,6 +113,9 @@ func Room(b *inventory.Builder, in inventory.Input, known *Outlook) *Capacity {
 	out := &Capacity{Problems: inv.Problems, Hosts: []HostRoom{}, Admission: Admission{
 		Mode: map[placement.Mode]string{placement.Enforce: "enforce", placement.Warn: "warn", placement.Off: "off"}[a.Mode],
 		By:   a.Kind, Failures: a.Failures, Domains: a.Domains, Succession: a.Succession, Answer: v.Answer.String(), Why: v.Why, Culprit: v.Culprit, Standby: v.Failover}}
+	for _, u := range v.Uncovered {
+		out.Admission.Uncovered = append(out.Admission.Uncovered, Uncovered(u))
+	}
 	if v.Tolerance != nil {
 		out.Admission.Tolerance = tolerance(*v.Tolerance)
 	}

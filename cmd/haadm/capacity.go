@@ -102,12 +102,11 @@ func (p *program) admission(a whatif.Admission) {
 	p.field("policy", "%s, by %s, for %s", a.Mode, strings.ReplaceAll(string(a.By), "_", " "), kept)
 	if a.Mode == "off" {
 		p.field("room", "%s", p.tint("not reckoned", fsm.Warning)+": "+a.Why)
+		p.uncovered(a.Uncovered)
 		return
 	}
 	p.field("room", "%s", p.tint(a.Answer, severity)+": "+a.Why)
-	if t := a.Tolerance; t != nil {
-		p.uncovered(t.Uncovered)
-	}
+	p.uncovered(a.Uncovered)
 	if s := a.Slots; s != nil {
 		p.field("slots", "%s", fmt.Sprintf("%d MHz and %s each; %d used of %d, %d kept, %d left", s.MHz, size(uint64(s.Memory)), s.Used, s.Total, s.Kept, s.Available))
 		if len(s.Spanning) > 0 {
