@@ -72,24 +72,69 @@ func modeWord(m placement.Mode) string {
 // maintenance, what is left to be done. Errors wrap ErrBadQuestion.
 func TakeOut(b *inventory.Builder, in inventory.Input, host string) (*Service, error) {
 	inv := b.Build(in)
-	i, err := hostIn(inv.Cluster, host)
+	all, err := takeOut(inv, inv.Cluster, inventory.MoveSettings(in.Policy), []string{host})
 	if err != nil {
 		return nil, err
 	}
-	ch := placement.Change{Maintenance: host}
-	if inv.Cluster.Hosts[i].State == placement.Maintenance || inv.Cluster.Hosts[i].State == placement.Down {
-		ch = placement.Change{}
+	all[0].Problems = inv.Problems
+	return &all[0], nil
+}
+
+// takeOut plans what happens when hosts go into maintenance together: nothing moves from one
+// of them to another. Admission control and Last are asked about each as if those before it
+// in the list were in maintenance already, and empty as far as they get.
+func takeOut(inv *inventory.Inventory, c *placement.Cluster, set placement.MoveSettings, hosts []string) ([]Service, error) {
+	out := c
+	for _, host := range hosts {
+		i, err := hostIn(c, host)
+		if err != nil {
+			return nil, err
+		}
+		out = withState(out, i, placement.Maintenance)
 	}
-	s := &Service{Host: host, Moves: []Relocation{}, Stay: []Staying{}, Room: VerdictOf(inv.Cluster, placement.Check(inv.Cluster, ch)), Last: last(inv.Cluster, host), Problems: inv.Problems}
-	c := withState(inv.Cluster, i, placement.Maintenance)
-	moves := placement.PlanMoves(c, inventory.MoveSettings(in.Policy))
-	s.relocate(inv, slices.Concat(moves.Begin, moves.Later), func(r placement.Relocation) bool { return r.From == host && r.Cause == placement.Evacuate })
-	for _, x := range moves.Stay {
-		if x.Host == host && x.Cause == placement.Evacuate {
-			s.Stay = append(s.Stay, Staying{VM: x.VM, UUID: inv.UUIDs[x.VM], Why: x.Why, Hosts: lookedAt(x.Hosts)})
+	plan := placement.PlanMoves(out, set)
+	goes := slices.Concat(plan.Begin, plan.Later)
+	var all []Service
+	before := c
+	for k, host := range hosts {
+		i, err := hostIn(c, host)
+		if err != nil {
+			return nil, err
+		}
+		if slices.Contains(hosts[:k], host) {
+			continue
+		}
+		ch := placement.Change{Maintenance: host}
+		if s := before.Hosts[i].State; s == placement.Maintenance || s == placement.Down {
+			ch = placement.Change{}
+		}
+		s := Service{Host: host, Moves: []Relocation{}, Stay: []Staying{}, Room: VerdictOf(before, placement.Check(before, ch)), Last: last(before, host)}
+		s.relocate(inv, goes, func(r placement.Relocation) bool { return r.From == host && r.Cause == placement.Evacuate })
+		for _, x := range plan.Stay {
+			if x.Host == host && x.Cause == placement.Evacuate {
+				s.Stay = append(s.Stay, Staying{VM: x.VM, UUID: inv.UUIDs[x.VM], Why: x.Why, Hosts: lookedAt(x.Hosts)})
+			}
+		}
+		all = append(all, s)
+		before = moved(withState(before, i, placement.Maintenance), s.Moves)
+	}
+	return all, nil
+}
+
+// moved is the cluster once VMs are where they go.
+func moved(c *placement.Cluster, moves []Relocation) *placement.Cluster {
+	to := map[string]string{}
+	for _, m := range moves {
+		to[m.VM] = m.To
+	}
+	after := *c
+	after.VMs = slices.Clone(c.VMs)
+	for i := range after.VMs {
+		if host, goes := to[after.VMs[i].Name]; goes {
+			after.VMs[i].Host, after.VMs[i].Moving = host, ""
 		}
 	}
-	return s, nil
+	return &after
 }
 
 // PutBack plans what comes to a host when it is back in service. Errors wrap ErrBadQuestion.

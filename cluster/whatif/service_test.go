@@ -97,6 +97,60 @@ func TestServiceOfAHost(t *testing.T) {
 	}
 }
 
+// What is asked of a plan is what maintenance comes to: of one host the same, of several that
+// none of their VMs goes to another of them, and that each is judged with those before it away.
+func TestPlanOfMaintenance(t *testing.T) {
+	ask := func(change func(*inventory.Input), hosts ...string) (*Plan, *Service) {
+		t.Helper()
+		b, in := rack(t)
+		in.Hosts[2].State = 0 // c is in service
+		if change != nil {
+			change(&in)
+		}
+		p, err := Ask(b, in, Question{Maintenance: hosts}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		one, err := TakeOut(b, in, hosts[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p, one
+	}
+	p, one := ask(nil, "a")
+	one.Problems = nil // they are the plan's
+	if diff := cmp.Diff([]Service{*one}, p.Maintenance); diff != "" {
+		t.Errorf("the plan is not what taking a out comes to (-taken out +plan):\n%s", diff)
+	}
+	p, one = ask(nil, "a", "b", "a")
+	if len(p.Maintenance) != 2 || p.Maintenance[0].Host != "a" || p.Maintenance[1].Host != "b" {
+		t.Fatalf("of a, b and a again it says %+v", p.Maintenance)
+	}
+	if diff := cmp.Diff(one.Room, p.Maintenance[0].Room); diff != "" {
+		t.Errorf("the first is judged as if it was not (-alone +first):\n%s", diff)
+	}
+	for _, s := range p.Maintenance {
+		for _, m := range s.Moves {
+			if m.To != "c" {
+				t.Errorf("%s goes from %s to %s, which goes into maintenance too", m.VM, m.From, m.To)
+			}
+		}
+	}
+	if s := p.Maintenance[1]; s.Room.Answer != "no" || p.Fine {
+		t.Errorf("with a away and b going, c alone is room for failures: %+v (fine: %v)", s.Room, p.Fine)
+	}
+	p, _ = ask(nil, "a", "b", "c")
+	if last := p.Maintenance[2].Last; last != "a is in maintenance; b is in maintenance" || p.Fine {
+		t.Errorf("the third is the last host because %q (fine: %v)", last, p.Fine)
+	}
+	_, in := rack(t)
+	for _, q := range []Question{{Maintenance: []string{"z"}}, {Maintenance: []string{"a"}, Fail: []string{"b"}}, {Maintenance: []string{"a"}, FailAny: 1}} {
+		if _, err := Ask(&inventory.Builder{}, in, q, nil); !errors.Is(err, ErrBadQuestion) {
+			t.Errorf("%+v: %v, want it refused", q, err)
+		}
+	}
+}
+
 func TestGrant(t *testing.T) {
 	stop := func(in inventory.Input, name string) {
 		for _, vm := range in.State.VMs {

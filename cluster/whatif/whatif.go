@@ -28,6 +28,8 @@ type Question struct {
 	FailAny int `json:"fail_any,omitempty"`
 	// LoseDatastores are datastores that are lost on every host.
 	LoseDatastores []string `json:"lose_datastores,omitempty"`
+	// Maintenance are hosts that go into maintenance together, in the order in which they are asked for.
+	Maintenance []string `json:"maintenance,omitempty"`
 	// Add are VMs that are protected and started besides, before anything fails.
 	Add []inventory.FileVM `json:"add,omitempty"`
 }
@@ -35,10 +37,13 @@ type Question struct {
 // Plan is the answer to a Question.
 type Plan struct {
 	// Fine: every protected VM that admission control keeps room for runs in the end, and
-	// what was to be added is admitted.
+	// what was to be added is admitted; hosts that go into maintenance get empty, and room for
+	// failures is left.
 	Fine bool `json:"fine"`
 	// Failovers are what would be done, in one case after the other.
 	Failovers []Failover `json:"failovers"`
+	// Maintenance is what becomes of each host that goes into maintenance, where that was asked.
+	Maintenance []Service `json:"maintenance,omitempty"`
 	// Any is the answer about any so many hosts, where that was asked.
 	Any   *Tolerance `json:"any,omitempty"`
 	Added []Added    `json:"added,omitempty"`
@@ -125,6 +130,13 @@ func Ask(b *inventory.Builder, in inventory.Input, q Question, known *Outlook) (
 		c = without(c, q.LoseDatastores)
 	}
 	switch {
+	case len(q.Maintenance) > 0:
+		if p.Maintenance, err = takeOut(inv, c, inventory.MoveSettings(in.Policy), q.Maintenance); err != nil {
+			return nil, err
+		}
+		for _, s := range p.Maintenance {
+			p.Fine = p.Fine && len(s.Stay) == 0 && s.Last == "" && !s.Room.Refused && s.Room.Answer == placement.Yes.String()
+		}
 	case q.FailAny > 0:
 		f := placement.Failures{N: q.FailAny, Domains: c.Policy.Admission.Domains, Succession: c.Policy.Admission.Succession}
 		t := placement.Tolerate(c, f)
@@ -174,6 +186,8 @@ func (q *Question) check(c *placement.Cluster, in inventory.Input) error {
 	switch {
 	case q.FailAny < 0 || q.FailAny > len(c.Hosts):
 		return fmt.Errorf("%w: any %d hosts of %d cannot fail", ErrBadQuestion, q.FailAny, len(c.Hosts))
+	case len(q.Maintenance) > 0 && (q.FailAny > 0 || len(q.Fail) > 0 || len(q.LoseDatastores) > 0):
+		return fmt.Errorf("%w: either hosts go into maintenance, or something is lost", ErrBadQuestion)
 	case q.FailAny > 0 && len(q.Fail) > 0:
 		return fmt.Errorf("%w: either the hosts that fail are named, or any of a number are meant", ErrBadQuestion)
 	}

@@ -23,11 +23,15 @@ func (p *program) planCommand() *cli.Command {
 		&cli.StringSliceFlag{Name: "fail", Usage: "`HOST`s that are lost together (several with commas, or the flag again)"},
 		&cli.IntFlag{Name: "fail-any", Usage: "ask about any `N` hosts"},
 		&cli.StringSliceFlag{Name: "lose-datastore", Usage: "`DATASTORE`s that are lost on every host"},
+		&cli.StringSliceFlag{Name: "maintenance", Usage: "`HOST`s that go into maintenance together, as 'haadm maintenance enter' would plan it (several with commas, or the flag again)"},
 		&cli.StringSliceFlag{Name: "add-vm", Usage: "a `FILE` with a VM that is added first: domain XML, or JSON as in an inventory"},
 		inventoryFlag(),
 	}
 	return p.leaf("plan", "what would be done if each host was lost by itself, or what the flags name; nothing is changed", "", 0, 0, flags, func(ctx context.Context, c *cli.Context) error {
-		q := whatif.Question{Fail: c.StringSlice("fail"), FailAny: c.Int("fail-any"), LoseDatastores: c.StringSlice("lose-datastore")}
+		q := whatif.Question{Fail: c.StringSlice("fail"), FailAny: c.Int("fail-any"), LoseDatastores: c.StringSlice("lose-datastore"), Maintenance: c.StringSlice("maintenance")}
+		if len(q.Maintenance) > 0 && (len(q.Fail) > 0 || c.IsSet("fail-any") || len(q.LoseDatastores) > 0) {
+			return usageOf(c, "--maintenance asks about hosts that are taken out of service, the other flags about what is lost: ask one after the other")
+		}
 		if c.IsSet("fail-any") && q.FailAny < 1 {
 			return usageOf(c, "--fail-any takes a number from 1")
 		}
@@ -146,6 +150,12 @@ func (p *program) planText(a *api.PlanAnswer, q whatif.Question) {
 			p.say("")
 		}
 		p.tolerance(*a.Any)
+	}
+	for i := range a.Maintenance {
+		if i > 0 || len(a.Added) > 0 {
+			p.say("")
+		}
+		p.outOfService(&a.Maintenance[i])
 	}
 	if len(a.Failovers) == 0 {
 		return
@@ -299,6 +309,40 @@ func (p *program) looked(hosts []whatif.Considered) {
 			mark = "  not  "
 		}
 		p.paragraph(mark, h.Host+": "+h.Text)
+	}
+}
+
+// outOfService says what becomes of a host that goes into maintenance.
+func (p *program) outOfService(s *whatif.Service) {
+	if s.Last != "" {
+		p.paragraph("", fmt.Sprintf("%s could not go into maintenance: it would be the last host that takes VMs (%s).", s.Host, s.Last))
+		return
+	}
+	head := s.Host + " would be empty"
+	switch n := len(s.Stay); {
+	case n > 0:
+		head = fmt.Sprintf("%s would not be empty: %s", s.Host, plural(n, "VM stays", "VMs stay"))
+	case len(s.Moves) == 0:
+		head = s.Host + " runs no VM"
+	}
+	if s.Room.Refused {
+		head += "; admission control would refuse it"
+	}
+	p.say("%s.", head)
+	for _, m := range s.Moves {
+		p.paragraph("  ~ ", moveText(m))
+		if p.format == "wide" {
+			p.paragraph("      ", m.Why)
+		}
+	}
+	for _, x := range s.Stay {
+		p.paragraph("  ! ", x.VM+" stays: "+x.Why)
+		if p.format == "wide" {
+			p.looked(x.Hosts)
+		}
+	}
+	for _, line := range p.roomLines(s.Room) {
+		p.say("%s", line)
 	}
 }
 

@@ -35,6 +35,7 @@ func TestPlans(t *testing.T) {
 	for _, line := range []string{
 		"plan", "plan --fail kvm1", "plan --fail kvm1 -o wide", "plan --fail kvm1,kvm2", "plan --fail-any 1", "plan --fail-any 2", "plan --lose-datastore san",
 		"plan --lose-datastore san --fail kvm2", "plan --fail kvm1 --add-vm testdata/plan/small.json", "plan --add-vm testdata/plan/large.xml", "capacity", "placement violations",
+		"plan --maintenance kvm1", "plan --maintenance kvm1 -o wide", "plan --maintenance kvm3,kvm2", "plan --maintenance kvm1,kvm2,kvm3", "plan --maintenance kvm9", "plan --maintenance kvm1 --fail kvm2", "plan --maintenance kvm2 --add-vm testdata/plan/small.json",
 		"plan --fail kvm9", "plan --lose-datastore tape", "plan --fail kvm1 --fail-any 1", "plan --fail-any 0", "plan --fail-any 4", "plan --add-vm testdata/plan/placed.json", "plan --add-vm testdata/plan/none.xml",
 	} {
 		say(line+file, haadm(t, filepath.Join(t.TempDir(), "nobody"), nil, strings.Fields(line+file)...))
@@ -42,7 +43,7 @@ func TestPlans(t *testing.T) {
 	for _, bad := range []string{"testdata/plan/bad.json", "testdata/plan/none.json"} {
 		say("capacity --inventory "+bad, haadm(t, filepath.Join(t.TempDir(), "nobody"), nil, "capacity", "--inventory", bad))
 	}
-	for _, line := range []string{"plan", "plan --fail kvm1,kvm3", "plan --fail kvm9", "plan --fail-any 2 --add-vm testdata/plan/small.json", "capacity", "placement violations"} {
+	for _, line := range []string{"plan", "plan --fail kvm1,kvm3", "plan --maintenance kvm1", "plan --maintenance kvm3", "plan --fail kvm9", "plan --fail-any 2 --add-vm testdata/plan/small.json", "capacity", "placement violations"} {
 		say(line, haadm(t, agent(t, apitest.Healthy()), nil, strings.Fields(line)...))
 	}
 	for _, line := range []string{"plan", "explain vm mail"} {
