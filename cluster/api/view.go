@@ -90,6 +90,8 @@ type HostView struct {
 	DeadIn Seconds `json:"dead_in_seconds,omitempty"`
 	// Maintenance is set while it is out of service.
 	Maintenance *MaintenanceView `json:"maintenance,omitempty"`
+	// Held is set while a person wants it to stay off: the cluster does not switch it on.
+	Held *HoldView `json:"held,omitempty"`
 	// NeedsProof says that it is suspected, and that no wait makes it dead: a fence device
 	// or a person has to prove it off.
 	NeedsProof bool `json:"needs_proof,omitempty"`
@@ -112,6 +114,12 @@ type HostView struct {
 	VMs      []VMOnHost   `json:"vms"`                // that it owns
 	Others   []OtherView  `json:"others,omitempty"`   // its VMs outside protection
 	Problems []string     `json:"problems,omitempty"` // only of the host that answers
+}
+
+// HoldView says who wants a host to stay off, and since when.
+type HoldView struct {
+	By string    `json:"by,omitempty"`
+	At time.Time `json:"at"`
 }
 
 // VMOnHost is a protected VM in a list of a host's.
@@ -183,6 +191,9 @@ func (w World) hostView(h *fsm.Host, volumes []VolumeView) HostView {
 		}
 	}
 	v.Maintenance = w.maintenanceView(h)
+	if h.Held != nil {
+		v.Held = &HoldView{By: h.Held.By, At: h.Held.At}
+	}
 	if h.Name == w.Self.Name {
 		v.Problems = w.Self.Problems
 	}

@@ -152,12 +152,15 @@ func (m *Master) permits(ctx context.Context, o *office, p *config.Policy, v wha
 
 // PermitsPolicy asks admission control about another policy: whether the room for failures that
 // it asks for is there. It refuses (api.ErrRefused) by that policy's own mode. While not every
-// host has been heard nothing is known of room, and a policy is not kept waiting for that.
+// host has been heard nothing is known of room: that is waited for, and then counts as missing.
 func (m *Master) PermitsPolicy(ctx context.Context, next *config.Policy, even bool, by string) error {
-	o, in, err := m.known(ctx, startPatience)
+	if next.Admission.Mode == config.AdmissionOff {
+		return nil
+	}
+	o, in, err := m.known(ctx, protectPatience)
 	switch {
 	case errors.Is(err, api.ErrRefused):
-		return nil
+		return m.permitsUnknown(ctx, o, next, err, even, by)
 	case err != nil:
 		return err
 	}
@@ -166,6 +169,22 @@ func (m *Master) PermitsPolicy(ctx context.Context, next *config.Policy, even bo
 		return nil // what is missing is told already
 	}
 	return m.permits(ctx, o, next, ch.After, even, by, "the policy", "", "")
+}
+
+// permitsUnknown is permits for a policy of which nobody knows whether there is room for it;
+// unheard, a refusal, says why.
+func (m *Master) permitsUnknown(ctx context.Context, o *office, next *config.Policy, unheard error, even bool, by string) error {
+	enforced := next.Admission.Mode == config.AdmissionEnforce
+	if enforced && !even {
+		return fmt.Errorf("%w. With --even-if-no-spare the policy is applied all the same, whether the room for failures that it asks for is there or not", unheard)
+	}
+	why := "admission control only warns"
+	if enforced {
+		why = by + " asked for it even with no room to spare"
+	}
+	m.record(ctx, o, fsm.Event{Type: "admission_control_warned", Severity: fsm.Warning,
+		Text: fmt.Sprintf("the policy is let through, for %s: whether the room for failures that it asks for is there was not known, as the master had not heard from every host", why)})
+	return nil
 }
 
 // saysOf is says for a verdict in words.
@@ -184,6 +203,7 @@ func wanted(by, why string) string {
 func (m *Master) by(person string) fsm.Meta { return fsm.Meta{At: m.cfg.Wall(), By: person} }
 
 // known is the cluster as it is, once every host has been heard, and the office that knows it.
+// That not every host has been heard in time is a refusal (api.ErrRefused), with the office.
 func (m *Master) known(ctx context.Context, patience time.Duration) (*office, inventory.Input, error) {
 	m.mu.Lock()
 	o := m.office
@@ -213,7 +233,7 @@ func (m *Master) known(ctx context.Context, patience time.Duration) (*office, in
 					silent = append(silent, h.Name+": "+h.Why)
 				}
 			}
-			return nil, inventory.Input{}, fmt.Errorf("%w: the master does not know yet what room there is (%s): try again in a moment", api.ErrRefused, strings.Join(silent, "; "))
+			return o, inventory.Input{}, fmt.Errorf("%w: the master does not know yet what room there is (%s): try again in a moment", api.ErrRefused, strings.Join(silent, "; "))
 		}
 	}
 }

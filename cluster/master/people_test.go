@@ -148,6 +148,43 @@ func TestAPolicyIsNotRefusedForWhatWasMissing(t *testing.T) {
 	})
 }
 
+// Right after an election nobody knows what room there is. Another policy then waits for the
+// hosts to be heard; where they are not, it goes by its own mode, and by a person's word.
+func TestAPolicyWaitsForHosts(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		mode  string // of the policy that is applied
+		even  bool
+		heard time.Duration // when hosts are heard; 0: never
+		says  []string
+		warns bool
+	}{
+		{"enforced", config.AdmissionEnforce, false, 0, []string{"does not know yet", "c: it has not said yet what room it has", "--even-if-no-spare"}, false},
+		{"enforced and overridden", config.AdmissionEnforce, true, 0, nil, true},
+		{"warned", config.AdmissionWarn, false, 0, nil, true},
+		{"off", config.AdmissionOff, false, 0, nil, false},
+		{"enforced, heard in time", config.AdmissionEnforce, false, 2 * time.Second, nil, false},
+		{"warned, heard in time", config.AdmissionWarn, false, 2 * time.Second, nil, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			staged(t, config.AdmissionWarn, func(s *stage) {
+				_ = s.resign()
+				s.cfg.Timing.Heartbeat = 10 * time.Second // so that no host is suspected meanwhile, which is known as well
+				s.hold()
+				next := *s.policy
+				next.Admission.Mode = tt.mode
+				answer := make(chan error, 1)
+				go func() { answer <- s.PermitsPolicy(s.Context(), &next, tt.even, "ann") }()
+				if tt.heard > 0 {
+					s.pass(tt.heard)
+					s.beating(200 * time.Millisecond)
+				}
+				s.admitted(t, <-answer, tt.says, tt.warns)
+			})
+		})
+	}
+}
+
 // The reason and the person of what people ask for are in the state. How the host does is told
 // as of any other: that it is out of service must not hide that it lives, or does not.
 func TestWhoAskedForMaintenance(t *testing.T) {

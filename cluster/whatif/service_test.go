@@ -139,11 +139,22 @@ func TestPlanOfMaintenance(t *testing.T) {
 	if s := p.Maintenance[1]; s.Room.Answer != "no" || p.Fine {
 		t.Errorf("with a away and b going, c alone is room for failures: %+v (fine: %v)", s.Room, p.Fine)
 	}
+	b, in := rack(t)
+	in.Hosts[2].State, in.Hosts[0].State, in.Hosts[0].Why = 0, 2, "as asked for" // a is in maintenance, and empty
+	for _, m := range p.Maintenance[0].Moves {
+		in.State.VMs[m.UUID].Owner.Host = m.To
+	}
+	then, err := TakeOut(b, in, "b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(then.Room, p.Maintenance[1].Room); diff != "" || len(p.Maintenance[0].Moves) == 0 {
+		t.Errorf("the second is not judged as if the first was empty (-empty +second):\n%s", diff)
+	}
 	p, _ = ask(nil, "a", "b", "c")
 	if last := p.Maintenance[2].Last; last != "a is in maintenance; b is in maintenance" || p.Fine {
 		t.Errorf("the third is the last host because %q (fine: %v)", last, p.Fine)
 	}
-	_, in := rack(t)
 	for _, q := range []Question{{Maintenance: []string{"z"}}, {Maintenance: []string{"a"}, Fail: []string{"b"}}, {Maintenance: []string{"a"}, FailAny: 1}} {
 		if _, err := Ask(&inventory.Builder{}, in, q, nil); !errors.Is(err, ErrBadQuestion) {
 			t.Errorf("%+v: %v, want it refused", q, err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
 	"github.com/holdfast-ha/holdfast/cluster/lease"
+	"github.com/holdfast-ha/holdfast/fsm"
 )
 
 // hostFencing is how one host can be switched off.
@@ -18,15 +19,17 @@ type hostFencing struct {
 	State   string            `json:"state"`
 	Master  bool              `json:"master"`
 	Devices []api.FenceDevice `json:"devices"` // in the order in which they are tried
+	// Held is set while a person wants the host to stay off.
+	Held *api.HoldView `json:"held,omitempty"`
 	// LastUsed is the newest event about its being switched.
 	LastUsed *api.EventView `json:"last_used,omitempty"`
 }
 
 // fenceUses are the events that tell of a host's being switched.
-var fenceUses = []string{"host_fencing_started", "host_fencing_failed", "host_switched_on"}
+var fenceUses = []string{"host_fencing_started", "host_fencing_failed", "host_switched_on", fsm.EventHostHeldOff}
 
 func (p *program) fenceStatusCommand() *cli.Command {
-	return p.leaf("status", "for each host, or one: what would switch it off, whether that works, and when it was last used", "[HOST]", 0, 1, nil, func(ctx context.Context, c *cli.Context) error {
+	return p.leaf("status", "for each host, or one: what would switch it off, whether that works, when it was last used, and whether a person holds it off", "[HOST]", 0, 1, nil, func(ctx context.Context, c *cli.Context) error {
 		client := p.client()
 		defer client.Close()
 		all, wait, err := p.fencing(ctx, client, c.Args().First())
@@ -71,7 +74,7 @@ func (p *program) fencing(ctx context.Context, client *api.Client, only string) 
 	}
 	all := []hostFencing{}
 	for _, h := range hosts.Hosts {
-		f := hostFencing{Host: h.Name, State: h.State, Master: h.Master, Devices: []api.FenceDevice{}}
+		f := hostFencing{Host: h.Name, State: h.State, Master: h.Master, Devices: []api.FenceDevice{}, Held: h.Held}
 		for _, d := range devices.Devices {
 			if d.Host == h.Name {
 				f.Devices = append(f.Devices, d)
@@ -107,6 +110,17 @@ func (p *program) fencingTable(all []hostFencing) {
 	if slices.ContainsFunc(all, func(f hostFencing) bool { return f.Master }) {
 		p.say("* master: the next one would use its devices")
 	}
+	said := false
+	for _, f := range all {
+		if f.Held == nil {
+			continue
+		}
+		if !said {
+			p.say("")
+			said = true
+		}
+		p.paragraph(p.tint("held off", fsm.Warning)+"  ", f.Host+": "+p.heldWords(f.Host, f.Held))
+	}
 	first := true
 	for _, f := range all {
 		if f.LastUsed == nil {
@@ -119,4 +133,13 @@ func (p *program) fencingTable(all []hostFencing) {
 		}
 		p.event(*f.LastUsed)
 	}
+}
+
+// heldWords say of a host that is to stay off who wants that, since when, and what ends it.
+func (p *program) heldWords(host string, h *api.HoldView) string {
+	by := h.By
+	if by == "" {
+		by = "a person"
+	}
+	return fmt.Sprintf("%s has wanted it to stay off for %s, so the cluster does not switch it on: 'haadm fence on %s' ends that, and so does its next boot", by, p.ago(h.At), host)
 }

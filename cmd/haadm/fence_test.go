@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -23,6 +24,20 @@ func fenced(make func() *apitest.Backend) func() *apitest.Backend {
 			st.Policy.Files = files
 			b.St = &st
 		})
+		return b
+	}
+}
+
+// held is such a cluster in which a person has switched kvm1 off.
+func held(make func() *apitest.Backend) func() *apitest.Backend {
+	return func() *apitest.Backend {
+		b := make()
+		st := *b.St
+		st.Hosts = maps.Clone(st.Hosts)
+		h := *st.Hosts["kvm1"]
+		h.Held = &fsm.Hold{By: "ann", At: apitest.Now.Add(-2 * time.Hour)}
+		st.Hosts["kvm1"] = &h
+		b.Change(func() { b.St = &st })
 		return b
 	}
 }
@@ -60,6 +75,7 @@ func TestFencing(t *testing.T) {
 			"config show", "config show --secrets", "config show -o json", "config plan same.hcl", "config plan other.hcl", "config apply other.hcl --yes", "config plan shown.hcl",
 			"config validate same.hcl", "config validate same.hcl -o json", "config validate broken.hcl", "cluster bootstrap --policy same.hcl --yes"}},
 		{"kvm1 is lost", fenced(apitest.HostLost), []string{"fence off kvm1", "fence off kvm1 --yes", "fence reboot kvm1 --yes"}},
+		{"kvm1 is lost, and held off by a person", held(fenced(apitest.HostLost)), []string{"fence status", "fence status kvm1 -o json", "hosts show kvm1"}},
 		{"no master", fenced(apitest.NoMaster), []string{"fence status", "fence off kvm1 --yes", "fence test kvm1", "fence on kvm1 --yes"}},
 		{"no agent needed", apitest.Single, []string{"fence agents", "fence describe fence_fake", "fence describe fence_fake -o wide", "fence describe fence_fak", "fence describe fence_scsi"}},
 	} {

@@ -86,6 +86,9 @@ func (p *program) host(h api.HostView) {
 		state += ", and only a fence device or a person can prove that its VMs have stopped"
 	}
 	p.field("state", "%s", state)
+	if h.Held != nil {
+		p.field("held off", "%s", p.heldWords(h.Name, h.Held))
+	}
 	if m := h.Maintenance; m != nil {
 		by, why := "", ""
 		if m.By != "" {
