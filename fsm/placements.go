@@ -152,8 +152,11 @@ func (c *Report) apply(s *State) (any, *Refusal) {
 		vm.fail(c, false, o.Round)
 		e.Type, e.Severity = EventVMStartFailed, Warning
 	case OutcomeReleased:
-		r := vm.Restart
-		s.release(vm, c.Meta, fmt.Sprintf("%s gave it back: %s", c.Host, c.Detail))
+		r, why := vm.Restart, fmt.Sprintf("%s gave it back: %s", c.Host, c.Detail)
+		if r != nil {
+			why = c.Detail
+		}
+		s.release(vm, c.Meta, why)
 		e.Type, e.Severity = EventVMStopped, Warning
 		if vm.Intent == IntentStop {
 			e.Severity = Info
