@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/fencing"
 	"github.com/holdfast-ha/holdfast/vmm"
 )
 
@@ -39,6 +40,21 @@ func (h *Host) assertLawful(o Order) bool {
 	}
 	h.violated("I3", "%s was to be started %s: it is not", o.Name, why)
 	return false
+}
+
+// assertGuarded looks at when the guard acted on the end of the lease, if it had VMs to
+// end (I1). One that is later than its tick and what everybody adds to every wait was not
+// let run; the VMs are ended by the agent as well, and a watchdog ends what both leave.
+func (h *Host) assertGuarded() {
+	now, g := h.cfg.Now(), h.cfg.Guard.Status()
+	acted := g.Tripped
+	if acted == 0 {
+		acted, h.guarded = now, g.Covered
+	}
+	allowed := fencing.Tick + h.cfg.Timing.Grain
+	if g.Deadline != 0 && h.guarded > 0 && acted > g.Deadline+allowed {
+		h.violated("I1", "the guard did not act within %v of the end of the lease of incarnation %d", allowed, g.Incarnation)
+	}
 }
 
 // lateFor is how many intervals a VM must be seen past the hard end: one that a person

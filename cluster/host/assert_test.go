@@ -9,6 +9,7 @@ import (
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
 	"github.com/holdfast-ha/holdfast/cluster/lease"
+	"github.com/holdfast-ha/holdfast/fencing"
 	"github.com/holdfast-ha/holdfast/vmm"
 )
 
@@ -44,6 +45,11 @@ func TestStartsThatNothingPermits(t *testing.T) {
 			for range 2 {
 				if may := s.assertLawful(Order{UUID: "u", Name: "db", Generation: 6}); may != tc.may {
 					t.Errorf("it may begin: %v, want %v", may, tc.may)
+				}
+			}
+			if !tc.may {
+				if s.start(t.Context(), Order{UUID: "u", Name: "db", Generation: 6}); s.starts != 0 {
+					t.Error("it is begun all the same")
 				}
 			}
 			if got := s.seen(); !strings.HasPrefix(got, tc.want) || tc.want == "" && got != "" || len(s.broken) > 1 {
@@ -83,6 +89,47 @@ func TestProtectedVMsPastTheHardEnd(t *testing.T) {
 			}
 			if s.tell(nil); tc.want != "" && (len(s.report.Broken) != 1 || s.report.Broken[0] != (api.Violation{Rule: "I2", Text: tc.want[3:]})) {
 				t.Errorf("the master is told %+v", s.report.Broken)
+			}
+		})
+	}
+}
+
+// A guard that acts late, or not at all, on the end of the lease of a host with VMs is told of (I1).
+func TestGuardsThatActLate(t *testing.T) {
+	const told = "I1 the guard did not act within 550ms of the end of the lease of incarnation 3"
+	allowed := fencing.Tick + standard(t).Grain
+	for _, tc := range []struct {
+		name    string
+		now     time.Duration // after the end of the lease
+		tripped time.Duration // likewise; 0: not yet
+		covered int
+		none    bool // that lease has no end
+		want    string
+	}{
+		{name: "before the end", now: -1, covered: 1},
+		{name: "not yet", now: allowed, covered: 1},
+		{name: "not at all", now: allowed + 1, covered: 1, want: told},
+		{name: "in time", now: time.Minute, tripped: allowed, covered: 1},
+		{name: "late", now: time.Minute, tripped: allowed + 1, covered: 1, want: told},
+		{name: "late, with nothing to end", now: time.Minute, tripped: allowed + 1},
+		{name: "no lease", now: time.Minute, covered: 1, none: true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := newStand(t)
+			end := here - tc.now
+			s.deadln, s.covered = here+time.Second, tc.covered
+			s.assertGuarded() // before the end: what is on the list then was to be ended
+			if s.deadln = end; tc.none {
+				s.deadln = 0
+			}
+			if tc.tripped != 0 {
+				s.tripped, s.covered = end+tc.tripped, 0
+			}
+			for range 2 {
+				s.assertGuarded()
+			}
+			if got := s.seen(); got != tc.want {
+				t.Errorf("what was seen violated: %q, want %q", got, tc.want)
 			}
 		})
 	}

@@ -116,6 +116,7 @@ type Host struct {
 	anew      map[string]uint64 // generation that was started without the memory that should have come
 	foreign   map[string]time.Duration
 	broken    []api.Violation          // invariants that were seen violated here
+	guarded   int                      // VMs on the guard's list before it acted
 	late      map[string]time.Duration // VMs seen past the hard end, by UUID, and since when
 	stopping  map[string]time.Duration
 	starts    int // start jobs under way
@@ -307,6 +308,7 @@ func (h *Host) round(ctx context.Context) {
 		// waits for that one holds up nothing.
 		h.epoch, h.beatNow, h.inFlight = in.State.Office.Epoch, true, map[string]int{}
 	}
+	h.assertGuarded()
 	h.assertEnded()
 	p := Decide(in)
 	for uuid := range p.Isolate {

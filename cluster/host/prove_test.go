@@ -27,10 +27,13 @@ type stand struct {
 	state  *fsm.State
 	view   *volumes.View
 	deadln time.Duration // the guard's
-	trips  bool          // the guard has acted
-	saved  Record
-	full   bool // nothing can be saved
-	wrote  []format.Value
+	// tripped is when the guard acted on it, and covered how many VMs it has.
+	tripped time.Duration
+	covered int
+	trips   bool // the guard has acted
+	saved   Record
+	full    bool // nothing can be saved
+	wrote   []format.Value
 }
 
 const (
@@ -117,7 +120,7 @@ func (b byHand) Broken() []api.Violation                { return nil }
 type onlyDeadline struct{ s *stand }
 
 func (g onlyDeadline) Status() fencing.Status {
-	return fencing.Status{Incarnation: 3, Deadline: g.s.deadln, Beat: here}
+	return fencing.Status{Incarnation: 3, Deadline: g.s.deadln, Beat: here, Tripped: g.s.tripped, Covered: g.s.covered}
 }
 func (g onlyDeadline) Begin(uint64, time.Duration) error {
 	return errors.New("no life begins by storage")

@@ -129,6 +129,25 @@ var table = []mutant{
 	h.Incarnation++`,
 		in("fsm", "TestCommands"), ""},
 
+	{"What a master sees", "what a member reads of a silent host counts as hearing it",
+		"cluster/master/relayed.go", `			x.relayed[hb.Host] = relayed{now, of}
+`, `			x.relayed[hb.Host] = relayed{now, of}
+			x.watch.Heard = now
+`,
+		in("cluster/master", "TestWhatOthersReadIsEvidenceAlone"), ""},
+	{"What a master sees", "what a member reads of a silent host renews its lease",
+		"cluster/master/relayed.go", `			x.relayed[hb.Host] = relayed{now, of}
+`, `			x.relayed[hb.Host] = relayed{now, of}
+			x.watch.Acknowledged = now
+`,
+		in("cluster/master", "TestWhatOthersReadIsEvidenceAlone"), ""},
+	{"What a master sees", "what a member reads of a silent host is never out of date",
+		"cluster/master/relayed.go", `if now-said.at > t.Lease {`, `if false {`,
+		in("cluster/master", "TestWhatOthersReadIsEvidenceAlone"), ""},
+	{"What a master sees", "what a member says of its own slot is evidence of others'",
+		"cluster/master/relayed.go", `if r.Host == name && name != hb.Host {`, `if r.Host == name {`,
+		in("cluster/master", "TestWhatOthersReadIsEvidenceAlone"), ""},
+
 	// Starting.
 	{"O1", "a VM is placed that somebody owns",
 		"fsm/placements.go", `case vm.Owner != nil:
@@ -287,14 +306,37 @@ var table = []mutant{
 	{"I1", "the guard waits a second after the deadline",
 		"fencing/kill.go", `d == 0 || int64(now) < d {`, `d == 0 || int64(now) < d+int64(time.Second) {`,
 		in("fencing", "TestShared", "TestTheGuardActsWithoutItsAgent"), ""},
+	{"I1", "a guard that acts late is not told of",
+		"cluster/host/assert.go", `acted > g.Deadline+allowed {`, `false {`,
+		in("cluster/host", "TestGuardsThatActLate"), ""},
+	{"I1", "nobody looks at when the guard acted",
+		"cluster/host/host.go", `	h.assertGuarded()
+`, ``,
+		scenario("broken-invariants-are-told"), "invariant_violated host=h3 did not occur"},
 	{"I2", "the watchdog is closed late, which pets it, past the end of the lease",
 		"fencing/watchdog.go", `case k.state == DogArmed && k.drop.closeLate:`, `case k.state == DogArmed:`,
 		in("fencing", "TestKeeper", "TestNothingLivesPastTheHardEnd"), ""},
+	{"I2", "a VM that outlives the hard end is not told of",
+		"cluster/host/assert.go", `if l.began-since >= lateFor*h.cfg.Timing.Heartbeat {`, `if false {`,
+		in("cluster/host", "TestProtectedVMsPastTheHardEnd"), ""},
+	{"I2", "nobody looks for VMs past the hard end",
+		"cluster/host/host.go", `	h.assertEnded()
+`, ``,
+		scenario("broken-invariants-are-told"), "invariant_violated host=h3 did not occur"},
 	{"I3", "a start counts without a look at the generation that was carried out",
 		"cluster/host/decide.go", `	if in.Record.Executed[vm.UUID] < g {
 		if vm.Intent == fsm.IntentStop || vm.Restart != nil || in.Draining {`, `	if true {
 		if vm.Intent == fsm.IntentStop || vm.Restart != nil || in.Draining {`,
 		in("cluster/host", "TestDecideUnderALease", "TestAnOrderIsExecutedOnce"), ""},
+	{"I3", "a start in a generation that was not saved is lawful",
+		"cluster/host/assert.go", `case h.record.Executed[o.UUID] != o.Generation:`, `case false:`,
+		in("cluster/host", "TestStartsThatNothingPermits"), ""},
+	{"I3", "a start under the lease of another life is lawful",
+		"cluster/host/assert.go", `case l.Incarnation != h.record.Incarnation:`, `case false:`,
+		in("cluster/host", "TestStartsThatNothingPermits"), ""},
+	{"I3", "a start that nothing permits is begun all the same",
+		"cluster/host/jobs.go", `if !h.assertLawful(o) {`, `if !h.assertLawful(o) && false {`,
+		in("cluster/host", "TestStartsThatNothingPermits"), ""},
 	{"I4", "an office that has ended acknowledges",
 		"cluster/master/serve.go", `if m.office != o || h == nil || s.Office.Epoch != o.epoch {`, `if h == nil {`,
 		in("cluster/master", "TestHeartbeatThatIsNotAcknowledged", "TestTheOfficeEndsWithItsProof"), ""},
@@ -307,12 +349,36 @@ var table = []mutant{
 	}
 	return s.bury(`, `	return s.bury(`,
 		in("fsm", "TestCommands"), ""},
+	{"I6", "a member goes on from a state that is broken",
+		"fsm/machine.go", `if err := next.follows(m.state); err != nil {`, `if err := next.follows(m.state); err != nil && false {`,
+		in("fsm", "TestMachineStopsWhereItsStateIsBroken"), ""},
+	{"I6", "an owner that is not live is sound",
+		"fsm/follows.go", `case !s.Live(o.Host, o.Incarnation):`, `case false:`,
+		in("fsm", "TestFollows"), ""},
+	{"I6", "VMs that no command touched are not looked at when a life ends",
+		"fsm/follows.go", `if vm == was && !ended {`, `if vm == was {`,
+		in("fsm", "TestFollows"), ""},
+	{"I6", "a generation may go back",
+		"fsm/follows.go", `if was != nil && vm.Generation < was.Generation {`, `if false {`,
+		in("fsm", "TestFollows"), ""},
 	{"I7", "what a host writes to a volume goes back",
 		"storagehb/worker.go", `if value.Stamp().Compare(own.floor) <= 0 && own.known {`, `if false {`,
 		in("storagehb", "TestNeverBack", "TestRandomFaults"), ""},
 	{"I7", "an agent uses a volume while a write of the one before it is under way",
 		"storagehb/apart/lock.go", `unix.LOCK_EX|unix.LOCK_NB`, `unix.LOCK_SH|unix.LOCK_NB`,
 		in("storagehb/apart", "TestOneProcessUsesAVolume", "TestWhatWasLeftBehindKeepsTheVolume"), ""},
+	{"I7", "a slot that went back is read as if it had not",
+		"storagehb/own.go", `case there.Compare(was.done) < 0:`, `case false:`,
+		in("storagehb", "TestLostWrites"), ""},
+	{"I7", "a host goes on writing where somebody else does",
+		"storagehb/own.go", `		w.stolen = fmt.Errorf(`, `		return fmt.Errorf(`,
+		in("storagehb", "TestSecondWriter"), ""},
+	{"I7", "a slot that went back is not told of",
+		"cluster/volumes/broken.go", `case errors.Is(err, storagehb.ErrLostWrite):`, `case false:`,
+		in("cluster/volumes", "TestSlotsThatGoBackAreTold"), ""},
+	{"Invariants", "what a host has seen violated makes no event",
+		"cluster/master/broken.go", `if !o.broken[key] {`, `if false {`,
+		in("cluster/master", "TestViolationsAreTold"), ""},
 	{"I8", "the wait is the lease alone, and guards may be late",
 		"cluster/lease/lease.go", `return max(w.Acknowledged, w.Elected, w.claimed()) + t.Wait(), true
 }`, `return max(w.Acknowledged, w.Elected, w.claimed()) + t.LeaseGone(), true
