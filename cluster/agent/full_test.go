@@ -53,7 +53,16 @@ func TestHostWithAFullDiskKeepsItsLease(t *testing.T) {
 		if problems := strings.Join(kvm2.agent.Self().Problems, "\n"); !strings.Contains(problems, "no space left on device") || !strings.Contains(problems, "keeps its lease") {
 			t.Errorf("people are not told: %q", problems)
 		}
+		s.wait("everybody is told", func() bool { return len(s.events("host_disk_refuses")) > 0 })
+		seen, err := s.hosts["kvm1"].agent.Observations()
+		if o := seen["kvm2"]; err != nil || !strings.Contains(o.DiskError, "no space left on device") || o.DiskRefuses < 50*time.Second {
+			t.Errorf("the master has it that kvm2's disk refuses what is written for %v: %q, %v; want more than 50s", o.DiskRefuses, o.DiskError, err)
+		}
+		if told := s.events("host_disk_refuses"); len(told) != 1 || !strings.Contains(told[0], "kvm2 cannot write to its own disk") || !strings.Contains(told[0], "no space left on device") {
+			t.Errorf("people are told %q", told)
+		}
 		log.full.Store(false)
+		s.wait("the end is told", func() bool { return len(s.events("host_disk_works")) == 1 })
 		s.wait("kvm2 has caught up", func() bool {
 			return len(kvm2.agent.State().Tokens) == len(s.state().Tokens) && !strings.Contains(strings.Join(kvm2.agent.Self().Problems, "\n"), "cannot be written")
 		})

@@ -121,7 +121,7 @@ func (a *Agent) enter(ms *Membership) (_ *member, err error) {
 		reach = m.ways.reach
 	}
 	m.host = host.New(host.Config{Name: env.Name, Networks: networks, Timing: ms.Timing, BootID: env.BootID, LastReset: env.LastReset, Run: env.Run, Reserve: env.Reserve,
-		Version: env.Version, Hypervisor: env.Hypervisor, Guard: env.Guard, Volumes: m.volumes, Look: look, Has: has, Reach: reach, Policy: a.parsed, Master: toMaster{m}, View: m.machine.View,
+		Version: env.Version, Hypervisor: env.Hypervisor, Guard: env.Guard, Volumes: m.volumes, Disk: m.node.Refused, Look: look, Has: has, Reach: reach, Policy: a.parsed, Master: toMaster{m}, View: m.machine.View,
 		Record: record, Save: env.Store.SaveRecord, Now: env.Now, Gate: env.Gate, Log: m.log.Named("host")})
 	return m, nil
 }

@@ -60,12 +60,16 @@ type HostObservation struct {
 	Reserve    uint64    `json:"reserve,omitempty"`
 	Draining   bool      `json:"draining,omitempty"`
 	// HypervisorError is why the host's hypervisor cannot be asked.
-	HypervisorError string         `json:"hypervisor_error,omitempty"`
-	Domains         []DomainReport `json:"domains,omitempty"`
-	Guard           string         `json:"guard,omitempty"`
-	Watchdog        string         `json:"watchdog,omitempty"`
-	Version         string         `json:"version,omitempty"`
-	Applied         uint64         `json:"applied"` // log index the host has applied
+	HypervisorError string `json:"hypervisor_error,omitempty"`
+	// DiskError is why the host's own disk refuses what is written to its log, and DiskRefuses
+	// for how long it has, as far as this office knows.
+	DiskError   string         `json:"disk_error,omitempty"`
+	DiskRefuses time.Duration  `json:"disk_refuses,omitempty"`
+	Domains     []DomainReport `json:"domains,omitempty"`
+	Guard       string         `json:"guard,omitempty"`
+	Watchdog    string         `json:"watchdog,omitempty"`
+	Version     string         `json:"version,omitempty"`
+	Applied     uint64         `json:"applied"` // log index the host has applied
 	// Volumes are the heartbeat volumes as the host found them, in the report of its
 	// present life; nil: there is no such report yet.
 	Volumes []VolumeReport `json:"volumes,omitempty"`

@@ -76,6 +76,8 @@ type HostReport struct {
 	Draining bool `json:"draining,omitempty"`
 	// Reserve is what the host keeps for itself, bytes.
 	Reserve uint64 `json:"reserve"`
+	// DiskError is why the host's own disk refuses what is written to its log; empty where it does not.
+	DiskError string `json:"disk_error,omitempty"`
 	// Guard says whether the guard process answers, for people.
 	Guard string `json:"guard"`
 	// Watchdog says how the hardware watchdog stands: "none", or its state and timeout.

@@ -105,10 +105,13 @@ type HostView struct {
 	MemoryFree      uint64 `json:"memory_free_bytes,omitempty"`
 	Hypervisor      string `json:"hypervisor,omitempty"`
 	HypervisorError string `json:"hypervisor_error,omitempty"`
-	Guard           string `json:"guard,omitempty"`
-	Watchdog        string `json:"watchdog,omitempty"` // "none", or its state and timeout
-	Version         string `json:"version,omitempty"`
-	Applied         uint64 `json:"applied,omitempty"`
+	// DiskError is why its own disk refuses what is written to its log, DiskRefuses for how long it has.
+	DiskError   string  `json:"disk_error,omitempty"`
+	DiskRefuses Seconds `json:"disk_refuses,omitempty"`
+	Guard       string  `json:"guard,omitempty"`
+	Watchdog    string  `json:"watchdog,omitempty"` // "none", or its state and timeout
+	Version     string  `json:"version,omitempty"`
+	Applied     uint64  `json:"applied,omitempty"`
 	// Storage is how it does on the heartbeat volumes; nil where there are none.
 	Storage  *HostStorage `json:"storage,omitempty"`
 	VMs      []VMOnHost   `json:"vms"`                // that it owns
@@ -217,6 +220,7 @@ func (w World) hostView(h *fsm.Host, volumes []VolumeView) HostView {
 	}
 	v.DeadIn, v.NeedsProof = Seconds(o.DeadIn), o.NeedsProof
 	v.CPUs, v.Memory, v.MemoryFree, v.Hypervisor = o.Capacity.CPUs, o.Capacity.Memory, o.Capacity.MemoryFree, o.Capacity.Hypervisor
+	v.DiskError, v.DiskRefuses = o.DiskError, Seconds(o.DiskRefuses)
 	v.HypervisorError, v.Guard, v.Watchdog, v.Version, v.Applied = o.HypervisorError, o.Guard, o.Watchdog, o.Version, o.Applied
 	for _, d := range o.Domains {
 		if w.State.VMs[d.UUID] == nil {

@@ -211,6 +211,10 @@ func (w World) hostProblems(h HostView) []Problem {
 		}
 		add(fsm.Warning, "haadm hosts show "+h.Name, "is not heard over %s%s", strings.Join(silent, ", "), more)
 	}
+	if h.DiskError != "" && h.Name != w.Self.Name { // of its own each host tells by itself
+		add(fsm.Critical, "haadm hosts show "+h.Name, "has been unable to write to its own disk for %v: %s; it keeps its lease and its VMs, leads nobody and starts nothing: make room, or mend the disk, where its data directory is",
+			h.DiskRefuses.Duration().Round(time.Second), h.DiskError)
+	}
 	if h.HypervisorError != "" {
 		add(fsm.Critical, "haadm hosts show "+h.Name, "cannot ask its hypervisor: %s", h.HypervisorError)
 	}

@@ -164,6 +164,11 @@ func TestProblems(t *testing.T) {
 		{"hypervisor", func(b *apitest.Backend) {
 			observe(b, "kvm3", func(o *api.HostObservation) { o.HypervisorError = "libvirtd is not there" })
 		}, []string{"critical host kvm3 cannot ask its hypervisor: libvirtd is not there"}},
+		{"own disk", func(b *apitest.Backend) {
+			observe(b, "kvm3", func(o *api.HostObservation) {
+				o.DiskError, o.DiskRefuses = "no space left on device", 35*time.Second
+			})
+		}, []string{"critical host kvm3 has been unable to write to its own disk for 35s: no space left on device; it keeps its lease"}},
 		{"joining", func(b *apitest.Backend) {
 			b.St.Hosts["kvm3"].Status = fsm.HostJoining
 			observe(b, "kvm3", func(o *api.HostObservation) { o.Verdict = "joining" })

@@ -61,7 +61,8 @@ type Config struct {
 	Hypervisor vmm.Hypervisor
 	Guard      Guard
 	Master     Master
-	Volumes    Volumes // nil: there are none
+	Volumes    Volumes      // nil: there are none
+	Disk       func() error // why the host's own disk refuses what is written, without hanging; nil: it cannot tell
 	// Look tells what the host can reach; nil: it cannot tell, and is never isolated.
 	Look func() Around
 	// Has tells whether the host has a datastore now, without hanging; nil: it cannot tell.

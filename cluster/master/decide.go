@@ -65,6 +65,7 @@ type decision struct {
 	quiet    map[string]map[string]bool // networks whose silence has been told, by host
 	twice    map[string]map[string]bool // VMs of others that were told to run there, by host
 	broken   map[string]map[string]bool // violations that were told, by host
+	refusing map[string]time.Duration   // since when a host's own disk refuses what is written; 0: it does no more
 	next     time.Duration              // look again at the latest then; 0: nothing is due
 }
 
@@ -77,7 +78,7 @@ func (d *decision) lookAt(at time.Duration) {
 // decide is the master's office as a function: verdicts, then what hosts report,
 // then what is to be protected, then what is to be started where.
 func decide(in input) decision {
-	d := decision{wanted: map[string][]string{}, quiet: map[string]map[string]bool{}, twice: map[string]map[string]bool{}, broken: map[string]map[string]bool{}}
+	d := decision{wanted: map[string][]string{}, quiet: map[string]map[string]bool{}, twice: map[string]map[string]bool{}, broken: map[string]map[string]bool{}, refusing: map[string]time.Duration{}}
 	m := fsm.Meta{At: in.wall}
 	for _, h := range in.state.SortedHosts() {
 		o := in.hosts[h.Name]
@@ -91,6 +92,7 @@ func decide(in input) decision {
 		judge(in, m, h, o, &d)
 		paths(in, m, h, o, &d)
 		watchdogs(in, m, h, o, &d)
+		ownDisk(in, m, h, o, &d)
 		twice(in, m, h, o, &d)
 		reports(in, m, h, o, &d)
 		givenBack(in, m, h, o, &d)

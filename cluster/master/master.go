@@ -260,6 +260,9 @@ func (m *Master) carryOut(ctx context.Context, o *office, in input, d decision) 
 	for host, all := range d.broken {
 		o.hosts[host].broken = all
 	}
+	for host, at := range d.refusing {
+		o.hosts[host].refusing = at
+	}
 	for host, vms := range d.twice {
 		o.hosts[host].twice = vms
 	}
@@ -479,6 +482,10 @@ func (m *Master) Observations() (map[string]api.HostObservation, error) {
 		}
 		if r := x.report; r != nil {
 			ob.Offer, ob.Datastores, ob.Reserve, ob.Draining = r.Offer, r.Datastores, r.Reserve, r.Draining
+			ob.DiskError = r.DiskError
+			if x.refusing != 0 {
+				ob.DiskRefuses = now - x.refusing
+			}
 			ob.Capacity, ob.HypervisorError, ob.Domains, ob.Guard, ob.Watchdog, ob.Version = r.Capacity, r.HypervisorError, r.Domains, r.Guard, r.Watchdog, r.Version
 		}
 		all[name] = ob

@@ -34,6 +34,7 @@ type observed struct {
 	quiet             map[string]bool   // networks whose silence has been told
 	twice             map[string]bool   // VMs of others whose running here has been told, by UUID
 	broken            map[string]bool   // violations that have been told
+	refusing          time.Duration     // since when its own disk refuses what is written, by the boot clock; 0: it does not
 	fence             fencing
 	stored            stored
 	// confirmed: the wait is over, and the claim that has to stand was read once more since.

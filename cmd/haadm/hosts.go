@@ -129,6 +129,9 @@ func (p *program) host(h api.HostView) {
 		p.field("memory", "%s, %s free", size(h.Memory), size(h.MemoryFree))
 		p.field("processors", "%d", h.CPUs)
 	}
+	if h.DiskError != "" {
+		p.field("own disk", "refuses what is written, for %s: %s", span(h.DiskRefuses.Duration()), h.DiskError)
+	}
 	switch {
 	case h.HypervisorError != "":
 		p.field("hypervisor", "does not answer: %s", h.HypervisorError)
