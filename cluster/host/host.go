@@ -61,10 +61,9 @@ type Config struct {
 	Hypervisor vmm.Hypervisor
 	Guard      Guard
 	Master     Master
-	Volumes    Volumes      // nil: there are none
-	Disk       func() error // why the host's own disk refuses what is written, without hanging; nil: it cannot tell
-	// Look tells what the host can reach; nil: it cannot tell, and is never isolated.
-	Look func() Around
+	Volumes    Volumes       // nil: there are none
+	Disk       func() error  // why the host's own disk refuses what is written, without hanging; nil: it cannot tell
+	Look       func() Around // what the host can reach; nil: it cannot tell, and is never isolated
 	// Has tells whether the host has a datastore now, without hanging; nil: it cannot tell.
 	Has func(config.Datastore) bool
 	// Reach opens a way to another host's hypervisor, for a migration of the VM, and what closes
