@@ -24,6 +24,8 @@ type transport struct {
 	hedge, hurry time.Duration
 	// fresh is for how long an answer proves that a path works.
 	fresh time.Duration
+	// spare is how long a path that others are better than stays without a heartbeat.
+	spare time.Duration
 	// pace is the least time between two heartbeats to a host. Raft draws it
 	// from one to two twentieths of the election timeout; what counts is the longest.
 	pace time.Duration
@@ -49,6 +51,7 @@ type link struct {
 type path struct {
 	answered time.Time // last answer by this path
 	beating  bool      // a heartbeat is under way on it
+	beaten   time.Time // when the last one was begun
 }
 
 func newTransport(c Config, conns *connSet, due *overdue, logger hclog.Logger) *transport {
@@ -63,7 +66,7 @@ func newTransport(c Config, conns *connSet, due *overdue, logger hclog.Logger) *
 	inbound := newLayer(c.Name, "", c.Dialer, conns)
 	t := &transport{in: raft.NewNetworkTransportWithConfig(config(inbound)), inbound: inbound, conns: conns, due: due,
 		hedge: min(max(c.Election/8, 20*time.Millisecond), 60*time.Millisecond), hurry: max(c.Election/20, 5*time.Millisecond),
-		fresh: c.Election, pace: c.Election / 5, links: map[raft.ServerID]*link{}}
+		fresh: c.Election, spare: 4 * c.Election, pace: c.Election / 5, links: map[raft.ServerID]*link{}}
 	for _, network := range c.Networks {
 		t.out = append(t.out, raft.NewNetworkTransportWithConfig(config(newLayer(c.Name, network, c.Dialer, conns))))
 	}
@@ -229,6 +232,9 @@ func (t *transport) append(id raft.ServerID, target raft.ServerAddress, args *ra
 	if heartbeat {
 		t.await(id)
 		paths, stagger = t.idle(id, paths), t.hurry
+		if t.cold(id, paths) {
+			stagger = 0
+		}
 	}
 	got, err := race(t, id, paths, stagger, func(out *raft.NetworkTransport, path int, r *raft.AppendEntriesResponse) error {
 		if heartbeat {
@@ -274,10 +280,23 @@ func (t *transport) idle(id raft.ServerID, paths []int) []int {
 	return slices.DeleteFunc(paths, func(i int) bool { return l.paths[i].beating })
 }
 
+// cold reports whether a path was not used by a heartbeat for so long that the next goes
+// over all. Where the best network is cut, a leader is left a fraction of its lease until
+// a majority must have answered over another: not the time to connect, on a busy host.
+func (t *transport) cold(id raft.ServerID, paths []int) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l := t.link(id)
+	return slices.ContainsFunc(paths, func(i int) bool { return time.Since(l.paths[i].beaten) > t.spare })
+}
+
 // beating notes whether a heartbeat is under way on a path.
 func (t *transport) beating(id raft.ServerID, path int, on bool) {
 	t.mu.Lock()
-	t.link(id).paths[path].beating = on
+	p := &t.link(id).paths[path]
+	if p.beating = on; on {
+		p.beaten = time.Now()
+	}
 	t.mu.Unlock()
 }
 
