@@ -58,7 +58,7 @@ type decision struct {
 	read     bool      // read the heartbeat volumes
 	tables   []int     // slots whose VM tables are to be read
 	awaited  []string  // hosts about which people are told that only a proof ends the wait
-	more     string    // the host that sees more of them than the master
+	heir     heir      // who should have the office in the master's place
 	moved    *movePlan // what it says is in commands, or out of date
 	commands []fsm.Command
 	wanted   map[string][]string        // definitions to ask for, by host
@@ -100,7 +100,7 @@ func decide(in input) decision {
 	}
 	unprotect(in, m, &d)
 	volumeSet(in, m, &d)
-	d.more = seesMore(in)
+	d.heir = fitter(in)
 	if !slices.ContainsFunc(d.commands, func(c fsm.Command) bool { _, ok := c.(*fsm.Protect); return !ok }) { // one kind of change a round, then look again
 		recover_(in, m, &d)
 	}

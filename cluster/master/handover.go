@@ -2,62 +2,89 @@ package master
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/holdfast-ha/holdfast/fsm"
 )
 
 // handOverAfter is how long another host must have seen more heartbeat volumes than
-// the master before it gets the office.
+// the master before it gets the office, and how long after a try the next one is made.
 const handOverAfter = 10 * time.Second
 
-// seesMore is the host that finds the most heartbeat volumes of the set working, if
-// those are more than the master does: it can publish claims where the master cannot.
-func seesMore(in input) (host string) {
-	if len(in.state.Volumes.Volumes) == 0 {
-		return ""
-	}
-	working := func(h *fsm.Host) (n int) {
+// heir is the host that should have the office in the master's place; Host is empty when none should.
+type heir struct {
+	host string
+	// serviced: the master's own host is in maintenance, and only that is better there.
+	serviced bool
+}
+
+// fitness ranks hosts as masters: first by how many heartbeat volumes of the set they find
+// working, for where there are more claims can be published; among those that find as many,
+// one in maintenance comes last, for it is about to be shut down. The office goes only to one
+// that ranks higher, so it never comes back by itself.
+type fitness struct {
+	volumes   int
+	inService bool
+}
+
+// fitter is the host that ranks highest, by name among equals, if it ranks higher than the master.
+func fitter(in input) heir {
+	rank := func(h *fsm.Host) (f fitness, able bool) {
 		o := in.hosts[h.Name]
 		if o == nil || h.Status != fsm.HostLive || o.watch.Suspected != 0 || o.present() == nil || h.Name != in.self && !o.reached(in.now, in.timing) {
-			return 0
+			return fitness{}, false
+		}
+		if h.Name != in.self && (o.present().Draining || in.voters != nil && !slices.Contains(in.voters, h.Name)) {
+			return fitness{}, false
 		}
 		for _, v := range o.present().Volumes {
-			if v.InUse && v.State == "working" {
-				n++
+			if v.InUse && v.State == "working" && len(in.state.Volumes.Volumes) > 0 {
+				f.volumes++
 			}
 		}
-		return n
+		f.inService = h.Maintenance == nil
+		return f, true
 	}
 	me := in.state.Hosts[in.self]
 	if me == nil || in.hosts[in.self] == nil || in.hosts[in.self].present() == nil {
-		return ""
+		return heir{}
 	}
-	most := working(me)
+	mine, able := rank(me)
+	mine.inService = mine.inService || !able
+	best, found := mine, ""
 	for _, h := range in.state.SortedHosts() {
-		if n := working(h); n > most {
-			host, most = h.Name, n
+		if f, able := rank(h); able && (f.volumes > best.volumes || f.volumes == best.volumes && f.inService && !best.inService) {
+			best, found = f, h.Name
 		}
 	}
-	return host
+	return heir{host: found, serviced: found != "" && best.volumes == mine.volumes}
 }
 
-// handOver gives the office to a host that has seen more volumes for long enough.
-func (m *Master) handOver(ctx context.Context, o *office, host string) {
+// handOver gives the office to a host that ranks higher: at once when the master's own host
+// is in maintenance, after long enough when the other has seen more volumes.
+func (m *Master) handOver(ctx context.Context, o *office, to heir) {
 	now := m.cfg.Now()
-	switch {
-	case host == "" || m.cfg.HandOver == nil:
+	if to.host == "" || m.cfg.HandOver == nil {
 		o.fewer = 0
-	case o.fewer == 0:
-		o.fewer = now
-	case now-o.fewer >= handOverAfter:
-		o.fewer = now // one that fails is tried again after as long
-		o.jobs.Go(func() {
-			m.record(ctx, o, fsm.Event{Type: "office_handed_over", Severity: fsm.Warning, Host: m.cfg.Name, From: m.cfg.Name, To: host,
-				Text: m.cfg.Name + " hands the office over to " + host + ", which reaches more heartbeat volumes"})
-			if err := m.cfg.HandOver(ctx, host); err != nil && ctx.Err() == nil {
-				m.cfg.Logger.Warn("the office could not be handed over", "to", host, "error", err)
-			}
-		})
+		return
 	}
+	if o.fewer == 0 {
+		o.fewer = now
+	}
+	if !to.serviced && now-o.fewer < handOverAfter || o.tried != 0 && now-o.tried < handOverAfter {
+		return
+	}
+	o.tried = now
+	e := fsm.Event{Type: "office_handed_over", Severity: fsm.Warning, Host: m.cfg.Name, From: m.cfg.Name, To: to.host,
+		Text: m.cfg.Name + " hands the office over to " + to.host + ", which reaches more heartbeat volumes"}
+	if to.serviced {
+		e.Severity, e.Text = fsm.Info, m.cfg.Name+" is in maintenance, and hands the office over to "+to.host
+	}
+	o.jobs.Go(func() {
+		m.record(ctx, o, e)
+		if err := m.cfg.HandOver(ctx, to.host); err != nil && ctx.Err() == nil {
+			m.cfg.Logger.Warn("the office could not be handed over", "to", to.host, "error", err)
+		}
+	})
 }

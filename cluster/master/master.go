@@ -92,7 +92,8 @@ type office struct {
 	journeys journeys
 	ready    map[string]recovery.Readiness // by UUID
 	refused  map[string]refusal            // VMs that the policy would protect, by UUID
-	fewer    time.Duration                 // since when another host has seen more heartbeat volumes; 0: none does
+	fewer    time.Duration                 // since when another host ranks higher as master; 0: none does
+	tried    time.Duration                 // when the office was last handed over, or tried to be; 0: not yet
 }
 
 // New returns a Master that holds no office.
@@ -313,7 +314,7 @@ func (m *Master) carryOut(ctx context.Context, o *office, in input, d decision) 
 	for _, host := range d.fence {
 		m.switchOff(ctx, o, host)
 	}
-	m.handOver(ctx, o, d.more)
+	m.handOver(ctx, o, d.heir)
 	began := m.cfg.Now()
 	for _, c := range d.commands {
 		if p, ok := c.(*fsm.Protect); ok {

@@ -129,7 +129,7 @@ func (p *program) outLines(a *api.MaintenanceAnswer) []string {
 		}
 	}
 	if a.Master {
-		out = append(out, p.wrapped("  ! ", "it is the master, and stays so: before you switch it off, 'haadm cluster transfer-master' hands the office over")...)
+		out = append(out, p.wrapped("  ! ", "it is the master: it hands the office over to another voter that is in service; it stays master while there is none")...)
 	}
 	return out
 }

@@ -108,7 +108,7 @@ var table = []mutant{
 	return max`,
 		in("cluster/lease", "TestWatch"), ""},
 	{"C7", "a master that reaches fewer volumes keeps the office",
-		"cluster/master/handover.go", `n > most {`, `n > most && false {`,
+		"cluster/master/handover.go", `f.volumes > best.volumes ||`, `f.volumes > best.volumes && false ||`,
 		scenario("master-without-storage-hands-over"), "office_handed_over"},
 	{"C8", "an office that ends leaves its claims standing",
 		"cluster/master/storage.go", `o.hosts[host] != nil && o.hosts[host].condemned })`, `o.suspects(host) })`,
