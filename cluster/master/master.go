@@ -156,6 +156,7 @@ func (m *Master) Hold(ctx context.Context) error {
 	o.jobs.Go(func() { m.plan(ctx, o) })
 	o.jobs.Go(func() { m.travel(ctx, o) })
 	o.jobs.Go(func() { m.perform(ctx, o) })
+	o.jobs.Go(func() { m.watchBereft(ctx, o) })
 	return m.work(ctx, o)
 }
 

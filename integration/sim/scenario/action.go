@@ -217,6 +217,8 @@ var events = map[string]string{
 	"failover_capacity_restored":    "",
 	"failover_performance_reduced":  "",
 	"failover_performance_restored": "",
+	"vm_failover_lost":              "",
+	"vm_failover_restored":          "",
 	"vm_intent_changed":             "",
 	"token_created":                 "",
 	"token_revoked":                 "",
