@@ -191,7 +191,7 @@ func TestPlan(t *testing.T) {
 		{"for the last time", func(in *Input) {
 			in.failed("a@5", "b@5", "c@5")
 			in.Now = now.Add(24 * time.Hour)
-		}, []string{"vm01 is given up: every start failed, on a, b, c, tried 5 times, the last time at 2026-03-01 12:00:00 UTC: no bridge; it is tried again when another host can take it or one of these is back, when its definition changes, and after `haadm unprotect` and `haadm protect`"}},
+		}, []string{"vm01 is given up: every start failed, on a, b, c, tried 5 times, the last time at 2026-03-01 12:00:00 UTC: no bridge; it is tried again when another host can take it or one of these is back, when its definition changes, and after `haadm vms retry`"}},
 		{"for the last time, and there is another host", func(in *Input) {
 			in.failed("a@5", "b@5", "c@5")
 			in.Hosts = append(in.Hosts, host("d"))
@@ -199,14 +199,14 @@ func TestPlan(t *testing.T) {
 		{"its class is tried once", func(in *Input) {
 			in.Policy.Restart.Retries = []time.Duration{0}
 			in.failed("a", "b", "c")
-		}, []string{"vm01 is given up: every start failed, on a, b, c, tried once, the last time at 2026-03-01 12:00:00 UTC: no bridge; it is tried again when another host can take it or one of these is back, when its definition changes, and after `haadm unprotect` and `haadm protect`"}},
+		}, []string{"vm01 is given up: every start failed, on a, b, c, tried once, the last time at 2026-03-01 12:00:00 UTC: no bridge; it is tried again when another host can take it or one of these is back, when its definition changes, and after `haadm vms retry`"}},
 		{"what is given up leaves its room to others", func(in *Input) {
 			in.failed("a@5", "b@5", "c@5")
 			in.first().Memory = 7 * gib
 			for n, name := range []string{"a", "b", "c"} {
 				in.vm(2+n, func(vm *fsm.VM) { vm.Home, vm.Memory = name, 2*gib })
 			}
-		}, []string{"vm01 is given up: every start failed, on a, b, c, tried 5 times, the last time at 2026-03-01 12:00:00 UTC: no bridge; it is tried again when another host can take it or one of these is back, when its definition changes, and after `haadm unprotect` and `haadm protect`",
+		}, []string{"vm01 is given up: every start failed, on a, b, c, tried 5 times, the last time at 2026-03-01 12:00:00 UTC: no bridge; it is tried again when another host can take it or one of these is back, when its definition changes, and after `haadm vms retry`",
 			"vm02 on a(2)", "vm03 on b(2)", "vm04 on c(2)"}},
 		{"it crashed once", func(in *Input) { in.failed("b+") }, []string{"vm01 on b(2)"}},
 		{"it crashed twice", func(in *Input) { in.failed("b+", "b+") }, []string{"vm01 in 5s"}},

@@ -30,7 +30,7 @@ func givenUp(round int, t inventory.Tries) string {
 		times = "once"
 	}
 	return fmt.Sprintf("every start failed, on %s, tried %s, the last time at %s: %s; it is tried again when another host can take it or one of these is back, "+
-		"when its definition changes, and after `haadm unprotect` and `haadm protect`",
+		"when its definition changes, and after `haadm vms retry`",
 		strings.Join(t.Hosts, ", "), times, t.Last.UTC().Format("2006-01-02 15:04:05 MST"), t.Detail)
 }
 
