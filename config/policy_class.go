@@ -27,6 +27,14 @@ func PriorityLevel(word string) int {
 	return 0
 }
 
+// PriorityWord is the priority of a level as PriorityLevel numbers them; "none" for any other number.
+func PriorityWord(level int) string {
+	if all := priorities(); level >= 1 && level <= len(all) {
+		return all[len(all)-level]
+	}
+	return "none"
+}
+
 // What is promised to the VMs of a class.
 const (
 	AdmitGuaranteed = "guaranteed"  // admission control keeps room for them
@@ -175,8 +183,13 @@ func (p *Policy) idleVMs() (list []string) {
 		}
 	}
 	for _, g := range p.Groups {
-		if !awaited[g.Name] && anySaid(g.Ready.said()) {
+		if awaited[g.Name] {
+			continue
+		}
+		if p.Restart.NextWhen != NextReady && anySaid(g.Ready.said()) {
 			list = append(list, fmt.Sprintf("group %q: nothing starts after it, so ready_when has no effect", g.Name))
+		} else if g.Ready.Timeout != defaultReadyTimeout {
+			list = append(list, fmt.Sprintf("group %q: nothing starts after it, so the timeout of its ready_when has no effect: restart.next_timeout holds", g.Name))
 		}
 	}
 	return list

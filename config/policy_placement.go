@@ -68,7 +68,7 @@ func whereSchemas() []*block {
 func (r *report) where(p *Policy, root *node) {
 	n := root.one("placement")
 	p.Placement = PlacementPolicy{MemoryOvercommit: get[float64](n, "memory_overcommit"), CPUOvercommit: get[float64](n, "cpu_overcommit"), Strategy: get[string](n, "strategy")}
-	p.Restart = restart(root.one("restart"))
+	p.Restart = r.restart(root.one("restart"))
 	r.moves(p, root)
 	r.datastores(p, root)
 	r.admission(p, root)

@@ -45,7 +45,10 @@ func genWhere(t *rapid.T, p *Policy, name, vm *rapid.Generator[string]) {
 	if bools("cpu") {
 		p.Placement.CPUOvercommit = rapid.Float64Range(0.1, 100).Draw(t, "overcommit")
 	}
-	p.Restart = RestartPolicy{Retries: retries("retries"), MaxPerHost: between(1, 256, "per host"), MaxPerDatastore: between(1, 256, "per datastore")}
+	p.Restart = RestartPolicy{Retries: retries("retries"), MaxPerHost: between(1, 256, "per host"), MaxPerDatastore: between(1, 256, "per datastore"), NextWhen: NextOrdered, NextTimeout: defaultNextTimeout}
+	if when := rapid.SampledFrom([]string{NextOrdered, NextRunning, NextReady}).Draw(t, "next"); when != NextOrdered {
+		p.Restart.NextWhen, p.Restart.NextDelay, p.Restart.NextTimeout = when, wait("next delay"), time.Second+wait("next timeout")
+	}
 	p.Migration = MigrationPolicy{MaxPerHost: between(1, 32, "moves"), Bandwidth: uint64(between(0, 1<<20, "bandwidth")) << 20, Timeout: time.Minute + wait("timeout"), WhenNotLive: rapid.SampledFrom([]string{NotLiveStay, NotLiveRestart}).Draw(t, "not live"), Failback: rapid.SampledFrom(failbacks()).Draw(t, "failback")}
 	p.Balance = BalancePolicy{Mode: rapid.SampledFrom([]string{BalanceOff, BalanceOnStart, BalanceAutomatic}).Draw(t, "mode"), By: rapid.SampledFrom([]string{BalanceConfigured, BalanceMeasured}).Draw(t, "by"), Threshold: between(1, 1000, "threshold"), Hold: wait("hold"), Margin: between(1, 90, "margin")}
 	if p.Balance.Mode == BalanceAutomatic {
@@ -360,6 +363,17 @@ group "g" {
 	if d := cmp.Diff(want, p.Warnings()); d != "" {
 		t.Errorf("warnings (-want +got):\n%s", d)
 	}
+	// Where a level waits until the one before is ready, that is asked of every group.
+	p.Restart.NextWhen = NextReady
+	want = slices.Delete(want, 2, 3)
+	if d := cmp.Diff(want, p.Warnings()); d != "" {
+		t.Errorf("warnings where levels wait (-want +got):\n%s", d)
+	}
+	p.Groups[0].Ready.Timeout = time.Minute
+	want = slices.Insert(want, 2, `group "g": nothing starts after it, so the timeout of its ready_when has no effect: restart.next_timeout holds`)
+	if d := cmp.Diff(want, p.Warnings()); d != "" {
+		t.Errorf("warnings where levels wait and a group has a timeout (-want +got):\n%s", d)
+	}
 }
 
 // What HCL cannot say is refused in a policy that comes from elsewhere.
@@ -371,12 +385,14 @@ func TestValidateRefusesIdleFigures(t *testing.T) {
 		"no weight": func(p *Policy) {
 			p.Rules["gpu"] = Rule{Kind: RuleApart, Strength: RuleMust, VMs: []string{"a", "b"}, Domain: DomainHost}
 		},
-		"a class that is not there": func(p *Policy) { p.Defaults.Class = "none" },
-		"a ring":                    func(p *Policy) { p.Groups[0].StartAfter = []string{"any"} },
-		"a timeout of nothing":      func(p *Policy) { p.Groups[0].Ready.Timeout = 0 },
-		"an empty host block":       func(p *Policy) { p.Hosts["kvm9"] = HostRule{} },
-		"two groups of one name":    func(p *Policy) { p.Groups = append(p.Groups, p.Groups[0]) },
-		"no memory":                 func(p *Policy) { p.Placement.MemoryOvercommit = 0 },
+		"a delay where nothing waits": func(p *Policy) { p.Restart.NextDelay = time.Second },
+		"a wait without an end":       func(p *Policy) { p.Restart.NextWhen, p.Restart.NextTimeout = NextRunning, 0 },
+		"a class that is not there":   func(p *Policy) { p.Defaults.Class = "none" },
+		"a ring":                      func(p *Policy) { p.Groups[0].StartAfter = []string{"any"} },
+		"a timeout of nothing":        func(p *Policy) { p.Groups[0].Ready.Timeout = 0 },
+		"an empty host block":         func(p *Policy) { p.Hosts["kvm9"] = HostRule{} },
+		"two groups of one name":      func(p *Policy) { p.Groups = append(p.Groups, p.Groups[0]) },
+		"no memory":                   func(p *Policy) { p.Placement.MemoryOvercommit = 0 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := parse(t, "cluster \"c\" {}\n"+whereText)

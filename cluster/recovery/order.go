@@ -118,6 +118,7 @@ type readiness struct {
 	// known where counting is set.
 	at       time.Time
 	counting bool
+	waits    bool      // a member's time has not begun: VMs of a level before it come first
 	stopped  string    // a member that a person stopped, which nobody starts
 	retry    time.Time // when that may change by itself
 }
@@ -136,30 +137,24 @@ func (p *planner) ready(g *config.Group, all bool) readiness {
 		}
 		if vm.Owner == nil || vm.Owner.Phase != fsm.PhaseRunning {
 			r.ready, due = false, later(due, p.due(vm))
+			if w := p.wave(vm); toStart(vm) && w.open {
+				due = later(due, w.from)
+			} else if toStart(vm) {
+				r.waits, r.retry = true, sooner(r.retry, w.retry)
+			}
 			continue
 		}
-		since := vm.Owner.Since
-		if since.IsZero() {
-			since = vm.Owner.At
+		at, ok, retry := p.answers(vm, &g.Ready)
+		if !ok {
+			r.ready, due, r.retry = false, later(due, vm.Owner.At), sooner(r.retry, retry)
 		}
-		up := since.Add(g.Ready.Uptime)
-		said, ok := p.Ready[vm.UUID]
-		asks := g.Ready.GuestAgent || len(g.Ready.TCP)+len(g.Ready.HTTP) > 0
-		switch {
-		case p.Now.Before(up):
-			r.ready, due, r.retry = false, later(due, vm.Owner.At), sooner(r.retry, up)
-		case asks && (!ok || !said.Ready):
-			r.ready, due = false, later(due, vm.Owner.At)
-		case asks:
-			up = later(up, said.Since)
-		}
-		r.at = later(r.at, up)
+		r.at = later(r.at, at)
 	}
 	if r.ready {
 		return r
 	}
 	r.at = due
-	r.counting = !due.IsZero()
+	r.counting = !due.IsZero() && !r.waits
 	if w := p.gate(g); !w.open {
 		r.counting = false // it waits itself: its time has not begun
 		r.retry = sooner(r.retry, w.retry)
@@ -169,14 +164,39 @@ func (p *planner) ready(g *config.Group, all bool) readiness {
 	return r
 }
 
+// answers is when a VM that runs became ready, as far as ask goes; ok: it is. retry is
+// when that may change by itself.
+func (p *planner) answers(vm *fsm.VM, ask *config.Ready) (at time.Time, ok bool, retry time.Time) {
+	since := vm.Owner.Since
+	if since.IsZero() {
+		since = vm.Owner.At
+	}
+	up := since.Add(ask.Uptime)
+	if p.Now.Before(up) {
+		return up, false, up
+	}
+	if !ask.GuestAgent && len(ask.TCP)+len(ask.HTTP) == 0 {
+		return up, true, time.Time{}
+	}
+	said := p.Ready[vm.UUID]
+	if !said.Ready {
+		return up, false, time.Time{}
+	}
+	return later(up, said.Since), true, time.Time{}
+}
+
 // due is since when a VM that does not run is to be started.
 func (p *planner) due(vm *fsm.VM) time.Time {
 	at := vm.WaitingSince
+	first := len(vm.Failures) // of the starts that failed since it ran last
+	for first > 0 && !vm.Failures[first-1].Crash {
+		first--
+	}
 	switch {
 	case vm.Sighting != nil:
 		return vm.Sighting.At
-	case len(vm.Failures) > 0 && !vm.Failures[0].Crash:
-		return later(at, vm.Failures[0].At)
+	case first < len(vm.Failures):
+		return later(at, vm.Failures[first].At)
 	case vm.Owner != nil:
 		return later(at, vm.Owner.At)
 	}

@@ -77,7 +77,7 @@ func Plan(in Input) []Step {
 	if len(waiting) == 0 {
 		return nil
 	}
-	p := &planner{Input: in, hosts: map[string]*Host{}, waiting: waiting, groups: map[string]*config.Group{}}
+	p := &planner{Input: in, hosts: map[string]*Host{}, waiting: waiting, groups: map[string]*config.Group{}, over: map[string]bool{}}
 	for i := range in.Hosts {
 		p.hosts[in.Hosts[i].Name] = &in.Hosts[i]
 	}
@@ -96,7 +96,9 @@ func Plan(in Input) []Step {
 		// What is given up takes no room from the others.
 		for _, s := range left {
 			p.drop(s.VM)
+			p.over[s.VM.UUID] = true
 		}
+		p.waves, p.gates = nil, map[string]*gate{}
 		steps = append(steps, left...)
 	}
 }
@@ -113,6 +115,11 @@ type planner struct {
 	members map[string][]*fsm.VM
 	within  map[string]*config.Group // by UUID
 	gates   map[string]*gate         // by group
+	// waves are of the levels that there are, and lifts the levels that groups must wait for,
+	// by name; over are VMs that are given up, by UUID.
+	waves map[level]wave
+	lifts map[string]*level
+	over  map[string]bool
 	// closed are VMs that are kept from standby hosts, by their names in the picture.
 	closed map[string]bool
 }
@@ -255,6 +262,9 @@ func (p *planner) step(vm *fsm.VM, d *placement.Decision) Step {
 		}
 		round++
 	}
+	if s, held := p.heldByWave(vm); held {
+		return s
+	}
 	why := d.Why
 	if d.To == vm.Home {
 		why = "its home"
@@ -267,7 +277,7 @@ func (p *planner) step(vm *fsm.VM, d *placement.Decision) Step {
 
 // longWait reports whether a reason to wait is over, and not what led to the start.
 func longWait(waiting string) bool {
-	for _, begins := range []string{noHost, heldBy, "it stays down: "} {
+	for _, begins := range []string{noHost, heldBy, heldByLevel, "it stays down: "} {
 		if strings.HasPrefix(waiting, begins) {
 			return true
 		}

@@ -231,6 +231,15 @@ restart {
   # Starts under way at once, on a host and from a datastore.
   #max_per_host = 32
   #max_per_datastore = 32
+
+  # When the VMs of the next level (priority, and order within it) are started: ordered (at
+  # once, one level after the other), running (when those before run), or ready (when what
+  # their groups' ready_when asks holds as well).
+  next_when = "running" # default: ordered
+
+  # What is waited besides, and after what time the next level starts all the same.
+  #next_delay = "0s"
+  #next_timeout = "10m"
 }
 
 # How VMs that run are moved: off hosts in maintenance, to where rules that are a must
