@@ -279,7 +279,7 @@ func (s *State) bury(m Meta, host string, heard time.Time, ev []Evidence, text s
 		s.release(vm, m, fmt.Sprintf("%s was declared dead", h.Name))
 		vm.Cause = id
 		if ran && !heard.IsZero() && heard.Before(m.At) {
-			vm.WaitingSince = heard
+			vm.WaitingSince, vm.Lost = heard, true
 		}
 	}
 	return len(owned)
@@ -307,7 +307,7 @@ func (c *ConfirmOff) apply(s *State) (any, *Refusal) {
 			continue
 		}
 		vm = s.editVM(vm.UUID)
-		vm.Sighting, vm.WaitingSince = nil, c.At
+		vm.Sighting, vm.WaitingSince, vm.Lost = nil, c.At, false
 		vm.Waiting = fmt.Sprintf("%s, where it was seen running, is off, says %s", c.Host, c.By)
 		vm.Cause = s.emit(c.Meta, Event{Type: EventVMStopped, Severity: Warning, VM: vm.Name, Host: c.Host, Cause: vm.Cause, Text: vm.Name + " does not run any more: " + vm.Waiting})
 		freed++
@@ -424,7 +424,7 @@ func (c *SetIntent) apply(s *State) (any, *Refusal) {
 	}
 	id := s.emit(c.Meta, Event{Type: EventVMIntentChanged, VM: vm.Name, Host: vm.Home, Text: fmt.Sprintf("%s shall %s: %s", vm.Name, c.Intent, c.Why)})
 	if c.Intent == IntentRun && vm.Owner == nil && vm.Sighting == nil {
-		vm.WaitingSince, vm.Waiting, vm.Cause = c.At, "a person wants it running", id
+		vm.WaitingSince, vm.Lost, vm.Waiting, vm.Cause = c.At, false, "a person wants it running", id
 	}
 	return nil, nil
 }

@@ -131,7 +131,7 @@ func (s *State) suspicion(host string) uint64 {
 // release ends the VM's placement: from here on it may be placed anew.
 func (s *State) release(vm *VM, m Meta, why string) {
 	if vm.Owner.Phase == PhaseRunning { // else it has been waiting since before it was placed
-		vm.WaitingSince = m.At
+		vm.WaitingSince, vm.Lost = m.At, false
 	}
 	vm.Home = vm.Owner.Host
 	vm.Owner, vm.Move, vm.Restart = nil, nil, nil

@@ -238,12 +238,24 @@ func TestDowntime(t *testing.T) {
 			r.must(&DeclareDead{Meta: at(15), Epoch: 1, Host: "b", Incarnation: 1})
 			assign(r, 16, "a", 1, 1)
 			report(r, 20, "a", 1, 2, OutcomeRunning)
-		}, "5.0 s after it was last known to run"},
+		}, "5.0 s after the cluster knew that it was to be started"},
 		{"its host is heard later than it is declared, says a wall clock", func(r *rig) {
 			r.must(&DeclareDead{Meta: at(15), Epoch: 1, Host: "b", Incarnation: 1, Heard: at(99).At})
 			assign(r, 16, "a", 1, 1)
 			report(r, 20, "a", 1, 2, OutcomeRunning)
-		}, "5.0 s after it was last known to run"},
+		}, "5.0 s after the cluster knew that it was to be started"},
+		{"it was down for a while before its host could tell", func(r *rig) {
+			report(r, 19, "b", 1, 1, OutcomeCrashed)
+			assign(r, 19, "a", 1, 1)
+			report(r, 20, "a", 1, 2, OutcomeRunning)
+		}, "1.0 s after the cluster knew that it was to be started"},
+		{"it was lost before, and a person wants it running", func(r *rig) {
+			r.must(&DeclareDead{Meta: at(5), Epoch: 1, Host: "b", Incarnation: 1, Heard: at(3).At})
+			r.must(&SetIntent{Meta: at(6), UUID: uuid(1), Intent: IntentStop, Why: "a person stopped it"})
+			r.must(&SetIntent{Meta: at(18), UUID: uuid(1), Intent: IntentRun, Why: "a person started it"})
+			assign(r, 19, "a", 1, 1)
+			report(r, 20, "a", 1, 2, OutcomeRunning)
+		}, "2.0 s after the cluster knew that it was to be started"},
 		{"a start fails on the way", func(r *rig) {
 			r.must(&DeclareDead{Meta: at(10), Epoch: 1, Host: "b", Incarnation: 1, Heard: at(3).At})
 			assign(r, 11, "a", 1, 1)
@@ -257,7 +269,7 @@ func TestDowntime(t *testing.T) {
 			r.must(&DeclareDead{Meta: at(12), Epoch: 1, Host: "b", Incarnation: 1, Heard: at(9).At})
 			assign(r, 13, "a", 1, 2)
 			report(r, 20, "a", 1, 3, OutcomeRunning)
-		}, "15.0 s after it was last known to run"},
+		}, "15.0 s after the cluster knew that it was to be started"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -267,8 +279,8 @@ func TestDowntime(t *testing.T) {
 			if e := s.Events[len(s.Events)-1]; e.Type != EventVMStarted || !strings.Contains(e.Text, tt.want) {
 				t.Errorf("newest event is %s: %s; want %q in it", e.Type, e.Text, tt.want)
 			}
-			if vm := s.VMs[uuid(1)]; !vm.WaitingSince.IsZero() {
-				t.Errorf("it runs, and waits since %v", vm.WaitingSince)
+			if vm := s.VMs[uuid(1)]; !vm.WaitingSince.IsZero() || vm.Lost {
+				t.Errorf("it runs, and waits since %v (lost: %v)", vm.WaitingSince, vm.Lost)
 			}
 		})
 	}

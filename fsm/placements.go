@@ -76,7 +76,7 @@ func (c *Report) confirm(s *State, vm *VM) (any, *Refusal) {
 	vm.Sighting = nil
 	if c.Outcome != OutcomeRunning {
 		vm.Waiting = fmt.Sprintf("%s does not run it any more: %s", c.Host, c.Detail)
-		vm.WaitingSince = c.At
+		vm.WaitingSince, vm.Lost = c.At, false
 		if c.Outcome == OutcomeStopped {
 			vm.Intent, vm.Waiting = IntentStop, ""
 		}
@@ -84,7 +84,7 @@ func (c *Report) confirm(s *State, vm *VM) (any, *Refusal) {
 		return nil, nil
 	}
 	vm.goes(s, vm.Home, c.Host, true)
-	vm.Intent, vm.Waiting, vm.WaitingSince, vm.Home = IntentRun, "", time.Time{}, c.Host
+	vm.Intent, vm.Waiting, vm.WaitingSince, vm.Lost, vm.Home = IntentRun, "", time.Time{}, false, c.Host
 	vm.Owner = &Placement{Host: c.Host, Incarnation: c.Incarnation, Generation: vm.Generation, Phase: PhaseRunning, At: c.At, Why: "it was seen running there"}
 	s.emit(c.Meta, Event{Type: EventVMStarted, VM: vm.Name, Host: c.Host, Cause: vm.Cause, Text: fmt.Sprintf("%s runs on %s and is guarded there, generation %d", vm.Name, c.Host, c.Generation)})
 	vm.Cause = 0
@@ -132,8 +132,12 @@ func (c *Report) apply(s *State) (any, *Refusal) {
 		e.Type = EventVMStarted
 		e.Text = fmt.Sprintf("%s runs on %s, generation %d", vm.Name, c.Host, c.Generation)
 		if !vm.WaitingSince.IsZero() {
-			e.Text += fmt.Sprintf(", %.1f s after it was last known to run", c.At.Sub(vm.WaitingSince).Seconds())
-			vm.WaitingSince = time.Time{}
+			since := "the cluster knew that it was to be started"
+			if vm.Lost {
+				since = "it was last known to run"
+			}
+			e.Text += fmt.Sprintf(", %.1f s after %s", c.At.Sub(vm.WaitingSince).Seconds(), since)
+			vm.WaitingSince, vm.Lost = time.Time{}, false
 		}
 		if o.From != "" {
 			e.Type, e.From, e.To = EventVMMoved, o.From, c.Host

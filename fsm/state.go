@@ -184,8 +184,11 @@ type VM struct {
 	// Cause is the event that what happens to the VM next follows from: what took its
 	// owner away, or the order to start it. 0 while it runs.
 	Cause uint64 `json:"cause,omitempty"`
-	// WaitingSince is when it was last known to run, for reports of how long it was down.
+	// WaitingSince is since when it counts as down, for reports of how long it was: when its
+	// host was last heard, where Lost is set (that died); else when it was known that it is to be
+	// started: a report that it had ended, which may come long after that, or a person's wish.
 	WaitingSince time.Time `json:"waiting_since,omitzero"`
+	Lost         bool      `json:"lost,omitempty"`
 }
 
 // Phase is how far a placement has come.
