@@ -73,9 +73,8 @@ func (v *travel) lives(t *testing.T, since time.Time, want int) {
 
 // kernelBroke tells whether the guest's kernel died, by its console. Some guests of the lab,
 // which run under QEMU's emulation (TCG), die so right after a live move, in the timer
-// interrupt. It was seen with libvirt alone too, when memory went through libvirt's tunnel,
-// and not when it went over a connection of QEMU's own; what causes it is not known
-// (docs/limits.md).
+// interrupt or elsewhere, the more the busier the machine is, whichever way their memory
+// goes; what causes it is not known (docs/limits.md).
 func kernelBroke(t *testing.T, g *Guest) bool {
 	t.Helper()
 	console, err := os.ReadFile(g.Console)
