@@ -144,9 +144,6 @@ var table = []mutant{
 	{"What a master sees", "what a member reads of a silent host is never out of date",
 		"cluster/master/relayed.go", `if now-said.at > t.Lease {`, `if false {`,
 		in("cluster/master", "TestWhatOthersReadIsEvidenceAlone"), ""},
-	{"What a master sees", "what a member says of its own slot is evidence of others'",
-		"cluster/master/relayed.go", `if r.Host == name && name != hb.Host {`, `if r.Host == name {`,
-		in("cluster/master", "TestWhatOthersReadIsEvidenceAlone"), ""},
 
 	// Starting.
 	{"O1", "a VM is placed that somebody owns",

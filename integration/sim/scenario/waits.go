@@ -31,7 +31,7 @@ func Waits(s *Scenario) []string {
 		add(v.Priority != nil, waitsPriority)
 		add(v.Order != nil || v.DependsOn != nil || v.ReadyAfterS != nil, waitsOrder)
 		add(v.MaxRestartsOnHost != nil || v.MaxRelocations != nil, waitsRetries)
-		add(v.Failback != nil, waitsFailback)
+		add(v.Failback != nil && *v.Failback, waitsFailback)
 		add(v.LiveMigratable != nil && !*v.LiveMigratable, waitsContainers)
 		if f := v.InjectedFaults; f != nil {
 			add(f.StopAlwaysFails, waitsFailed)
