@@ -155,9 +155,8 @@ var acts = map[string]act{
 		w.people.shutsDown(a.VM)
 		return onRunning((*embedded.Host).GuestShutdown)(w, a)
 	},
-	"demand_start": func(w *World, a scenario.Action) error {
-		return w.machines[a.Host].hyp.PersonStart(a.VM)
-	},
+	"resume_guest":              resumeGuest,
+	"demand_start":              demandStart,
 	"admin_moved_vm_outside_ha": moveOutside,
 
 	"set_vm_load":     setLoad,
@@ -182,20 +181,6 @@ func onRunning(f func(*embedded.Host, string) error) act {
 		}
 		return fmt.Errorf("%s runs nowhere", a.VM)
 	}
-}
-
-// moveOutside is a person who stops an unprotected VM here and starts it there.
-func moveOutside(w *World, a scenario.Action) error {
-	if err := onRunning((*embedded.Host).GuestShutdown)(w, a); err != nil {
-		return err
-	}
-	to := w.machines[a.To].hyp
-	ctx, cancel := context.WithTimeout(w.ctx, time.Second)
-	defer cancel()
-	if err := to.PersonDefine(ctx, w.definitionOf(a.VM)); err != nil {
-		return err
-	}
-	return to.PersonStart(a.VM)
 }
 
 // definitionOf is a VM's domain. One that the scenario's list does not have is as large as

@@ -3,6 +3,7 @@ package sim
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -45,6 +46,8 @@ type generator struct {
 	s *scenario.Scenario
 	// newcomer is the machine that joins in the course of the run; empty: none does.
 	newcomer string
+	// extra is the VM that is brought in the course of the run; empty: none is.
+	extra string
 	// trusting: the policy takes the wait for proof enough, even of a host without a watchdog.
 	trusting bool
 	// stuck is when a host's VMs may go on although nothing of it runs or ends them, and
@@ -183,11 +186,15 @@ func (g *generator) fault(at time.Duration) {
 		pair(scenario.Action{Do: []string{"fence_device_fails", "fence_device_hangs"}[g.r.IntN(2)], Host: h}, scenario.Action{Do: "fence_device_ok", Host: h})
 		return
 	}
-	if g.r.IntN(5) == 0 {
+	switch g.r.IntN(10) {
+	case 0, 1:
 		g.move(at, until)
 		return
+	case 2, 3:
+		g.byHand(at, until)
+		return
 	}
-	switch g.r.IntN(16) {
+	switch g.r.IntN(18) {
 	case 0, 1:
 		pair(scenario.Action{Do: "power_off", Host: h}, scenario.Action{Do: "power_on", Host: h})
 	case 2, 3:
@@ -216,6 +223,10 @@ func (g *generator) fault(at time.Duration) {
 	case 14:
 		g.add(at, scenario.Action{Do: "clock_rate", Host: h, Rate: 1 + maxRate*(2*g.r.Float64()-1)})
 		g.add(at, scenario.Action{Do: "restart_host_agent", Host: h})
+	case 15:
+		g.add(at, scenario.Action{Do: "clock_step", Host: h, Seconds: g.wallError()})
+	case 16:
+		g.shutDown(h, at, until)
 	default:
 		pair(scenario.Action{Do: "fail_starts", VM: g.vm(), Host: h, Fails: 1 + g.r.IntN(2)}, scenario.Action{Do: "crash_vm", VM: g.vm()})
 	}
@@ -275,33 +286,6 @@ func (g *generator) mayBeStuck(h scenario.Host, when span) bool {
 	return h.Watchdog != "none" || !g.trusting
 }
 
-// move is somebody who has VMs moved, or a host emptied, and often something that goes
-// wrong in the middle of it.
-func (g *generator) move(at, until time.Duration) {
-	to, h := g.host(), g.host()
-	switch g.r.IntN(6) {
-	case 0, 1:
-		g.add(at, scenario.Action{Do: "request_live_move", VM: g.vm(), To: to})
-	case 2:
-		a := scenario.Action{Do: "request_cold_move", VM: g.vm(), To: to}
-		if g.r.IntN(2) == 0 {
-			a = scenario.Action{Do: "request_restart", VM: a.VM}
-		}
-		g.add(at, a)
-	case 3, 4:
-		g.add(at, scenario.Action{Do: "maintenance_on", Host: h})
-		g.add(until, scenario.Action{Do: "maintenance_off", Host: h})
-	default:
-		g.add(max(0, at-time.Second), scenario.Action{Do: "fail_moves", Host: h, Fails: 1 + g.r.IntN(2), Hang: g.r.IntN(2) == 0})
-		g.add(at, scenario.Action{Do: "maintenance_on", Host: h})
-		g.add(until, scenario.Action{Do: "maintenance_off", Host: h})
-		g.add(until, scenario.Action{Do: "fail_moves", Host: h})
-	}
-	if g.r.IntN(2) == 0 {
-		g.fault(at + time.Duration(g.r.Int64N(int64(2*migrateTakes))))
-	}
-}
-
 // storage is a fault of the heartbeat volumes, or of one host's way to them.
 func (g *generator) storage(h string, pair func(on, off scenario.Action)) {
 	one := g.s.Volumes[g.r.IntN(len(g.s.Volumes))].ID
@@ -320,32 +304,6 @@ func (g *generator) storage(h string, pair func(on, off scenario.Action)) {
 		pair(scenario.Action{Do: "fail_volume", Volume: one}, scenario.Action{Do: "restore_volume", Volume: one})
 	default:
 		pair(scenario.Action{Do: "corrupt_slot", Volume: one, Host: h}, back)
-	}
-}
-
-// person is somebody who does something to a VM or to the membership.
-func (g *generator) person(at time.Duration) {
-	vm := g.vm()
-	switch g.r.IntN(7) {
-	case 0:
-		g.add(at, scenario.Action{Do: "set_desired", VM: vm, Desired: "stopped"})
-	case 6: // a host is lost for good, and somebody who has looked says so
-		h := g.host()
-		g.add(at, scenario.Action{Do: "power_off", Host: h})
-		g.add(at+g.while(), scenario.Action{Do: "fence_confirm", Host: h})
-	case 1:
-		g.add(at, scenario.Action{Do: "set_desired", VM: vm, Desired: "stopped"})
-		g.add(at+g.while(), scenario.Action{Do: "set_desired", VM: vm, Desired: "running"})
-	case 2:
-		g.add(at, scenario.Action{Do: "guest_shutdown", VM: vm})
-	case 3:
-		g.add(at, scenario.Action{Do: "crash_vm", VM: vm})
-	case 4:
-		g.add(at, scenario.Action{Do: "transfer_master", To: g.host()})
-	default: // a host leaves for good, if the cluster lets it
-		h := g.host()
-		g.add(at, scenario.Action{Do: "power_off", Host: h})
-		g.add(at+25*time.Second, scenario.Action{Do: "remove_host", Host: h})
 	}
 }
 
@@ -377,6 +335,11 @@ func (g *generator) mend() {
 		g.add(end, scenario.Action{Do: "start_agent", Host: h.ID})
 		for _, vm := range g.s.VMs {
 			g.add(end, scenario.Action{Do: "fail_starts", VM: vm.ID, Host: h.ID})
+		}
+	}
+	for _, vm := range append([]string{g.extra}, g.names()...) {
+		if vm != "" {
+			g.add(end, scenario.Action{Do: "resume_guest", VM: vm})
 		}
 	}
 	g.s.Until = scenario.Seconds(end + mending)
@@ -423,6 +386,11 @@ func (w *World) unsettled() string {
 	}
 	for _, vm := range w.s.VMs {
 		if what := w.astray(vm.ID, s.FindVM(vm.ID)); what != "" {
+			return what
+		}
+	}
+	for _, vm := range slices.Sorted(maps.Keys(w.people.wants)) { // those that were brought since as well
+		if what := w.astray(vm, s.FindVM(vm)); what != "" {
 			return what
 		}
 	}

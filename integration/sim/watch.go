@@ -43,12 +43,20 @@ type watch struct {
 	runs      int                      // of the witness, looked at
 	ended     map[int]bool             // runs whose end was looked at
 	held      map[string]embedded.Run  // runs that go on without their agent since a restart of it, by VM
+	byHand    map[string]time.Time     // when a person last started a VM on a host, by both
+	placed    map[string]placement     // when each VM's present placement was first seen, by UUID
+}
+
+// placement is when a generation of a VM was seen to be placed, by no host's clock.
+type placement struct {
+	generation uint64
+	seen       time.Time
 }
 
 func newWatch(w *World) *watch {
 	return &watch{w: w, sums: map[uint64]string{}, from: map[uint64]string{}, last: map[string]*fsm.State{}, seen: map[uint64]string{},
 		dead: map[string]uint64{}, office: map[uint64]string{}, masters: map[string]bool{}, tripped: map[*guard]time.Duration{},
-		ended: map[int]bool{}, held: map[string]embedded.Run{}}
+		ended: map[int]bool{}, held: map[string]embedded.Run{}, byHand: map[string]time.Time{}, placed: map[string]placement{}}
 }
 
 // step looks at everything once, while nothing moves.
@@ -129,6 +137,9 @@ func (x *watch) grows(s *fsm.State) {
 		}
 	}
 	for uuid, vm := range s.VMs {
+		if vm.Owner != nil && x.placed[uuid].generation != vm.Owner.Generation {
+			x.placed[uuid] = placement{vm.Owner.Generation, time.Now()}
+		}
 		was := old.VMs[uuid]
 		if was == nil {
 			continue
@@ -163,6 +174,9 @@ const clockDoubt = 5 * time.Second
 // its new one began, at that moment: the host has proven it (R4).
 func (x *watch) begunAnew(host string, incarnation uint64, at time.Time) {
 	old := x.newest.state
+	if x.wallsDiffer() {
+		at = time.Now().Add(-Step) // the date is nobody's; what began before the last look is not of the new life
+	}
 	for _, r := range x.w.disks.Runs() {
 		vm := old.VMs[r.UUID]
 		if r.Host == host && r.From.Before(at) && (r.To.IsZero() || r.To.After(at)) && vm != nil && vm.Owner != nil &&
@@ -170,6 +184,17 @@ func (x *watch) begunAnew(host string, incarnation uint64, at time.Time) {
 			x.w.broken("%s began a new life after incarnation %d while %s ran there", host, incarnation, r.Name)
 		}
 	}
+}
+
+// wallsDiffer reports whether some host's wall clock is wrong, so that no date in the
+// state can be held against the time at which something was.
+func (x *watch) wallsDiffer() bool {
+	for _, m := range x.w.machines {
+		if m.wall.Load() != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // history collects the cluster's events and holds that each is explained.
@@ -350,7 +375,9 @@ func (x *watch) witness() {
 		if v.Stale {
 			x.w.broken("%s was let run on %s at %.3fs from memory that is older than its disk", v.Name, v.Runs[len(v.Runs)-1].Host, v.At.Sub(x.w.start).Seconds())
 		}
-		if len(hosts) > 1 {
+		if len(hosts) > 1 && x.ofPeople(v) {
+			x.w.note("%s, which is not protected, was started twice by people: on %s", v.Name, strings.Join(hosts, " and on "))
+		} else if len(hosts) > 1 {
 			x.doubled(v.Name, fmt.Sprintf("%s ran twice at %.3fs: on %s", v.Name, v.At.Sub(x.w.start).Seconds(), strings.Join(hosts, " and on ")))
 		}
 	}
@@ -365,6 +392,16 @@ func (x *watch) witness() {
 		}
 	}
 	x.runs = len(runs)
+}
+
+// startsByHand notes that a person starts a VM on a host at this moment.
+func (x *watch) startsByHand(vm, host string) { x.byHand[vm+" "+host] = time.Now() }
+
+// ofPeople reports whether a double run is people's own: of a VM that is not protected
+// at that moment, and the last of whose runs a person began. Nobody watches it then.
+func (x *watch) ofPeople(v embedded.Violation) bool {
+	s, last := x.newest.state, v.Runs[len(v.Runs)-1]
+	return s != nil && s.VMs[v.UUID] == nil && x.byHand[last.Name+" "+last.Host].Equal(last.From)
 }
 
 func (x *watch) began(r embedded.Run) {
@@ -391,7 +428,11 @@ func (x *watch) needless(r embedded.Run, byUs bool) {
 	if vm == nil || vm.Intent != fsm.IntentRun || vm.Owner == nil || vm.Owner.Host != r.Host || vm.Owner.Phase != fsm.PhaseRunning {
 		return
 	}
-	if vm.Owner.At.After(r.From) {
+	placed := vm.Owner.At
+	if p := x.placed[r.UUID]; x.wallsDiffer() && p.generation == vm.Owner.Generation {
+		placed = p.seen.Add(-Step)
+	}
+	if placed.After(r.From) {
 		return // a later placement than the one under which it ran
 	}
 	g := m.guard.status()

@@ -141,6 +141,7 @@ var actions = map[string]signature{
 	"unhang_guest":               {need: []string{"vm"}, waits: waitsGuests},
 	"guest_shutdown":             {need: []string{"vm"}},
 	"suspend_guest":              {need: []string{"vm"}},
+	"resume_guest":               {need: []string{"vm"}},
 	"fail_starts":                {need: []string{"vm", "host", "fails"}},
 	"datastore_pdl":              {need: []string{"datastore"}, may: []string{"host"}, waits: waitsDatastores},
 	"datastore_apd":              {need: []string{"datastore"}, may: []string{"host"}, waits: waitsDatastores},
