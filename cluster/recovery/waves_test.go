@@ -115,7 +115,7 @@ func TestWaves(t *testing.T) {
 			in.failed("b", "a", "c")
 		}, []string{
 			"vm01 is given up: every start failed, on a, b, c, tried once, the last time at 2026-03-01 12:00:00 UTC: no bridge; it is tried again when another host can take it or one of these is back, " +
-				"when its definition changes, and after `haadm unprotect` and `haadm protect`",
+				"when its definition changes, and after `haadm vms retry`",
 			"vm02 on b(2)", held(3, "medium, order 1", in10)}},
 		{"the first crashed, and waits for its next try", func(in *Input) {
 			in.failed("b+", "b+", "b+")
