@@ -132,6 +132,8 @@ func (p *Policy) Warnings() []string {
 	}
 	list = append(list, p.idleVMs()...)
 	list = append(list, p.idleBalance()...)
+	list = append(list, p.unasked()...)
+	list = append(list, p.backwards()...)
 	if text := p.scarceVolumes(); text != "" {
 		list = append(list, text)
 	}

@@ -1,5 +1,11 @@
 package config
 
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
+
 // Muted are the standing warnings that people have said they know of. Nothing else
 // depends on it.
 type Muted struct {
@@ -46,3 +52,36 @@ func (p *Policy) muted() (names []string) {
 	}
 	return names
 }
+
+// unasked says that a host has nobody to ask whether it is cut off.
+func (p *Policy) unasked() []string {
+	if p.Isolation.Gateway || len(p.Isolation.Addresses) > 0 {
+		return nil
+	}
+	return []string{"isolation_check: with use_default_gateway = false and no addresses there is nobody to ask, so every host that no member answers counts as isolated, and as partitioned none"}
+}
+
+// backwards lists groups of VMs that come before others by priority and wait for them all the
+// same, as far as the VMs are named: where room is short the others stay down, and these wait.
+func (p *Policy) backwards() (list []string) {
+	members := map[string][]string{}
+	for _, g := range p.Groups {
+		members[g.Name] = g.VMs
+	}
+	byLevel := func(a, b string) int { return cmp.Compare(p.level(a), p.level(b)) }
+	for _, g := range p.Groups {
+		for _, first := range g.StartAfter {
+			if len(g.VMs) == 0 || len(members[first]) == 0 {
+				continue
+			}
+			high, low := slices.MaxFunc(g.VMs, byLevel), slices.MinFunc(members[first], byLevel)
+			if p.level(high) > p.level(low) {
+				list = append(list, fmt.Sprintf("group %q starts after %q, and its %s has priority %q, %s there only %q: where room is short the former waits for a VM that stays down",
+					g.Name, first, high, p.VM(high).Priority, low, p.VM(low).Priority))
+			}
+		}
+	}
+	return list
+}
+
+func (p *Policy) level(vm string) int { return PriorityLevel(p.VM(vm).Priority) }

@@ -336,6 +336,30 @@ func TestWhereIsCompared(t *testing.T) {
 	}
 }
 
+// What can be meant, and is likely a mistake, is warned of.
+func TestWhatWorksAgainstItselfIsToldOf(t *testing.T) {
+	const head = "cluster \"c\" {}\nwarnings { few_heartbeat_volumes = false }\n"
+	groups := func(app, db string) string {
+		return head + fmt.Sprintf("vm \"app\" { priority = %q }\nvm \"db\" { priority = %q }\ngroup \"db\" { vms = [\"db\"] }\ngroup \"app\" {\n  vms = [\"app\"]\n  start_after = [\"db\"]\n}\n", app, db)
+	}
+	for _, tt := range []struct {
+		name, text, want string
+	}{
+		{"nobody to ask", head + "isolation_check { use_default_gateway = false }\n", "there is nobody to ask"},
+		{"addresses to ask", head + "isolation_check {\n  use_default_gateway = false\n  addresses = [\"10.0.0.1\"]\n}\n", ""},
+		{"high after low", groups("high", "low"), `group "app" starts after "db", and its app has priority "high", db there only "low"`},
+		{"low after high", groups("low", "high"), ""},
+		{"alike", groups("high", "high"), ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := strings.Join(parse(t, tt.text).Warnings(), "; ")
+			if !strings.Contains(got, tt.want) || tt.want == "" && got != "" {
+				t.Errorf("warnings %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
 func TestIdleSettingsAreToldOf(t *testing.T) {
 	p := parse(t, `cluster "c" {}
 warnings { few_heartbeat_volumes = false }
