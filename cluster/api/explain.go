@@ -72,6 +72,7 @@ func (w World) ExplainVM(name string) (*Explanation, error) {
 	}
 	e := &Explanation{Schema: Schema, Source: w.source(), Subject: "vm " + vm.Name}
 	e.fact(vm.Since, "protected by %s", vm.By)
+	e.rule("policy", "%s", w.rules(vm.Name).Text())
 	e.wanted(vm)
 	w.explainPlacement(e, vm)
 	if m := vm.Move; m != nil && vm.Owner != nil {

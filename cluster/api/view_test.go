@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -340,5 +341,39 @@ func TestTokenStates(t *testing.T) {
 	}
 	if d := cmp.Diff([]string{"t0 expired", "t1 used", "t2 open"}, got); d != "" {
 		t.Errorf("tokens (-want +got):\n%s", d)
+	}
+}
+
+// What the policy says of a VM is shown with the block that decided.
+func TestRulesOfAVM(t *testing.T) {
+	b := apitest.Healthy()
+	b.St.Policy.Files = map[string][]byte{"a.hcl": []byte(`cluster "basement" {}
+class "batch" {
+  priority  = "low"
+  admission = "best_effort"
+  isolation = "shutdown"
+}
+vms "databases" {
+  match    = "db*"
+  protect  = true
+  class    = "batch"
+  order    = 3
+  failback = "preferred"
+}
+group "data" {
+  vms = ["db1"]
+}
+`)}
+	a, err := cluster(t, b)["kvm2"].client.VM(t.Context(), "db1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &api.RulesView{Class: "batch", Priority: "low", Order: 3, Group: "data", Isolation: "shutdown", Failback: "preferred", BestEffort: true, Why: `vms "databases"`}
+	if !reflect.DeepEqual(a.VM.Rules, want) {
+		t.Errorf("rules %+v, want %+v", a.VM.Rules, want)
+	}
+	const text = `class batch, priority low, order 3, starts with group data, best effort; when its host is isolated: shutdown; failback: preferred (decided by vms "databases")`
+	if got := a.VM.Rules.Text(); got != text {
+		t.Errorf("in words %q, want %q", got, text)
 	}
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -54,8 +55,49 @@ type VMView struct {
 	// NotReady why not; nil where that is not known.
 	Ready    *bool  `json:"ready,omitempty"`
 	NotReady string `json:"not_ready,omitempty"`
+	// Rules are what the policy says of a protected VM; only in an answer about one VM.
+	Rules *RulesView `json:"rules,omitempty"`
 	// Agility is where it could run; only in an answer about one VM, by the master.
 	Agility *AgilityView `json:"agility,omitempty"`
+}
+
+// RulesView is what the policy in force says of one VM.
+type RulesView struct {
+	Class    string `json:"class,omitempty"`
+	Priority string `json:"priority"`
+	Order    int    `json:"order"`
+	Group    string `json:"group,omitempty"`
+	// Isolation is what its host does with it when isolated, Failback when it goes back.
+	Isolation  string `json:"isolation"`
+	Failback   string `json:"failback"`
+	BestEffort bool   `json:"best_effort,omitempty"` // no room is kept for it
+	// Why names the block that decides; what that leaves out comes from its class, then the defaults.
+	Why string `json:"why"`
+}
+
+func (w World) rules(name string) *RulesView {
+	policy := w.policy()
+	p := policy.VM(name)
+	v := &RulesView{Class: p.Class, Priority: p.Priority, Order: p.Order, Isolation: p.Isolation, Failback: p.Failback, BestEffort: p.BestEffort, Why: p.Why}
+	if g := policy.GroupOf(name); g != nil {
+		v.Group = g.Name
+	}
+	return v
+}
+
+// Text is it for people.
+func (v *RulesView) Text() string {
+	text := fmt.Sprintf("priority %s, order %d", v.Priority, v.Order)
+	if v.Class != "" {
+		text = "class " + v.Class + ", " + text
+	}
+	if v.Group != "" {
+		text += ", starts with group " + v.Group
+	}
+	if v.BestEffort {
+		text += ", best effort"
+	}
+	return text + fmt.Sprintf("; when its host is isolated: %s; failback: %s (decided by %s)", v.Isolation, v.Failback, v.Why)
 }
 
 // PlacementView is the permission of a host to run a VM.
@@ -96,7 +138,9 @@ func (w World) VMs() []VMView {
 func (w World) VM(name string) (VMView, error) {
 	vm, err := findVM(w.State, name)
 	if err == nil {
-		return w.vmView(vm), nil
+		v := w.vmView(vm)
+		v.Rules = w.rules(vm.Name)
+		return v, nil
 	}
 	for _, v := range w.unprotected() {
 		if v.Name == name || v.UUID == name {

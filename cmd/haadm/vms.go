@@ -130,6 +130,9 @@ func (p *program) vm(vm api.VMView) {
 	if vm.Ready != nil && !*vm.Ready {
 		p.field("not ready", "%s", dash(vm.NotReady))
 	}
+	if vm.Rules != nil {
+		p.field("policy", "%s", vm.Rules.Text())
+	}
 	p.agility(vm.Agility)
 	for _, f := range vm.MoveFailures {
 		p.field("not moved", "%s ago to %s: %s", p.ago(f.At), f.Host, f.Detail)
