@@ -354,7 +354,7 @@ class "batch" {
   isolation = "shutdown"
 }
 vms "databases" {
-  match    = "db*"
+  match    = { name = "db*" }
   protect  = true
   class    = "batch"
   order    = 3
