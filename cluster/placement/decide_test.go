@@ -296,6 +296,35 @@ func TestReasons(t *testing.T) {
 	}
 }
 
+func TestCrowdedGroups(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		spread bool
+		vms    []string
+		want   string
+	}{
+		{"all on one host", true, []string{"a-kvm1", "b-kvm1"}, "group web is to be spread, and all of it that runs is on kvm1: a-kvm1, b-kvm1"},
+		{"on two hosts", true, []string{"a-kvm1", "b-kvm1", "a-kvm2"}, ""},
+		{"one alone", true, []string{"a-kvm1"}, ""},
+		{"not to be spread", false, []string{"a-kvm1", "b-kvm1"}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := three(Admission{})
+			c.Groups = []Group{{Name: "web", Spread: tt.spread, VMs: tt.vms}}
+			why := ""
+			for _, v := range Violations(c) {
+				why += v.Why
+				if v.Must {
+					t.Error("it is a must")
+				}
+			}
+			if why != tt.want {
+				t.Errorf("violations %q, want %q", why, tt.want)
+			}
+		})
+	}
+}
+
 func TestViolations(t *testing.T) {
 	c := Cluster{Hosts: hosts(2, 8), VMs: on("h1", "h1", "h1")}
 	c.Rules = []Rule{

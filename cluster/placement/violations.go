@@ -8,7 +8,7 @@ import (
 
 // Violation is a rule that is broken where VMs run now, or a host that is overfull.
 type Violation struct {
-	Rule string // empty for a host that is overfull
+	Rule string // or the group that is to be spread; empty for a host that is overfull
 	Must bool
 	VMs  []string
 	Why  string
@@ -32,6 +32,7 @@ func Violations(c *Cluster) []Violation {
 			all = append(all, v)
 		}
 	}
+	all = append(all, r.crowded()...)
 	slices.SortStableFunc(all, func(a, b Violation) int { return no(!a.Must, !b.Must) })
 	for h, host := range m.hosts {
 		for i, d := range m.dims {
@@ -48,6 +49,30 @@ func Violations(c *Cluster) []Violation {
 			if all[i].Must && d.Action == Move && slices.Contains(all[i].VMs, d.VM) {
 				all[i].Repair = append(all[i].Repair, d)
 			}
+		}
+	}
+	return all
+}
+
+// crowded finds groups that are to be spread and whose members all run on one host: its loss
+// would take every one of them.
+func (r *room) crowded() (all []Violation) {
+	for _, g := range sorted(r.m.c.Groups, func(g *Group) string { return g.Name }) {
+		if !g.Spread {
+			continue
+		}
+		v, hosts := Violation{Rule: g.Name}, map[int32]bool{}
+		var host int32
+		for _, name := range g.VMs {
+			if x, known := r.m.vmByID[name]; known && r.at[x] >= 0 {
+				host = r.at[x]
+				hosts[host] = true
+				v.VMs = append(v.VMs, name)
+			}
+		}
+		if len(v.VMs) > 1 && len(hosts) == 1 {
+			v.Why = fmt.Sprintf("group %s is to be spread, and all of it that runs is on %s: %s", g.Name, r.m.hosts[host].Name, strings.Join(few(v.VMs), ", "))
+			all = append(all, v)
 		}
 	}
 	return all

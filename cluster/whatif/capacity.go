@@ -184,7 +184,7 @@ func (out *Capacity) rooms(c *placement.Cluster) {
 
 // Violation is a rule that is broken where VMs run now, or a host that is overfull.
 type Violation struct {
-	Rule string   `json:"rule,omitempty"` // empty for a host that is overfull
+	Rule string   `json:"rule,omitempty"` // or the group that is to be spread; empty for a host that is overfull
 	Must bool     `json:"must"`
 	VMs  []string `json:"vms,omitempty"`
 	Why  string   `json:"why"`
