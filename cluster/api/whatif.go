@@ -90,6 +90,11 @@ func (w World) roomProblems() []Problem {
 			add("haadm capacity", "after the failures that the policy asks for VMs would lose more than %d %% of their performance: %s", p.Tolerated, p.Why)
 		}
 	}
+	if inv := w.Outlook.Inventory; inv != nil {
+		for _, v := range placement.Broken(inv.Cluster) {
+			add("haadm placement violations", "%s", v.Why)
+		}
+	}
 	if len(room.Uncovered) > 0 {
 		u, more := room.Uncovered[0], ""
 		if n := len(room.Uncovered) - 1; n > 0 {

@@ -40,6 +40,29 @@ func TestPlanIsAskedOfTheMaster(t *testing.T) {
 	}
 }
 
+func TestABrokenRuleIsAProblem(t *testing.T) {
+	b := apitest.Healthy()
+	rule := placement.Rule{Name: "databases", Kind: placement.Apart, Must: true, VMs: []string{"db1", "db2"}}
+	inv := &inventory.Inventory{Cluster: &placement.Cluster{Hosts: []placement.Host{{Name: "kvm1", Memory: 8 << 30}},
+		VMs: []placement.VM{{Name: "db1", Host: "kvm1"}, {Name: "db2", Host: "kvm1"}}, Rules: []placement.Rule{rule}}}
+	says := func() bool {
+		w := api.World{Self: b.Me, State: b.St, Outlook: &whatif.Outlook{Inventory: inv}}
+		for _, p := range w.Status().Problems {
+			if strings.Contains(p.Text, "rule databases (apart) is broken by db1 on kvm1, db2 on kvm1") && p.Next == "haadm placement violations" {
+				return true
+			}
+		}
+		return false
+	}
+	if !says() {
+		t.Error("status does not say that a must is broken")
+	}
+	inv.Cluster.Rules[0].Must = false
+	if says() {
+		t.Error("status takes a wish for a must")
+	}
+}
+
 func TestRoomIsAProblem(t *testing.T) {
 	verdict := func(v placement.Verdict, vms ...string) *placement.Verdict {
 		for _, vm := range vms {

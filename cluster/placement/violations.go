@@ -78,6 +78,25 @@ func (r *room) crowded() (all []Violation) {
 	return all
 }
 
+// Broken lists the rules that are a must and broken where VMs run now, by name, without repairs: it
+// plans nothing, and costs little.
+func Broken(c *Cluster) (all []Violation) {
+	r := newRoom(newModel(c))
+	for _, rule := range sorted(c.Rules, func(r *Rule) string { return r.Name }) {
+		if !rule.Must {
+			continue
+		}
+		if vms, why := r.broken(rule); len(vms) > 0 {
+			v := Violation{Rule: rule.Name, Must: true, Why: why}
+			for _, x := range vms {
+				v.VMs = append(v.VMs, r.m.vms[x].Name)
+			}
+			all = append(all, v)
+		}
+	}
+	return all
+}
+
 // broken finds the running VMs with which a rule is broken.
 func (r *room) broken(rule *Rule) ([]int32, string) {
 	m := r.m
