@@ -132,6 +132,9 @@ func (m *Master) ConfirmOff(ctx context.Context, host, by string) (freed int, er
 		return 0, err
 	}
 	freed, _ = v.(int)
+	m.mu.Lock()
+	x.report = nil // nothing of it runs any more
+	m.mu.Unlock()
 	return freed, nil
 }
 
@@ -199,7 +202,11 @@ func (m *Master) Protect(ctx context.Context, name, by string) (*fsm.VM, error) 
 		case <-noted:
 		case <-ctx.Done():
 			s, _, _ := m.cfg.View()
-			if vm := s.FindVM(name); vm != nil && vm.Sighting != nil {
+			switch vm := s.FindVM(name); {
+			case vm == nil:
+			case vm.Sighting == nil:
+				return nil, fmt.Errorf("%w: %s is committed as protected, but the host where it runs has not been given it within %v: see `haadm vms show %s`", api.ErrUnknownOutcome, name, protectTimeout, name)
+			default:
 				return nil, fmt.Errorf("%w: %s is committed as protected, but %s has not confirmed within %v that it guards it; until it does nobody else can be given the VM: see `haadm vms show %s`",
 					api.ErrUnknownOutcome, name, vm.Sighting.Host, protectTimeout, name)
 			}
@@ -219,8 +226,9 @@ func (m *Master) tryProtect(ctx context.Context, name, by string) (*fsm.VM, <-ch
 	}
 	noted := o.noted
 	if vm := s.FindVM(name); vm != nil {
+		awaited := vm.Sighting != nil || vm.Owner == nil && o.runsSomewhere(s, vm.UUID)
 		m.mu.Unlock()
-		if vm.Sighting != nil {
+		if awaited {
 			return nil, noted, nil
 		}
 		return vm, noted, nil
@@ -284,6 +292,10 @@ func (o *office) find(s *fsm.State, name string) (*fsm.Host, api.DomainReport, e
 	if len(running) > 1 {
 		return nil, api.DomainReport{}, fmt.Errorf("%w: %s runs on both %s and %s: stop one of them first", api.ErrRefused, name, running[0].host.Name, running[1].host.Name)
 	}
+	if host := o.silentWith(s, name); host != "" && len(running) == 0 {
+		return nil, api.DomainReport{}, fmt.Errorf("%w: %s, which is not up, ran %s when it was heard last, and what is not protected does not end with a lease: make sure that the host is off and say so with `haadm fence confirm %s`, or wait until it is back",
+			api.ErrRefused, host, name, host)
+	}
 	places := append(running, defined...)
 	if len(places) == 0 {
 		slices.Sort(all)
@@ -296,6 +308,43 @@ func (o *office) find(s *fsm.State, name string) (*fsm.Host, api.DomainReport, e
 		}
 	}
 	return places[0].host, places[0].dom, nil
+}
+
+// runsSomewhere reports whether a live host says that it runs a VM, so that it is about to be
+// adopted there. The lock is held.
+func (o *office) runsSomewhere(s *fsm.State, uuid string) bool {
+	for _, h := range s.Hosts {
+		x := o.hosts[h.Name]
+		if x == nil || h.Status != fsm.HostLive || x.present() == nil {
+			continue
+		}
+		if slices.ContainsFunc(x.present().Domains, func(d api.DomainReport) bool { return d.UUID == uuid && d.State == vmm.Running }) {
+			return true
+		}
+	}
+	return false
+}
+
+// silentWith is a host that is not up and not proven off, and that ran the VM of that name or
+// UUID when it was heard last. The lock is held.
+func (o *office) silentWith(s *fsm.State, name string) string {
+	for _, h := range s.SortedHosts() {
+		x := o.hosts[h.Name]
+		if x == nil || h.Status == fsm.HostLive || x.fence.off != 0 && x.spoke < x.fence.off {
+			continue
+		}
+		if runs(x.report, name) {
+			return h.Name
+		}
+	}
+	return ""
+}
+
+// runs reports whether a host says that it runs the VM of that name or UUID.
+func runs(r *api.HostReport, name string) bool {
+	return r != nil && slices.ContainsFunc(r.Domains, func(d api.DomainReport) bool {
+		return (d.Name == name || d.UUID == name) && d.State != vmm.Stopped && !d.Waits()
+	})
 }
 
 // Refused reports whether an error is a rule's, not the machinery's.

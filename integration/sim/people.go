@@ -178,8 +178,7 @@ func (p *people) protectNew(vm *scenario.VM, intent fsm.Intent) {
 }
 
 // protect asks for the protection of a VM that is defined or runs somewhere. It then is
-// as the answer says, or shall run after all: one that was moved while it was let go is
-// stopped by the word of the host that had it, until the one that has it is heard.
+// as the answer says.
 func (p *people) protect(vm string) {
 	p.ask("protect "+vm, "", want{}, func(ctx context.Context, on *agent.Agent) error {
 		got, err := on.Protect(ctx, vm, personName)
@@ -187,7 +186,7 @@ func (p *people) protect(vm string) {
 		p.w.soon(func() {
 			switch {
 			case err == nil:
-				p.wants[vm] = []want{{true, got.Intent}, {true, fsm.IntentRun}}
+				p.wants[vm] = []want{{true, got.Intent}}
 			case errors.As(err, &refusal) || errors.Is(err, api.ErrRefused) || errors.Is(err, api.ErrNotMaster) || errors.Is(err, api.ErrNoMaster):
 			default:
 				p.wants[vm] = append(p.wants[vm], want{true, fsm.IntentRun}, want{true, fsm.IntentStop})
