@@ -44,7 +44,7 @@ func (m *Master) tryProspect(s *fsm.State, name string) (*fsm.VM, <-chan struct{
 	if vm := s.FindVM(name); vm != nil {
 		return vm, o.noted, nil
 	}
-	h, x, err := o.find(s, name)
+	h, x, err := o.find(s, name, m.cfg.Now(), m.cfg.Timing)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -192,7 +192,11 @@ func TestProtect(t *testing.T) {
 		{"on a host that died", func(r *rig) {
 			tell(r, "b", nil, runs(web, "web"))
 			r.must(&fsm.DeclareDead{Epoch: 1, Host: "b", Incarnation: 1})
-		}, "b, which is not up, ran web"},
+		}, "b, which is not heard now, ran web"},
+		{"on a host that has fallen silent", func(r *rig) {
+			tell(r, "b", nil, runs(web, "web"))
+			r.beating(2*time.Second, "a", "c")
+		}, "b, which is not heard now, ran web"},
 		{"on a host that died when it was stopped there", func(r *rig) {
 			tell(r, "b", nil, dom(web, "web"))
 			r.must(&fsm.DeclareDead{Epoch: 1, Host: "b", Incarnation: 1})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/cluster/lease"
 	"github.com/holdfast-ha/holdfast/cluster/verdict"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/vmm"
@@ -233,7 +234,7 @@ func (m *Master) tryProtect(ctx context.Context, name, by string) (*fsm.VM, <-ch
 		}
 		return vm, noted, nil
 	}
-	h, x, err := o.find(s, name)
+	h, x, err := o.find(s, name, m.cfg.Now(), m.cfg.Timing)
 	if err != nil {
 		m.mu.Unlock()
 		return nil, nil, err
@@ -263,9 +264,9 @@ func (m *Master) tryProtect(ctx context.Context, name, by string) (*fsm.VM, <-ch
 	return nil, noted, nil
 }
 
-// find looks for a domain by name or UUID on the live hosts: where it runs, else
-// where it is defined. The lock is held.
-func (o *office) find(s *fsm.State, name string) (*fsm.Host, api.DomainReport, error) {
+// find looks for a domain by name or UUID on the live hosts that are heard now: where it runs,
+// else where it is defined. What another said last may not be so any more. The lock is held.
+func (o *office) find(s *fsm.State, name string, now time.Duration, t lease.Timing) (*fsm.Host, api.DomainReport, error) {
 	type place struct {
 		host *fsm.Host
 		dom  api.DomainReport
@@ -274,7 +275,7 @@ func (o *office) find(s *fsm.State, name string) (*fsm.Host, api.DomainReport, e
 	var all []string
 	for _, h := range s.SortedHosts() {
 		x := o.hosts[h.Name]
-		if x == nil || h.Status != fsm.HostLive || x.present() == nil {
+		if x == nil || h.Status != fsm.HostLive || x.present() == nil || !x.reached(now, t) {
 			continue
 		}
 		for _, d := range x.present().Domains {
@@ -292,8 +293,8 @@ func (o *office) find(s *fsm.State, name string) (*fsm.Host, api.DomainReport, e
 	if len(running) > 1 {
 		return nil, api.DomainReport{}, fmt.Errorf("%w: %s runs on both %s and %s: stop one of them first", api.ErrRefused, name, running[0].host.Name, running[1].host.Name)
 	}
-	if host := o.silentWith(s, name); host != "" && len(running) == 0 {
-		return nil, api.DomainReport{}, fmt.Errorf("%w: %s, which is not up, ran %s when it was heard last, and what is not protected does not end with a lease: make sure that the host is off and say so with `haadm fence confirm %s`, or wait until it is back",
+	if host := o.silentWith(s, name, now, t); host != "" && len(running) == 0 {
+		return nil, api.DomainReport{}, fmt.Errorf("%w: %s, which is not heard now, ran %s when it was heard last, and what is not protected does not end with a lease: make sure that the host is off and say so with `haadm fence confirm %s`, or wait until it is back",
 			api.ErrRefused, host, name, host)
 	}
 	places := append(running, defined...)
@@ -325,12 +326,12 @@ func (o *office) runsSomewhere(s *fsm.State, uuid string) bool {
 	return false
 }
 
-// silentWith is a host that is not up and not proven off, and that ran the VM of that name or
-// UUID when it was heard last. The lock is held.
-func (o *office) silentWith(s *fsm.State, name string) string {
+// silentWith is a host that is not heard now and not proven off, and that ran the VM of that name
+// or UUID when it was heard last. The lock is held.
+func (o *office) silentWith(s *fsm.State, name string, now time.Duration, t lease.Timing) string {
 	for _, h := range s.SortedHosts() {
 		x := o.hosts[h.Name]
-		if x == nil || h.Status == fsm.HostLive || x.fence.off != 0 && x.spoke < x.fence.off {
+		if x == nil || h.Status == fsm.HostLive && x.reached(now, t) || x.fence.off != 0 && x.spoke < x.fence.off {
 			continue
 		}
 		if runs(x.report, name) {

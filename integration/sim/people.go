@@ -178,7 +178,8 @@ func (p *people) protectNew(vm *scenario.VM, intent fsm.Intent) {
 }
 
 // protect asks for the protection of a VM that is defined or runs somewhere. It then is
-// as the answer says.
+// as the answer says, or shall run after all: of one that was moved a moment ago, while it was
+// let go, the host that had it says that it has stopped, until the one that has it is heard.
 func (p *people) protect(vm string) {
 	p.ask("protect "+vm, "", want{}, func(ctx context.Context, on *agent.Agent) error {
 		got, err := on.Protect(ctx, vm, personName)
@@ -186,7 +187,7 @@ func (p *people) protect(vm string) {
 		p.w.soon(func() {
 			switch {
 			case err == nil:
-				p.wants[vm] = []want{{true, got.Intent}}
+				p.wants[vm] = []want{{true, got.Intent}, {true, fsm.IntentRun}}
 			case errors.As(err, &refusal) || errors.Is(err, api.ErrRefused) || errors.Is(err, api.ErrNotMaster) || errors.Is(err, api.ErrNoMaster):
 			default:
 				p.wants[vm] = append(p.wants[vm], want{true, fsm.IntentRun}, want{true, fsm.IntentStop})
