@@ -344,6 +344,9 @@ func runsElsewhere(in input, host, uuid string, runsHere bool) bool {
 
 // protect proposes to protect a domain of a host once its definition has come.
 func (d *decision) protect(in input, m fsm.Meta, h *fsm.Host, o *observed, x api.DomainReport, by string) {
+	if unheardOf(in.state, in.hosts, x, h.Name, in.now, in.timing) != "" {
+		return
+	}
 	xml, ok := o.defs[x.UUID]
 	if !ok {
 		d.wanted[h.Name] = append(d.wanted[h.Name], x.UUID)

@@ -122,6 +122,7 @@ func TestProtect(t *testing.T) {
 		bubble(t, func(r *rig) {
 			r.must(&fsm.Protect{Meta: r.meta(), Epoch: 1, VM: fsm.VM{UUID: web, Name: "web", XML: []byte("x"), Intent: fsm.IntentRun}, Running: true, Host: "c", Incarnation: 1})
 			r.must(&fsm.Unprotect{Meta: r.meta(), UUID: web})
+			tell(r, "c", nil, dom(web, "web"))
 			tell(r, "b", nil, runs(web, "web"))
 			c := protect(r, "web")
 			tell(r, "b", nil, runs(web, "web"))
@@ -193,6 +194,12 @@ func TestProtect(t *testing.T) {
 			tell(r, "b", nil, runs(web, "web"))
 			r.must(&fsm.DeclareDead{Epoch: 1, Host: "b", Incarnation: 1})
 		}, "b, which is not heard now, ran web"},
+		{"on another host than the silent one that ran it when it was unprotected", func(r *rig) {
+			r.must(&fsm.Protect{Meta: r.meta(), Epoch: 1, VM: fsm.VM{UUID: web, Name: "web", XML: []byte("x"), Intent: fsm.IntentRun}, Running: true, Host: "c", Incarnation: 1})
+			r.must(&fsm.Unprotect{Meta: r.meta(), UUID: web})
+			r.beating(2*time.Second, "a", "b")
+			tell(r, "b", nil, runs(web, "web"))
+		}, "c ran web when it was unprotected, and is not heard now"},
 		{"on a host that has fallen silent", func(r *rig) {
 			tell(r, "b", nil, runs(web, "web"))
 			r.beating(2*time.Second, "a", "c")
@@ -205,9 +212,10 @@ func TestProtect(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, func(r *rig) {
 				tt.tell(r)
+				asked := time.Now()
 				a := <-protect(r, "web")
-				if !errors.Is(a.err, api.ErrRefused) || !strings.Contains(a.err.Error(), tt.want) {
-					t.Errorf("answered %+v (%v), want it refused with %q", a.vm, a.err, tt.want)
+				if took := time.Since(asked); took > 0 || !errors.Is(a.err, api.ErrRefused) || !strings.Contains(a.err.Error(), tt.want) {
+					t.Errorf("answered %+v (%v) after %v, want it refused at once with %q", a.vm, a.err, took, tt.want)
 				}
 			})
 		})

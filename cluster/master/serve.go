@@ -243,6 +243,11 @@ func (m *Master) tryProtect(ctx context.Context, name, by string) (*fsm.VM, <-ch
 		m.mu.Unlock()
 		return nil, nil, fmt.Errorf("%w: the policy leaves %s out (%s, protect = false): change the policy first", api.ErrRefused, x.Name, p.Why)
 	}
+	if loose := unheardOf(s, o.hosts, x, h.Name, m.cfg.Now(), m.cfg.Timing); loose != "" {
+		m.mu.Unlock()
+		return nil, nil, fmt.Errorf("%w: %s ran %s when it was unprotected, and is not heard now, so its word on it is missing: wait until it is back, or make sure that it is off and say so with `haadm fence confirm %s`",
+			api.ErrRefused, loose, x.Name, loose)
+	}
 	xml, ok := o.hosts[h.Name].defs[x.UUID]
 	if !ok {
 		o.hosts[h.Name].wanted[x.UUID] = true
@@ -339,6 +344,20 @@ func (o *office) silentWith(s *fsm.State, name string, now time.Duration, t leas
 		}
 	}
 	return ""
+}
+
+// unheardOf is the host that ran a VM when it was unprotected, where that is another than the one
+// on which it runs now, and is not heard. The state asks for its word first: while that is
+// missing, the host that runs the VM is not given it, and could be lost without anybody knowing.
+func unheardOf(s *fsm.State, hosts map[string]*observed, d api.DomainReport, on string, now time.Duration, t lease.Timing) string {
+	loose := s.Loose[d.UUID]
+	if loose == "" || loose == on || d.State == vmm.Stopped {
+		return ""
+	}
+	if h, x := s.Hosts[loose], hosts[loose]; h != nil && x != nil && h.Status == fsm.HostLive && x.present() != nil && x.reached(now, t) {
+		return ""
+	}
+	return loose
 }
 
 // runs reports whether a host says that it runs the VM of that name or UUID.

@@ -174,12 +174,13 @@ const clockDoubt = 5 * time.Second
 // its new one began, at that moment: the host has proven it (R4).
 func (x *watch) begunAnew(host string, incarnation uint64, at time.Time) {
 	old := x.newest.state
-	if x.wallsDiffer() {
-		at = time.Now().Add(-Step) // the date is nobody's; what began before the last look is not of the new life
+	until := at
+	if x.wallsDiffer() { // the date is nobody's: it was between the last look and this one
+		at, until = time.Now().Add(-Step), time.Now()
 	}
 	for _, r := range x.w.disks.Runs() {
 		vm := old.VMs[r.UUID]
-		if r.Host == host && r.From.Before(at) && (r.To.IsZero() || r.To.After(at)) && vm != nil && vm.Owner != nil &&
+		if r.Host == host && r.From.Before(at) && (r.To.IsZero() || r.To.After(until)) && vm != nil && vm.Owner != nil &&
 			vm.Owner.Host == host && vm.Owner.Incarnation == incarnation {
 			x.w.broken("%s began a new life after incarnation %d while %s ran there", host, incarnation, r.Name)
 		}
