@@ -3,7 +3,6 @@ package volumes
 import (
 	"errors"
 	"slices"
-	"strings"
 	"syscall"
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
@@ -45,14 +44,13 @@ func (v *Volumes) Report() []api.VolumeReport {
 	return all
 }
 
-// fault is what is said of a volume in use that fails: what was done, and the kernel's
-// word. Numbers of writes and places on it differ from host to host and from write to
-// write: people would be told the same thing three times, and the master each interval.
+// fault is what is said of a volume in use that fails: the kernel's word. Whether a write or a
+// read met it first, numbers of writes and places on it differ from host to host and from time
+// to time: people would be told the same thing three times, and the master each interval.
 func fault(err error) string {
 	var errno syscall.Errno
 	if !errors.As(err, &errno) {
 		return err.Error()
 	}
-	done, _, _ := strings.Cut(err.Error(), " ")
-	return done + ": " + errno.Error()
+	return errno.Error()
 }

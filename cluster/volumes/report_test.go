@@ -14,9 +14,9 @@ func TestFaultIsToldAlike(t *testing.T) {
 		err  error
 		want string
 	}{
-		{fmt.Errorf("write heartbeat 1.45.71: %w", device(65536)), "write: input/output error"},
-		{fmt.Errorf("write heartbeat 1.46.99: %w", device(73728)), "write: input/output error"},
-		{fmt.Errorf("read the table: %w", syscall.ETIMEDOUT), "read: connection timed out"},
+		{fmt.Errorf("write heartbeat 1.45.71: %w", device(65536)), "input/output error"},
+		{fmt.Errorf("write heartbeat 1.46.99: %w", device(73728)), "input/output error"},
+		{fmt.Errorf("read the table: %w", syscall.ETIMEDOUT), "connection timed out"},
 		{errors.New("an I/O does not end"), "an I/O does not end"},
 	} {
 		if got := fault(tt.err); got != tt.want {

@@ -222,6 +222,7 @@ func fresh[T any](ctx context.Context, l *Lab, what func(context.Context, *api.C
 func (l *Lab) WaitStatus(ctx context.Context, what string, ok func(*api.Status) error) (*api.Status, error) {
 	tick := time.NewTicker(settlePoll)
 	defer tick.Stop()
+	var seen error // that the wait has ended says nothing of the cluster
 	for {
 		s, err := l.Status(ctx)
 		if err == nil {
@@ -229,9 +230,12 @@ func (l *Lab) WaitStatus(ctx context.Context, what string, ok func(*api.Status) 
 				return s, nil
 			}
 		}
+		if ctx.Err() == nil || seen == nil {
+			seen = err
+		}
 		select {
 		case <-ctx.Done():
-			return s, fmt.Errorf("wait until %s: %w; last seen: %w", what, context.Cause(ctx), err)
+			return s, fmt.Errorf("wait until %s: %w; last seen: %w", what, context.Cause(ctx), seen)
 		case <-tick.C:
 		}
 	}
