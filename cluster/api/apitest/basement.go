@@ -247,7 +247,7 @@ func VolumeLost() *Backend {
 		b.Volume(host, "gone", func(v *api.VolumeReport) { v.Error = "no such file or directory" })
 		b.Volume(host, "old", func(v *api.VolumeReport) { v.Kind = "block" })
 		if host != "kvm3" {
-			b.Volume(host, "nfs", func(v *api.VolumeReport) { v.State, v.Error = "failing", "write: input/output error" })
+			b.Volume(host, "nfs", func(v *api.VolumeReport) { v.State, v.Error = "failing", "input/output error" })
 		}
 	}
 	o := b.Observed["kvm2"]
