@@ -447,8 +447,12 @@ func (k *mover) later(b []Decision, cause Cause, waits string) {
 	}
 }
 
-// relocation puts a decision into words.
+// relocation puts a decision into words. What has to leave its host in any case leaves it for
+// that, whatever rule is mended by the same move.
 func (k *mover) relocation(d Decision, cause Cause) Relocation {
+	if h, known := k.m.hostByID[d.From]; known && k.m.hosts[h].State == Maintenance {
+		cause = Evacuate
+	}
 	why := map[Cause]string{
 		Evacuate: d.From + " is in maintenance", Mend: "a rule is broken where it is", Failback: d.To + " is preferred", Even: "load is uneven",
 	}[cause]
