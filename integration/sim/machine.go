@@ -35,6 +35,7 @@ type machine struct {
 	bootTakes time.Duration // from a reset, or from power by a device, until it runs
 	power                   // what becomes of it as a whole
 	agent     *agentProcess // nil while none runs
+	leaving   *agentProcess // the agent that was told to hand its VMs over, for the host is shut down
 	storage   storage       // its ways to the heartbeat volumes
 	alone     atomic.Bool   // cut off from every network, by an action
 }
@@ -96,6 +97,7 @@ func (m *machine) shutDown(reboot bool) {
 	if a == nil || m.still {
 		return
 	}
+	m.leaving = a
 	m.w.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(m.w.ctx, drainLimit)
 		defer cancel()

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/holdfast-ha/holdfast/fencing"
 	"github.com/holdfast-ha/holdfast/fencing/watchdogtest"
 	"github.com/holdfast-ha/holdfast/integration/sim/scenario"
+	"github.com/holdfast-ha/holdfast/vmm/embedded"
 )
 
 // power is what can become of a machine as a whole: its kernel hangs while its VMs
@@ -146,7 +148,8 @@ func (m *machine) resumeHost() {
 		m.guard.look(m.w.ctx)
 	}
 	for _, r := range m.w.disks.Running() {
-		if writers := m.w.disks.Writers(r.UUID); r.Host == m.name && len(writers) > 1 {
+		elsewhere := slices.ContainsFunc(m.w.disks.Writers(r.UUID), func(o embedded.Run) bool { return o.Host != m.name && !m.w.machines[o.Host].asleep })
+		if r.Host == m.name && elsewhere {
 			m.w.watch.doubled(r.Name, fmt.Sprintf("%s woke up and runs %s, which runs elsewhere", m.name, r.Name))
 		}
 	}

@@ -44,6 +44,7 @@ type watch struct {
 	ended     map[int]bool             // runs whose end was looked at
 	held      map[string]embedded.Run  // runs that go on without their agent since a restart of it, by VM
 	byHand    map[string]time.Time     // when a person last started a VM on a host, by both
+	theirs    map[string]bool          // double runs that people made, by UUID and moment
 	placed    map[string]placement     // when each VM's present placement was first seen, by UUID
 }
 
@@ -56,7 +57,7 @@ type placement struct {
 func newWatch(w *World) *watch {
 	return &watch{w: w, sums: map[uint64]string{}, from: map[uint64]string{}, last: map[string]*fsm.State{}, seen: map[uint64]string{},
 		dead: map[string]uint64{}, office: map[uint64]string{}, masters: map[string]bool{}, tripped: map[*guard]time.Duration{},
-		ended: map[int]bool{}, held: map[string]embedded.Run{}, byHand: map[string]time.Time{}, placed: map[string]placement{}}
+		ended: map[int]bool{}, held: map[string]embedded.Run{}, byHand: map[string]time.Time{}, theirs: map[string]bool{}, placed: map[string]placement{}}
 }
 
 // step looks at everything once, while nothing moves.
@@ -376,7 +377,11 @@ func (x *watch) witness() {
 		if v.Stale {
 			x.w.broken("%s was let run on %s at %.3fs from memory that is older than its disk", v.Name, v.Runs[len(v.Runs)-1].Host, v.At.Sub(x.w.start).Seconds())
 		}
-		if len(hosts) > 1 && x.ofPeople(v) {
+		if theirs := v.UUID + v.At.String(); len(hosts) > 1 && (x.theirs[theirs] || x.ofPeople(v)) {
+			if x.theirs[theirs] {
+				continue // and somebody may have it protected since
+			}
+			x.theirs[theirs] = true
 			x.w.note("%s, which is not protected, was started twice by people: on %s", v.Name, strings.Join(hosts, " and on "))
 		} else if len(hosts) > 1 {
 			x.doubled(v.Name, fmt.Sprintf("%s ran twice at %.3fs: on %s", v.Name, v.At.Sub(x.w.start).Seconds(), strings.Join(hosts, " and on ")))
@@ -438,6 +443,7 @@ func (x *watch) needless(r embedded.Run, byUs bool) {
 	}
 	g := m.guard.status()
 	asked := slices.ContainsFunc(x.w.people.wants[vm.Name], func(w want) bool { return !w.protected || w.intent == fsm.IntentStop })
+	asked = asked || m.agent != nil && m.leaving == m.agent                     // a guest that is suspended does not obey
 	asked = asked || vm.Restart != nil || vm.Move != nil && vm.Move.Cold        // and the guest did not obey
 	asked = asked || bytes.Contains(x.w.s.Policy, []byte("isolation_response")) // which is somebody's wish
 	if !asked && g.Incarnation == vm.Owner.Incarnation && g.Tripped == 0 && g.Deadline-m.clock.now() > x.w.timing.Lease/2 {
