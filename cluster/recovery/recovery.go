@@ -241,7 +241,7 @@ func (p *planner) steps(decided []placement.Decision) (now, left []Step) {
 
 // step is what to do about one VM now, given where it would go.
 func (p *planner) step(vm *fsm.VM, d *placement.Decision) Step {
-	if at := afterCrash(vm); p.Now.Before(at) {
+	if at := afterCrash(vm, p.Now); p.Now.Before(at) {
 		return Step{VM: vm, Retry: at}
 	}
 	if s, held := p.held(vm); held {
@@ -257,7 +257,7 @@ func (p *planner) step(vm *fsm.VM, d *placement.Decision) Step {
 		if !more {
 			return Step{VM: vm, Why: givenUp(round, t), For: fsm.WaitGivenUp}
 		}
-		if at := t.Last.Add(wait); p.Now.Before(at) {
+		if at := waitFrom(t.Last, wait, p.Now); p.Now.Before(at) {
 			return Step{VM: vm, Retry: at}
 		}
 		round++

@@ -210,6 +210,10 @@ func TestPlan(t *testing.T) {
 			"vm02 on a(2)", "vm03 on b(2)", "vm04 on c(2)"}},
 		{"it crashed once", func(in *Input) { in.failed("b+") }, []string{"vm01 on b(2)"}},
 		{"it crashed twice", func(in *Input) { in.failed("b+", "b+") }, []string{"vm01 in 5s"}},
+		{"it crashed twice, and the clock was set back since", func(in *Input) {
+			in.failed("b+", "b+")
+			in.Now = in.Now.Add(-time.Hour)
+		}, []string{"vm01 on b(2)"}},
 		{"it crashed very often", func(in *Input) { in.failed(slices.Repeat([]string{"b+"}, 16)...) }, []string{"vm01 in 5m0s"}},
 		{"it crashed after starts had failed", func(in *Input) { in.failed("b", "a+") }, []string{"vm01 in 5s"}},
 		{"what failed before it ran is over", func(in *Input) { in.failed("b", "c", "a+", "b") }, []string{"vm01 on a(2)"}},

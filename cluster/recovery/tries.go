@@ -14,12 +14,22 @@ import (
 var delays = []time.Duration{0, 0, 5 * time.Second, 15 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute}
 
 // afterCrash is when a VM that crashed may be started again, at growing intervals.
-func afterCrash(vm *fsm.VM) time.Time {
+func afterCrash(vm *fsm.VM, now time.Time) time.Time {
 	n := len(vm.Failures)
 	if n == 0 || !vm.Failures[n-1].Crash {
 		return time.Time{}
 	}
-	return vm.Failures[n-1].At.Add(delays[min(n, len(delays)-1)])
+	return waitFrom(vm.Failures[n-1].At, delays[min(n, len(delays)-1)], now)
+}
+
+// waitFrom is when a wait is over that began at from, by the wall clock of who was master
+// then. It is over where that is still to come: the clock was set back since, by hours
+// perhaps, and a VM that is down does not wait for it to catch up.
+func waitFrom(from time.Time, wait time.Duration, now time.Time) time.Time {
+	if from.After(now) {
+		return now
+	}
+	return from.Add(wait)
 }
 
 // givenUp says why a VM is not tried any more, and what would change that. Said once,

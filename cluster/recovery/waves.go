@@ -158,7 +158,7 @@ func (p *planner) readWaves() {
 func (p *planner) passed(vm *fsm.VM, from time.Time) (at time.Time, passed bool, retry time.Time) {
 	var due time.Time
 	switch {
-	case p.over[vm.UUID], toStart(vm) && p.Now.Before(afterCrash(vm)):
+	case p.over[vm.UUID], toStart(vm) && p.Now.Before(afterCrash(vm, p.Now)):
 		// Given up; or it crashed, and the next try is its own affair.
 		return time.Time{}, true, time.Time{}
 	case vm.Owner != nil && vm.Owner.Phase == fsm.PhaseRunning:
