@@ -57,6 +57,9 @@ type Input struct {
 	Draining bool
 	// Bounded is false while others count on a watchdog that this host has no more (W5).
 	Bounded bool
+	// Alone says that no master has answered over the network for a while, and that there are
+	// heartbeat volumes by which it can be told what became of VMs.
+	Alone bool
 	// Response is what the isolation response goes by, Policy what the policy says of a
 	// VM by name, and AskedIsolated when a guest was asked to shut down for it, by UUID. Tied
 	// is why no other host could take a VM, by UUID, as the master said when it was heard last.
@@ -94,6 +97,9 @@ type Plan struct {
 	// UUID: to be remembered before. Spared are those that go on after all.
 	Isolate map[string]uint64
 	Spared  []string
+	// Crash are generations that ended by themselves and that the VM table is to tell of, by UUID:
+	// to be remembered before, for others may have them then.
+	Crash map[string]uint64
 	// Start are the orders to carry out.
 	Start []Order
 	// Ways are moves that this host begins to carry out, by UUID, to be remembered before;
@@ -136,7 +142,7 @@ const shutdownGrace = 60 * time.Second
 // given the lease, the copy of the state and what the hypervisor says. Rules O2
 // to O4 and R4 of docs/safety.md.
 func Decide(in Input) Plan {
-	p := Plan{Raise: map[string]uint64{}, Ways: map[string]Way{}, Isolate: map[string]uint64{}, Kill: map[string]string{}, Foreign: map[string]time.Duration{}, Stopping: map[string]time.Duration{}}
+	p := Plan{Raise: map[string]uint64{}, Ways: map[string]Way{}, Isolate: map[string]uint64{}, Crash: map[string]uint64{}, Kill: map[string]string{}, Foreign: map[string]time.Duration{}, Stopping: map[string]time.Duration{}}
 	p.Known = known(in)
 	held := in.Lease.Held(in.Now) && !in.Expired && !in.Record.Over
 	domains := map[string]vmm.Domain{}
@@ -250,6 +256,8 @@ func running(in Input, vm *fsm.VM, d vmm.Domain, p *Plan) {
 	}
 	sighted := vm.Sighting != nil && vm.Sighting.Host == in.Self
 	switch {
+	case mine(in, vm) && in.Record.Crashed[vm.UUID] == vm.Owner.Generation:
+		p.Kill[vm.UUID] = "it had ended, and the heartbeat volumes say so: another host may have it by now"
 	case mine(in, vm):
 		g := vm.Owner.Generation
 		if in.Record.Executed[vm.UUID] < g {
@@ -358,6 +366,10 @@ func stopped(in Input, vm *fsm.VM, d vmm.Domain, defined bool, p *Plan) {
 		p.report(vm.UUID, g, fsm.OutcomeReleased, vm.Name+" "+isolatedDetail)
 		return
 	}
+	if in.Record.Crashed[vm.UUID] == g { // whatever has been tried with it since
+		p.report(vm.UUID, g, fsm.OutcomeCrashed, vm.Name+" ended without anybody asking")
+		return
+	}
 	if vm.Intent == fsm.IntentStop {
 		// Not "stopped", which is a wish of its own: this one is in the state already,
 		// and a person may have taken it back by now.
@@ -380,6 +392,9 @@ func stopped(in Input, vm *fsm.VM, d vmm.Domain, defined bool, p *Plan) {
 		return
 	}
 	o, detail := ending(vm, d, defined)
+	if in.Alone && o == fsm.OutcomeCrashed {
+		p.Crash[vm.UUID] = g
+	}
 	p.report(vm.UUID, g, o, detail)
 }
 

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"reflect"
 	"sync"
 	"time"
 
@@ -378,7 +377,7 @@ func (h *Host) gather() Input {
 		Trusted: h.trustFrom != 0 && index >= h.trustFrom,
 		Domains: h.list.domains, Listed: h.list.no != 0 && h.list.err == nil,
 		Busy: map[string]bool{}, Unproven: map[string]bool{}, Killed: h.killed, Ran: h.ran, Failed: h.failed, Foreign: h.foreign, Stopping: h.stopping, Covered: map[string]bool{}, Draining: h.draining, Claimed: h.claimed,
-		Bounded: h.bounded(), Response: h.response(now), AskedIsolated: h.around.asked, Tied: h.around.tied,
+		Bounded: h.bounded(), Alone: h.byStorageAlone(s, now), Response: h.response(now), AskedIsolated: h.around.asked, Tied: h.around.tied,
 		Leaving: map[string]uint64{}, Left: h.left, Anew: h.anew,
 	}
 	for uuid, j := range h.leaving {
@@ -439,42 +438,6 @@ func (h *Host) sightings(s *fsm.State) {
 			h.sighted[uuid], h.settle[uuid], h.listDue = o.Generation, h.listNo+1, true
 		}
 	}
-}
-
-// remember saves what the plan needs saved before anything else is done.
-func (h *Host) remember(p Plan) error {
-	r := h.record.clone()
-	r.Known = p.Known
-	for uuid, g := range p.Isolate {
-		r.Isolated[uuid] = g
-	}
-	for _, uuid := range p.Spared {
-		delete(r.Isolated, uuid)
-	}
-	for uuid, w := range p.Ways {
-		r.Ways[uuid] = w
-	}
-	for _, uuid := range p.Forget {
-		delete(r.Ways, uuid)
-	}
-	for uuid, g := range p.Raise {
-		r.Executed[uuid] = max(r.Executed[uuid], g)
-	}
-	for _, o := range p.Start {
-		r.Executed[o.UUID] = max(r.Executed[o.UUID], o.Generation)
-	}
-	return h.save(r)
-}
-
-func (h *Host) save(r Record) error {
-	if reflect.DeepEqual(r, h.record) {
-		return nil
-	}
-	if err := h.cfg.Save(r); err != nil {
-		return fmt.Errorf("save the host's record: %w", err)
-	}
-	h.record = r
-	return nil
 }
 
 // end marks the life as over and, once none of the protected VMs runs, asks for the next.

@@ -56,6 +56,11 @@ type mastersMark struct {
 // host waits before it looks around: a change of master is no isolation.
 const isolationAfter = 4
 
+// byStorageAlone reports whether heartbeat volumes are the one way to tell anybody anything.
+func (h *Host) byStorageAlone(s *fsm.State, now time.Duration) bool {
+	return s != nil && len(s.AllVolumes()) > 0 && h.around.heard != 0 && now-h.around.heard > isolationAfter*h.cfg.Timing.Heartbeat
+}
+
 // lookAround finds out whether this host is isolated.
 func (h *Host) lookAround(s *fsm.State) {
 	a, now := &h.around, h.cfg.Now()
@@ -162,8 +167,8 @@ const isolatedDetail = "was stopped because its host was isolated"
 // is written once more: a write that failed is not tried again by itself.
 const tableAgain = 3
 
-// writeTable writes the host's VM table when it has changed: the VMs that run here, and
-// those that were stopped because of isolation, which the network cannot tell of.
+// writeTable writes the host's VM table when it has changed: the VMs that run here, and those
+// that were stopped because of isolation or ended by themselves, which the network cannot tell of.
 func (h *Host) writeTable(s *fsm.State, outcomes []api.OutcomeReport) {
 	if s == nil || len(s.AllVolumes()) == 0 || h.record.Over {
 		return
@@ -176,8 +181,12 @@ func (h *Host) writeTable(s *fsm.State, outcomes []api.OutcomeReport) {
 		}
 	}
 	for _, o := range outcomes {
-		if o.Outcome == string(fsm.OutcomeReleased) && h.record.Isolated[o.UUID] == o.Generation {
+		switch {
+		case o.Outcome == string(fsm.OutcomeReleased) && h.record.Isolated[o.UUID] == o.Generation:
 			add(o.UUID, o.Generation, format.VMStoppedIsolated)
+			back = true
+		case o.Outcome == string(fsm.OutcomeCrashed) && h.record.Crashed[o.UUID] == o.Generation:
+			add(o.UUID, o.Generation, format.VMCrashed)
 			back = true
 		}
 	}

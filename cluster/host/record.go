@@ -1,7 +1,9 @@
 package host
 
 import (
+	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 
 	"github.com/holdfast-ha/holdfast/fsm"
@@ -30,6 +32,9 @@ type Record struct {
 	// Isolated are the generations that this life stopped, or meant to, because the host
 	// was isolated, by VM UUID: nobody's wish, so they are given back.
 	Isolated map[string]uint64 `json:"isolated,omitempty"`
+	// Crashed are the generations that ended by themselves while the network brought no master,
+	// by VM UUID: the VM table says so, others may have them since, and nothing of them runs here again.
+	Crashed map[string]uint64 `json:"crashed,omitempty"`
 	// Ways are the moves that this life has begun to carry out, by VM UUID, until they are over:
 	// none is begun twice, and an agent that restarts knows what may still go on (M6).
 	Ways map[string]Way `json:"ways,omitempty"`
@@ -45,6 +50,9 @@ func (r Record) clone() Record {
 	}
 	if r.Isolated = maps.Clone(r.Isolated); r.Isolated == nil {
 		r.Isolated = map[string]uint64{}
+	}
+	if r.Crashed = maps.Clone(r.Crashed); r.Crashed == nil {
+		r.Crashed = map[string]uint64{}
 	}
 	if r.Ways = maps.Clone(r.Ways); r.Ways == nil {
 		r.Ways = map[string]Way{}
@@ -64,4 +72,43 @@ func (r Record) Remembered(name, machineID, cluster string) *fsm.State {
 func (r Record) knows(uuid string) bool {
 	_, ok := slices.BinarySearch(r.Known, uuid)
 	return ok
+}
+
+// remember saves what the plan needs saved before anything else is done.
+func (h *Host) remember(p Plan) error {
+	r := h.record.clone()
+	r.Known = p.Known
+	for uuid, g := range p.Isolate {
+		r.Isolated[uuid] = g
+	}
+	for uuid, g := range p.Crash {
+		r.Crashed[uuid] = g
+	}
+	for _, uuid := range p.Spared {
+		delete(r.Isolated, uuid)
+	}
+	for uuid, w := range p.Ways {
+		r.Ways[uuid] = w
+	}
+	for _, uuid := range p.Forget {
+		delete(r.Ways, uuid)
+	}
+	for uuid, g := range p.Raise {
+		r.Executed[uuid] = max(r.Executed[uuid], g)
+	}
+	for _, o := range p.Start {
+		r.Executed[o.UUID] = max(r.Executed[o.UUID], o.Generation)
+	}
+	return h.save(r)
+}
+
+func (h *Host) save(r Record) error {
+	if reflect.DeepEqual(r, h.record) {
+		return nil
+	}
+	if err := h.cfg.Save(r); err != nil {
+		return fmt.Errorf("save the host's record: %w", err)
+	}
+	h.record = r
+	return nil
 }

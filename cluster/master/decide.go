@@ -242,15 +242,21 @@ func reports(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 		}
 		cmd := &fsm.Report{Meta: m, Epoch: in.epoch, UUID: x.UUID, Host: h.Name, Incarnation: h.Incarnation,
 			Generation: x.Generation, Outcome: fsm.Outcome(x.Outcome), Detail: x.Detail, Move: x.Move}
-		d.commands = append(d.commands, cmd)
-		if cmd.Outcome == fsm.OutcomeCrashed && in.policy.VM(vm.Name).OnCrash == config.CrashLeave {
-			d.commands = append(d.commands, &fsm.SetIntent{Meta: m, UUID: x.UUID, Intent: fsm.IntentStop, Why: `it crashed, and the policy says on_crash = "leave"`})
-		}
+		d.report(in, m, vm, cmd)
 	}
 }
 
-// givenBack takes the VMs that an isolated host gives back by its VM table on the
-// heartbeat volumes: nothing of them runs there any more, nor will in that generation.
+// report proposes what became of a VM, and what the policy makes of a crash.
+func (d *decision) report(in input, m fsm.Meta, vm *fsm.VM, cmd *fsm.Report) {
+	d.commands = append(d.commands, cmd)
+	if cmd.Outcome == fsm.OutcomeCrashed && in.policy.VM(vm.Name).OnCrash == config.CrashLeave {
+		d.commands = append(d.commands, &fsm.SetIntent{Meta: m, UUID: vm.UUID, Intent: fsm.IntentStop, Why: `it crashed, and the policy says on_crash = "leave"`})
+	}
+}
+
+// givenBack takes the VMs that a host gives back by its VM table on the heartbeat volumes, while
+// the network does not bring it: those that it stopped because it was isolated, and those that ended
+// by themselves. Nothing of them runs there any more, nor will in that generation.
 func givenBack(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 	b := o.stored.beat
 	if o.stored.at == 0 || b.Incarnation != h.Incarnation || b.TableSeq == 0 || o.reached(in.now, in.timing) {
@@ -265,11 +271,15 @@ func givenBack(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 	}
 	for _, x := range t.VMs {
 		vm := in.state.VMs[x.UUID.String()]
-		if vm == nil || x.State != format.VMStoppedIsolated || !expects(vm, h, api.OutcomeReport{UUID: vm.UUID, Generation: x.Generation, Outcome: string(fsm.OutcomeReleased)}) {
+		is, why := fsm.OutcomeReleased, "was stopped because its host was isolated"
+		if x.State == format.VMCrashed {
+			is, why = fsm.OutcomeCrashed, "ended without anybody asking"
+		}
+		if vm == nil || x.State != format.VMStoppedIsolated && x.State != format.VMCrashed || !expects(vm, h, api.OutcomeReport{UUID: vm.UUID, Generation: x.Generation, Outcome: string(is)}) {
 			continue
 		}
-		d.commands = append(d.commands, &fsm.Report{Meta: m, Epoch: in.epoch, UUID: vm.UUID, Host: h.Name, Incarnation: h.Incarnation,
-			Generation: x.Generation, Outcome: fsm.OutcomeReleased, Detail: vm.Name + " was stopped because its host was isolated (read on a heartbeat volume)"})
+		d.report(in, m, vm, &fsm.Report{Meta: m, Epoch: in.epoch, UUID: vm.UUID, Host: h.Name, Incarnation: h.Incarnation,
+			Generation: x.Generation, Outcome: is, Detail: fmt.Sprintf("%s %s (read on a heartbeat volume)", vm.Name, why)})
 	}
 }
 

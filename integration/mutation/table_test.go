@@ -173,6 +173,12 @@ var table = []mutant{
 		if defined && d.Autostart {`, `		d, defined := domains[vm.UUID]
 		if defined && d.Autostart {`,
 		in("cluster/host", "TestDecideUnderALease", "TestNothingIsGivenBackThatCouldRun"), ""},
+	{"O3", "a VM that the heartbeat volumes say has crashed may go on where it was",
+		"cluster/host/decide.go", `case mine(in, vm) && in.Record.Crashed[vm.UUID] == vm.Owner.Generation:`, `case false:`,
+		in("cluster/host", "TestDecideOnACrashWithoutNetwork"), ""},
+	{"O3", "the heartbeat volumes tell of a crash that was not saved",
+		"cluster/host/isolation.go", `h.record.Crashed[o.UUID] == o.Generation:`, `true:`,
+		in("cluster/host", "TestTableTellsOfACrash"), ""},
 	{"O4", "a host that was rebooted goes on as if it had not been",
 		"cluster/host/host.go", `case h.record.BootID != cfg.BootID:`, `case false:`,
 		in("cluster/host", "TestReboot"), ""},

@@ -20,11 +20,12 @@ const (
 	VMStopping        VMState = 3
 	VMStopped         VMState = 4
 	VMStoppedIsolated VMState = 5 // because of isolation: only such a VM is restarted elsewhere for it
+	VMCrashed         VMState = 6 // ended by itself while the network did not bring the host: restarted elsewhere
 )
 
 // String is the state as people read it.
 func (s VMState) String() string {
-	names := [...]string{"unknown", "starting", "running", "stopping", "stopped", "stopped because of isolation"}
+	names := [...]string{"unknown", "starting", "running", "stopping", "stopped", "stopped because of isolation", "crashed"}
 	if int(s) < len(names) {
 		return names[s]
 	}
