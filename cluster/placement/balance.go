@@ -5,7 +5,8 @@ import (
 	"slices"
 )
 
-// Balance says when load is uneven enough for a move. How uneven it is: by how much hosts
+// Balance says when load is uneven enough for a move, and lets VMs be moved for rules that
+// are no must. How uneven it is: by how much hosts
 // differ from their average (the standard deviation as a part of the average), in the mean
 // of memory and processors, per cent.
 type Balance struct {
@@ -17,6 +18,9 @@ type Balance struct {
 	// Held: it has been uneven for as long as the policy asks. Without it only
 	// Moves.Imbalance is reckoned.
 	Held bool
+	// Ripe are the rules, by name, that are no must and have been broken for as long as the policy
+	// asks: they are mended. nil: each that is broken.
+	Ripe map[string]bool
 	// Threshold is how uneven it must be, and Margin how much of that a move must take away, per cent.
 	Threshold, Margin float64
 }
@@ -100,6 +104,7 @@ func (k *mover) evener(l *load, crew []int32, than float64) (int32, float64) {
 	}
 	it, s := r.item(crew), r.scores(crew)
 	stay := s.of(from)
+	stay.FailedHere = false // where it runs that is over, and no reason to break a rule
 	found := int32(-1)
 	for _, h := range l.hosts {
 		if h == from || !r.accepts(&it, h) {

@@ -1,6 +1,9 @@
 package placement
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // mend moves running VMs that are where a must does not want them, and takes
 // VMs with Failback to the hosts that their rules prefer. Each step is taken only
@@ -221,7 +224,7 @@ func (r *room) goHome(p *Plan) {
 		}
 		it, s := r.item(crew), r.scores(crew)
 		to := from
-		if r.accepts(&it, home) && s.preference[home] >= s.preference[from] {
+		if r.accepts(&it, home) && cmp.Or(cmp.Compare(s.preference[home], s.preference[from]), cmp.Compare(s.broken[from], s.broken[home])) >= 0 {
 			to = home
 		}
 		for _, x := range crew {

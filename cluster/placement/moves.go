@@ -23,6 +23,7 @@ const (
 	Evacuate Cause = "maintenance" // its host is in maintenance
 	Mend     Cause = "rule"        // a rule that is a must is broken where it is
 	Failback Cause = "failback"    // it goes back to where its rules prefer it, or where it had to leave
+	Wish     Cause = "wish"        // a rule that is no must is broken where it is
 	Even     Cause = "balance"     // load becomes more even
 )
 
@@ -52,12 +53,15 @@ type Moves struct {
 	// room, or for a VM that is not to be moved right now.
 	Begin, Later []Relocation
 	Stay         []Stay
+	// Broken are the apart and together rules that are no must and broken, by name, when
+	// balance moves VMs.
+	Broken []string
 	// Imbalance is how uneven load is (Balance), per cent; 0 when nobody asked.
 	Imbalance float64
 }
 
 // PlanMoves says which running VMs are to move now: off hosts in maintenance, to where
-// rules that are a must want them, back, and for balance, in this order. Whatever is begun
+// rules that are a must want them, back, to where other rules are kept, and for balance, in this order. Whatever is begun
 // may run at its target beside all that is there now, that is on its way there, and that
 // waits to be started: no rule that is a must is broken on the way but that VMs which must
 // be together travel one after the other. The same cluster gives the same moves; once they
@@ -71,6 +75,7 @@ func PlanMoves(c *Cluster, s MoveSettings) *Moves {
 	k.evacuate()
 	k.mend()
 	k.back()
+	k.wish()
 	k.balance()
 	moves := slices.Concat(out.Begin, out.Later)
 	out.Stay = slices.DeleteFunc(out.Stay, func(s Stay) bool { // with its mates it found a place after all
@@ -88,8 +93,9 @@ type mover struct {
 	r    *room  // the same, with VMs that wait started, and what was planned so far
 	now  *room  // as it is: what is under way, or was begun, takes room on both hosts
 	from []int32
-	busy []int    // moves under way by host
-	held []string // VM → why no move of it may begin now
+	busy []int             // moves under way by host
+	way  map[string]string // VM that is on its way → the host that it leaves
+	held []string          // VM → why no move of it may begin now
 	work int
 }
 
@@ -118,7 +124,7 @@ func newMover(c *Cluster, s MoveSettings, out *Moves) *mover {
 		}
 	}
 	m := newModel(&settled)
-	k := &mover{c: c, set: s, out: out, m: m, r: newRoom(m), busy: make([]int, len(m.hosts)), held: make([]string, len(m.vms)), work: c.Policy.planWork()}
+	k := &mover{c: c, set: s, out: out, m: m, r: newRoom(m), busy: make([]int, len(m.hosts)), held: make([]string, len(m.vms)), way: way, work: c.Policy.planWork()}
 	m.decide(k.r, Question{}, false, &k.work)
 	k.now, k.from = k.r.clone(), slices.Clone(k.r.at)
 	m.fixed, m.came = make([]bool, len(m.vms)), make([]int32, len(m.vms))
@@ -313,6 +319,9 @@ func (k *mover) weakens(moves []Decision) string {
 
 // settle sorts what was decided into what begins now, what waits, and what stays.
 func (k *mover) settle(p *Plan, cause Cause) {
+	p.Decisions = slices.DeleteFunc(p.Decisions, func(d Decision) bool { // one that waits is started with its mates, not moved
+		return k.m.vms[k.m.vmByID[d.VM]].Status != Running
+	})
 	for _, d := range p.Decisions {
 		if d.Action == Move { // decided: nothing that comes after it moves it again
 			k.m.fixed[k.m.vmByID[d.VM]] = true
@@ -454,7 +463,7 @@ func (k *mover) relocation(d Decision, cause Cause) Relocation {
 		cause = Evacuate
 	}
 	why := map[Cause]string{
-		Evacuate: d.From + " is in maintenance", Mend: "a rule is broken where it is", Failback: d.To + " is preferred", Even: "load is uneven",
+		Evacuate: d.From + " is in maintenance", Mend: "a rule is broken where it is", Failback: d.To + " is preferred", Wish: "a rule is not kept", Even: "load is uneven",
 	}[cause]
 	if cause == Mend {
 		if rule := k.brokenBy(k.m.vmByID[d.VM]); rule != "" {

@@ -11,10 +11,12 @@ import (
 //
 // A move for balance follows when load was more uneven than the threshold at each plan of
 // the hold time, and is so by the mean over it as well; which VM moves goes by that mean.
-// So a spike that is shorter moves nothing, and each move is held for anew. With constant
+// So a spike that is shorter moves nothing, and each move is held for anew. A rule that is no
+// must is mended when each plan of the hold time found it broken. With constant
 // loads every move makes load more even by the margin at least: they come to an end, and none
 // is taken back.
 type Watch struct {
+	broken map[string]time.Duration // rules that are no must → since when each plan found them broken
 	uneven bool
 	since  time.Duration // when it began; valid while uneven
 	told   time.Duration // when the last plan was made
@@ -40,6 +42,12 @@ func (w *Watch) Plan(now, hold time.Duration, c *Cluster, s MoveSettings) (m *Mo
 	} else {
 		w.taken = nil
 	}
+	if s.Balance.Ripe = nil; hold > 0 {
+		s.Balance.Ripe = map[string]bool{}
+		for rule, since := range w.broken {
+			s.Balance.Ripe[rule] = now-since >= hold
+		}
+	}
 	s.Balance.Held = hold == 0 || w.uneven && now-w.since >= hold
 	m = PlanMoves(c, s)
 	switch balancing := len(m.Begin) > 0 && m.Begin[0].Cause == Even; {
@@ -55,7 +63,25 @@ func (w *Watch) Plan(now, hold time.Duration, c *Cluster, s MoveSettings) (m *Mo
 	if w.uneven && now-w.since < hold {
 		again = hold - (now - w.since)
 	}
-	return m, again
+	return m, w.await(now, hold, m.Broken, again)
+}
+
+// await remembers since when rules are broken. again is when a plan is due without them; with
+// them it is due when the first of them has been broken for the hold time.
+func (w *Watch) await(now, hold time.Duration, rules []string, again time.Duration) time.Duration {
+	known := make(map[string]time.Duration, len(rules))
+	for _, rule := range rules {
+		since, was := w.broken[rule]
+		if !was {
+			since = now
+		}
+		known[rule] = since
+		if left := hold - (now - since); left > 0 && (again == 0 || left < again) {
+			again = left
+		}
+	}
+	w.broken = known
+	return again
 }
 
 // measured is the cluster with what VMs took.
