@@ -388,6 +388,15 @@ func (a *Agent) Claim(ctx context.Context, r api.ClaimRequest) error {
 	return m.master.Claim(ctx, r)
 }
 
+// AdmitStranger implements api.Backend.
+func (a *Agent) AdmitStranger(ctx context.Context, r api.StrangerRequest) error {
+	m, err := a.current()
+	if err != nil {
+		return err
+	}
+	return m.master.AdmitStranger(ctx, r)
+}
+
 // AdmitStart implements api.Backend.
 func (a *Agent) AdmitStart(ctx context.Context, r api.AdmitRequest) error {
 	m, err := a.current()

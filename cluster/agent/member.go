@@ -477,6 +477,18 @@ func (t toMaster) Claim(ctx context.Context, r api.ClaimRequest) error {
 	}
 }
 
+func (t toMaster) AdmitStranger(ctx context.Context, r api.StrangerRequest) error {
+	switch leader := t.m.node.Leader(); leader {
+	case "":
+		return api.ErrNoMaster
+	case r.Host:
+		return t.m.master.AdmitStranger(ctx, r)
+	default:
+		_, err := api.NewPeerClient(t.m.any, leader).AdmitStranger(ctx, r)
+		return err
+	}
+}
+
 func (t toMaster) Begin(ctx context.Context, r api.BeginRequest) (api.BeginReply, error) {
 	switch leader := t.m.node.Leader(); leader {
 	case "":

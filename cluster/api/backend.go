@@ -183,6 +183,9 @@ type Backend interface {
 	Admit(ctx context.Context, r JoinRequest) (JoinReply, error)
 	// Claim gives an unowned VM to the host on which a person is about to start it. *master*
 	Claim(ctx context.Context, r ClaimRequest) error
+	// AdmitStranger says whether a VM that nobody protects may take room on a host; only
+	// ErrRefused is a no. *master*
+	AdmitStranger(ctx context.Context, r StrangerRequest) error
 	// AdmitStart says whether a VM may be started on this host now; nil is yes. Local socket only.
 	AdmitStart(ctx context.Context, r AdmitRequest) error
 	// Facts are what this host says of itself and of the disks of protected VMs.

@@ -193,6 +193,11 @@ func (c *Client) Claim(ctx context.Context, r ClaimRequest) (*Done, error) {
 	return change[Done](ctx, c, http.MethodPost, "/v1/agent/claim", r)
 }
 
+// AdmitStranger asks the master whether a VM that nobody protects may take room on the calling host.
+func (c *Client) AdmitStranger(ctx context.Context, r StrangerRequest) (*Done, error) {
+	return change[Done](ctx, c, http.MethodPost, "/v1/agent/admit", r)
+}
+
 // AdmitStart asks the agent of this host whether a VM may be started here now.
 func (c *Client) AdmitStart(ctx context.Context, r AdmitRequest) (*Done, error) {
 	return change[Done](ctx, c, http.MethodPost, "/v1/local/admit", r)

@@ -369,6 +369,20 @@ func (s *Server) claim(ctx context.Context, c *call) (any, error) {
 	return &Done{Schema: Schema, Done: "VM " + r.UUID + " may be started on " + r.Host}, nil
 }
 
+func (s *Server) admitStranger(ctx context.Context, c *call) (any, error) {
+	var r StrangerRequest
+	if err := c.decodeLoose(&r); err != nil {
+		return nil, err
+	}
+	if err := sameHost(c, r.Host); err != nil {
+		return nil, err
+	}
+	if err := s.backend.AdmitStranger(ctx, r); err != nil {
+		return nil, err
+	}
+	return &Done{Schema: Schema, Done: "VM " + r.UUID + " may take room on " + r.Host}, nil
+}
+
 func (s *Server) admitStart(ctx context.Context, c *call) (any, error) {
 	var r AdmitRequest
 	if err := c.decode(&r); err != nil {

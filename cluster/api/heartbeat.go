@@ -214,6 +214,17 @@ type ClaimRequest struct {
 	VCPUs  int    `json:"vcpus,omitempty"`
 }
 
+// StrangerRequest asks the master whether a VM that nobody protects, as the host knows, may
+// take the room that it takes there. Someone is about to start it, or to bring it there.
+type StrangerRequest struct {
+	Host string `json:"host"`
+	UUID string `json:"uuid"`
+	Name string `json:"name"`
+	// Memory and VCPUs are those of the definition that is about to be started, bytes.
+	Memory uint64 `json:"memory"`
+	VCPUs  int    `json:"vcpus"`
+}
+
 // AdmitRequest is what the hypervisor's hook asks the agent of its own host.
 type AdmitRequest struct {
 	UUID string `json:"uuid"`

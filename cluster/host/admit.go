@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -20,7 +21,12 @@ const (
 	refused admission = iota
 	allowed
 	mustClaim // nobody owns it: the master has to give it to this host first
+	mustAsk   // nobody protects it, as far as this host knows: the master says whether it takes room that is kept
 )
+
+// strangerPatience bounds the question about a VM that nobody protects: the hook has two seconds
+// in all, and such a VM starts where there is no answer.
+const strangerPatience = time.Second
 
 // taking is how long after it was allowed to take in a VM the hypervisor may go on to create its process.
 const taking = 15 * time.Second
@@ -28,7 +34,8 @@ const taking = 15 * time.Second
 // Admit is asked by the hypervisor before any VM is started here, or comes here
 // by migration ("migrate", and then "prepare" like any start), by whomever. It returns nil if the VM may run here now, and
 // otherwise says who may run it. A protected VM that nobody owns is claimed from
-// the master first, so that of two starts on two hosts one is refused.
+// the master first, so that of two starts on two hosts one is refused. Of a VM that nobody
+// protects the master is asked too, and its refusal alone counts.
 func (h *Host) Admit(ctx context.Context, r api.AdmitRequest) error {
 	uuid := r.UUID
 	type verdict struct {
@@ -72,9 +79,24 @@ func (h *Host) Admit(ctx context.Context, r api.AdmitRequest) error {
 				return fmt.Errorf("%s is protected, and the master did not give it to this host: %w", v.vmName, err)
 			}
 			return nil
+		case mustAsk:
+			return h.admitStranger(ctx, r)
 		}
 		return fmt.Errorf("%w: %s", api.ErrRefused, v.why)
 	}
+}
+
+// admitStranger asks the master about a VM that nobody protects. It may run without HA, so that
+// it runs too when the master does not answer, does not know, or is of a version that cannot be asked.
+func (h *Host) admitStranger(ctx context.Context, r api.AdmitRequest) error {
+	ctx, cancel := context.WithTimeout(ctx, strangerPatience)
+	defer cancel()
+	err := h.cfg.Master.AdmitStranger(ctx, api.StrangerRequest{Host: h.cfg.Name, UUID: r.UUID, Name: r.Name, Memory: r.Memory, VCPUs: r.VCPUs})
+	if err != nil && !errors.Is(err, api.ErrRefused) {
+		h.cfg.Log.Info("a VM that nobody protects starts without an answer of the master", "vm", r.Name, "uuid", r.UUID, "error", err)
+		return nil
+	}
+	return err
 }
 
 // comes reports whether a VM is on its way to this host by a move, with its memory: the
@@ -93,12 +115,12 @@ func admit(in Input, uuid string) (admission, string) {
 		if in.Record.knows(uuid) {
 			return refused, "it is protected, and this host does not know yet who owns it: the agent has heard from no master since it started"
 		}
-		return allowed, ""
+		return mustAsk, ""
 	}
 	vm := in.State.VMs[uuid]
 	switch {
 	case vm == nil:
-		return allowed, ""
+		return mustAsk, ""
 	case !in.Lease.Held(in.Now) || in.Expired || in.Record.Over:
 		return refused, fmt.Sprintf("%s is protected, and this host has no lease to run protected VMs", vm.Name)
 	case mine(in, vm) && in.Busy[uuid]:

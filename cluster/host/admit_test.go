@@ -1,10 +1,14 @@
 package host
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/holdfast-ha/holdfast/cluster/api"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/vmm"
 )
@@ -19,7 +23,7 @@ func TestAdmission(t *testing.T) {
 		want admission
 		says string
 	}{
-		{name: "a VM that nobody protects", uuid: stray, want: allowed},
+		{name: "a VM that nobody protects", uuid: stray, want: mustAsk},
 		{name: "ours, by hand before its end was committed", set: func(in *Input) { in.own("a", 3, fsm.PhaseRunning) }, want: refused, says: "starts it itself"},
 		{name: "ours, being started by the agent", set: func(in *Input) { in.own("a", 3, fsm.PhaseOrdered); in.Busy[web] = true }, want: allowed},
 		{name: "another host's", set: func(in *Input) { in.own("b", 2, fsm.PhaseRunning) }, want: refused, says: "owned by b"},
@@ -31,7 +35,7 @@ func TestAdmission(t *testing.T) {
 		{name: "no lease", set: func(in *Input) { in.own("a", 3, fsm.PhaseRunning); in.Lease.End = at }, want: refused, says: "no lease"},
 		{name: "the guard has acted", set: func(in *Input) { in.own("a", 3, fsm.PhaseRunning); in.Expired = true }, want: refused, says: "no lease"},
 		{name: "copy not trusted, remembered as protected", set: func(in *Input) { in.Trusted = false }, want: refused, says: "heard from no master"},
-		{name: "copy not trusted, not remembered", set: func(in *Input) { in.Trusted = false }, uuid: stray, want: allowed},
+		{name: "copy not trusted, not remembered", set: func(in *Input) { in.Trusted = false }, uuid: stray, want: mustAsk},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -64,5 +68,38 @@ func TestClaimedStartIsWaitedFor(t *testing.T) {
 	in.Claimed[web] = at - claimPatience
 	if p := Decide(in); len(p.Outcomes) != 1 {
 		t.Errorf("at its end: reported %v, want what became of it", p.Outcomes)
+	}
+}
+
+// A VM that nobody protects starts unless the master says no, and says so in time.
+func TestAStrangerWaitsForNobody(t *testing.T) {
+	never := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+	says := func(err error) func(context.Context) error { return func(context.Context) error { return err } }
+	for _, tt := range []struct {
+		name   string
+		answer func(context.Context) error
+		want   error
+		within time.Duration
+	}{
+		{"the master lets it through", says(nil), nil, 0},
+		{"the master refuses", says(fmt.Errorf("%w: no room", api.ErrRefused)), api.ErrRefused, 0},
+		{"the master refuses, over the wire", says(&api.Error{Code: api.CodeRefused, Message: "no room"}), api.ErrRefused, 0},
+		{"there is no master", says(api.ErrNoMaster), nil, 0},
+		{"the master is none any more", says(&api.Error{Code: api.CodeNotMaster}), nil, 0},
+		{"the master is of a version that does not know the question", says(&api.Error{Code: api.CodeNotFound}), nil, 0},
+		{"the master does not answer", never, nil, strangerPatience},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(r *rig) {
+				r.master.stranger = tt.answer
+				r.start()
+				r.pass(2 * time.Second)
+				began := time.Now()
+				err := r.agent.Admit(r.Context(), api.AdmitRequest{UUID: stray, Name: "stray", Operation: "prepare", Memory: 1 << 30, VCPUs: 1})
+				if took := time.Since(began); !errors.Is(err, tt.want) || took > tt.within {
+					t.Errorf("answered %v after %v, want %v within %v", err, took, tt.want, tt.within)
+				}
+			})
+		})
 	}
 }

@@ -35,16 +35,6 @@ type Guard interface {
 	Covered() []string
 }
 
-// Master is how the host reaches whoever is master now.
-type Master interface {
-	// Heartbeat sends one over the given HA network.
-	Heartbeat(ctx context.Context, network string, hb api.Heartbeat) (api.HeartbeatReply, error)
-	// Begin asks for a new incarnation, over any network.
-	Begin(ctx context.Context, r api.BeginRequest) (api.BeginReply, error)
-	// Claim asks for a VM that nobody owns, over any network.
-	Claim(ctx context.Context, r api.ClaimRequest) error
-}
-
 // Config is what a Host is made of. All fields are needed but those that say otherwise.
 type Config struct {
 	Name     string

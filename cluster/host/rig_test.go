@@ -326,18 +326,19 @@ func (r *rig) owned() {
 type fakeMaster struct {
 	r *rig
 
-	mu     sync.Mutex // guards what follows
-	silent map[string]bool
-	cut    bool // nothing arrives over any network
-	mute   bool // it hears, and does not acknowledge
-	deaf   bool // it commits nothing of what is reported
-	unsaid bool // nor what is said of the watchdog
-	last   map[string]api.Heartbeat
-	report *api.HostReport
-	rev    uint64
-	inc    uint64 // that report was sent in
-	begins []api.BeginRequest
-	beats  int
+	mu       sync.Mutex // guards what follows
+	silent   map[string]bool
+	cut      bool                        // nothing arrives over any network
+	mute     bool                        // it hears, and does not acknowledge
+	deaf     bool                        // it commits nothing of what is reported
+	stranger func(context.Context) error // its answer about a VM that nobody protects; nil: yes
+	unsaid   bool                        // nor what is said of the watchdog
+	last     map[string]api.Heartbeat
+	report   *api.HostReport
+	rev      uint64
+	inc      uint64 // that report was sent in
+	begins   []api.BeginRequest
+	beats    int
 }
 
 func (m *fakeMaster) set(f func(m *fakeMaster)) {
@@ -401,6 +402,14 @@ func (m *fakeMaster) commit(s *fsm.State, o api.OutcomeReport) {
 
 // Claim implements Master.
 func (m *fakeMaster) Claim(context.Context, api.ClaimRequest) error { return nil }
+
+// AdmitStranger implements Master.
+func (m *fakeMaster) AdmitStranger(ctx context.Context, _ api.StrangerRequest) error {
+	if m.stranger == nil {
+		return nil
+	}
+	return m.stranger(ctx)
+}
 
 func (m *fakeMaster) Begin(ctx context.Context, q api.BeginRequest) (api.BeginReply, error) {
 	m.mu.Lock()

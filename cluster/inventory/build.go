@@ -124,15 +124,11 @@ func (k *maker) pagesWord(kib uint64) string {
 	return fmt.Sprintf("huge pages of %d KiB", kib)
 }
 
-// name finds a name for a VM that no other has.
+// name gives a VM a name that no other has.
 func (k *maker) name(name, uuid, host string) string {
-	for _, s := range []string{name, name + " on " + host, name + " (" + uuid + ")", name + " (" + uuid + ") on " + host} {
-		if _, taken := k.inv.UUIDs[s]; !taken && s != "" {
-			k.inv.UUIDs[s] = uuid
-			return s
-		}
-	}
-	return k.name(name+"'", uuid, host)
+	s := k.inv.free(name, uuid, host)
+	k.inv.UUIDs[s] = uuid
+	return s
 }
 
 // protected adds a VM of the state.
@@ -285,8 +281,9 @@ func (k *maker) others() {
 			if vm == nil {
 				k.strangers[in] = d.Name
 			}
-			k.inv.Cluster.VMs = append(k.inv.Cluster.VMs, placement.VM{Name: in, Status: placement.Running, Host: h.Name,
-				Memory: amount(d.Memory), Overhead: defaultOverhead, VCPUs: d.VCPUs, Class: placement.Unprotected, Use: k.use(d.UUID, h.Name)})
+			v := stranger(d, in, h.Name)
+			v.Use = k.use(d.UUID, h.Name)
+			k.inv.Cluster.VMs = append(k.inv.Cluster.VMs, v)
 		}
 	}
 }

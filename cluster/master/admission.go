@@ -15,7 +15,7 @@ import (
 )
 
 // Admission control is asked about what people and the policy want: to protect a VM,
-// to start one by hand. Restarts are never asked about, nor what runs already.
+// to start one by hand, protected or not (stranger.go). Restarts are never asked about, nor what runs already.
 
 // How long a person waits for the master to have heard from every host, where admission
 // control may refuse. Libvirt's hook, and with it a start by hand, waits two seconds in all.
@@ -42,12 +42,17 @@ func (m *Master) admitStart(ctx context.Context, o *office, r api.ClaimRequest) 
 	if known := in.State.VMs[uuid]; r.Memory > 0 { // it may have been given more while it was stopped
 		vm.Memory, vm.VCPUs = max(0, vm.Memory+int64(r.Memory)-int64(known.Memory)), r.VCPUs
 	}
-	v := check(inv, placement.Change{VM: &vm, Host: host}, false)
-	if rule := in.Policy.Hosts[host]; rule.Standby && !v.Refused && v.Rule != placement.ByFailoverHosts {
-		v.Answer, v.Refused, v.Culprit, v.WaysOut = placement.No, in.Policy.Admission.Mode == config.AdmissionEnforce, host, nil
+	v := keepStandby(check(inv, placement.Change{VM: &vm, Host: host}, false), in.Policy, host)
+	return m.answer(ctx, o, in.Policy, v, "start "+name+" on "+host, name)
+}
+
+// keepStandby is the verdict on a start on a host, which is a no where that is kept for failures.
+func keepStandby(v placement.Verdict, p *config.Policy, host string) placement.Verdict {
+	if rule := p.Hosts[host]; rule.Standby && !v.Refused && v.Rule != placement.ByFailoverHosts {
+		v.Answer, v.Refused, v.Culprit, v.WaysOut = placement.No, p.Admission.Mode == config.AdmissionEnforce, host, nil
 		v.Why = host + " is standby: only VMs whose host has failed start there"
 	}
-	return m.answer(ctx, o, in.Policy, v, "start "+name+" on "+host, name)
+	return v
 }
 
 // admitProtect asks about a VM that would become protected, as the command says.

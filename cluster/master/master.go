@@ -92,8 +92,9 @@ type office struct {
 	journeys journeys
 	ready    map[string]recovery.Readiness // by UUID
 	refused  map[string]refusal            // VMs that the policy would protect, by UUID
-	fewer    time.Duration                 // since when another host ranks higher as master; 0: none does
-	tried    time.Duration                 // when the office was last handed over, or tried to be; 0: not yet
+	coming   coming
+	fewer    time.Duration // since when another host ranks higher as master; 0: none does
+	tried    time.Duration // when the office was last handed over, or tried to be; 0: not yet
 }
 
 // New returns a Master that holds no office.
@@ -129,7 +130,7 @@ func (m *Master) Hold(ctx context.Context) error {
 	// whoever acknowledged then, lie before it.
 	elected := m.cfg.Now()
 	m.cfg.Logger.Info("holds the office", "epoch", epoch)
-	o := &office{epoch: epoch, elected: elected, hosts: map[string]*observed{}, news: make(chan struct{}, 1), noted: make(chan struct{}), outlook: outlook{due: make(chan inventory.Input, 1)}, journeys: journeys{due: make(chan inventory.Input, 1)}, refused: map[string]refusal{}}
+	o := &office{epoch: epoch, elected: elected, hosts: map[string]*observed{}, news: make(chan struct{}, 1), noted: make(chan struct{}), outlook: outlook{due: make(chan inventory.Input, 1)}, journeys: journeys{due: make(chan inventory.Input, 1)}, refused: map[string]refusal{}, coming: newComing()}
 	if s, _, _ := m.cfg.View(); s.Hosts[m.cfg.Name] != nil {
 		o.storage = newStorage(epoch, volumes.Slot(s.Hosts[m.cfg.Name]), s.Volumes.Revision)
 	}
