@@ -49,6 +49,8 @@ type observed struct {
 	awaited bool
 	// reachedAt is when the network last brought a heartbeat of this incarnation.
 	reachedAt time.Duration
+	// exchange is the heartbeat that came last over the network; nil: none came yet.
+	exchange *exchange
 	// spoke is when the host last spoke, in whatever incarnation, or in none.
 	spoke time.Duration
 }

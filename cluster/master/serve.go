@@ -17,13 +17,14 @@ import (
 
 // Heartbeat takes a host's heartbeat and answers it. The acknowledgement is given
 // only after a confirmation of the office that began after receipt (I4), and not
-// to a host that is suspected, condemned or in another incarnation.
+// to a host that is suspected, condemned or in another incarnation. The copies of one heartbeat
+// that come over several networks share that confirmation.
 func (m *Master) Heartbeat(ctx context.Context, hb api.Heartbeat) (api.HeartbeatReply, error) {
 	o, err := m.receive(hb)
 	if err != nil {
 		return api.HeartbeatReply{}, err
 	}
-	if err := m.cfg.Log.Confirm(ctx); err != nil {
+	if err := m.confirmFor(ctx, o, hb); err != nil {
 		return api.HeartbeatReply{}, fmt.Errorf("%w: %w", api.ErrNotMaster, err)
 	}
 	if err := m.cfg.Gate(ctx); err != nil {

@@ -22,10 +22,13 @@ var table = []mutant{
 		"cluster/lease/lease.go", `end > l.End {`, `end != l.End {`,
 		in("cluster/lease", "TestRenew"), ""},
 	{"R3", "a heartbeat is acknowledged without a confirmation after its receipt",
-		"cluster/master/serve.go", `if err := m.cfg.Log.Confirm(ctx); err != nil {
+		"cluster/master/serve.go", `if err := m.confirmFor(ctx, o, hb); err != nil {
 		return api.HeartbeatReply{}, fmt.Errorf("%w: %w", api.ErrNotMaster, err)
 	}`, ``,
 		in("cluster/master", "TestHeartbeatIsAcknowledgedAfterAConfirmationBegunAfterReceipt", "TestTheOfficeEndsWithItsProof"), ""},
+	{"R3", "a heartbeat is acknowledged by the confirmation for an earlier one",
+		"cluster/master/copies.go", ` && was.seq == hb.Seq {`, ` {`,
+		in("cluster/master", "TestCopiesOfAHeartbeatShareAConfirmation"), ""},
 	{"R4", "a lease that has ended is renewed",
 		"cluster/lease/lease.go", `|| !l.Held(now) || sent > now`, `|| sent > now`,
 		in("cluster/lease", "TestRenew"), ""},
