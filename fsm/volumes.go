@@ -26,8 +26,15 @@ type Volume struct {
 	ID   string `json:"id"`   // UUID that it got when it was initialised
 }
 
-// The event types about heartbeat volumes.
-const EventVolumesChanged = "heartbeat_volumes_changed"
+// The event types about heartbeat volumes. The state machine records the first, the master the others.
+const (
+	EventVolumesChanged = "heartbeat_volumes_changed"
+	EventVolumeFails    = "heartbeat_volume_fails"
+	EventVolumeLost     = "heartbeat_volume_lost"
+	EventVolumeWorks    = "heartbeat_volume_works"
+	EventVolumesShort   = "heartbeat_volumes_short"
+	EventVolumesEnough  = "heartbeat_volumes_enough"
+)
 
 // SetVolumes changes the set. It is refused while a live host may still prove with
 // the set before this one: of two sets at most a claim has to be on enough volumes.

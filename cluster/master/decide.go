@@ -33,6 +33,7 @@ type input struct {
 	policy  *config.Policy
 	volumes *volumes.View
 	losses  choice.Losses      // of heartbeat volumes
+	news    []fsm.Event        // of heartbeat volumes
 	builder *inventory.Builder // nil: a new one
 	unread  bool               // the definitions of VMs are being read: nothing is planned in this round
 	moves   *movePlan          // that is not spent; nil: none
@@ -105,6 +106,9 @@ func decide(in input) decision {
 		recover_(in, m, &d)
 	}
 	relocate(in, m, &d)
+	if len(in.news) > 0 {
+		d.commands = append(d.commands, &fsm.Record{Meta: m, Epoch: in.epoch, Events: in.news})
+	}
 	return d
 }
 

@@ -209,7 +209,7 @@ func (m *Master) gather(o *office) input {
 	}
 	o.readVolumes(s, v, now, m.cfg.Timing)
 	policy := m.cfg.Policy(s)
-	losses := m.watchVolumes(o, s, policy, now)
+	losses, news := m.watchVolumes(o, s, policy, now)
 	hosts := map[string]*observed{}
 	for name := range s.Hosts {
 		hosts[name] = o.hosts[name].snapshot()
@@ -220,7 +220,7 @@ func (m *Master) gather(o *office) input {
 		}
 	}
 	in := input{now: now, wall: m.cfg.Wall(), self: m.cfg.Name, epoch: o.epoch, elected: o.elected, timing: m.cfg.Timing,
-		grace: m.cfg.Grace, state: s, hosts: hosts, policy: policy, volumes: v, losses: losses, builder: &m.builder, unread: !o.read.Load(), refused: o.refusedNow(), voters: voters}
+		grace: m.cfg.Grace, state: s, hosts: hosts, policy: policy, volumes: v, losses: losses, news: news, builder: &m.builder, unread: !o.read.Load(), refused: o.refusedNow(), voters: voters}
 	o.ready = readiness(in, o.ready)
 	in.ready = o.ready
 	if p := o.journeys.plan; p != nil && !p.spent {

@@ -23,6 +23,7 @@ type storage struct {
 	read     time.Duration // when a reading was asked for last
 	watch    choice.Watch
 	losses   choice.Losses // as the watch saw them last
+	news     volumeNews
 }
 
 func newStorage(epoch uint64, slot int, revision uint64) storage {

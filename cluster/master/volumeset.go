@@ -57,9 +57,12 @@ func (o *observed) suspectedFor(now time.Duration) time.Duration {
 	return max(now-o.watch.Suspected, 1)
 }
 
-// watchVolumes follows what the hosts say of the volumes. The lock is held.
-func (m *Master) watchVolumes(o *office, s *fsm.State, policy *config.Policy, now time.Duration) choice.Losses {
+// watchVolumes follows what the hosts say of the volumes, and finds what people are to be told of
+// that. The lock is held.
+func (m *Master) watchVolumes(o *office, s *fsm.State, policy *config.Policy, now time.Duration) (choice.Losses, []fsm.Event) {
 	in := input{now: now, self: m.cfg.Name, timing: m.cfg.Timing, state: s, hosts: o.hosts, policy: policy}
-	o.storage.losses = o.storage.watch.Look(candidates(in), now)
-	return o.storage.losses
+	c := candidates(in)
+	o.storage.losses = o.storage.watch.Look(c, now)
+	c.Losses = o.storage.losses
+	return o.storage.losses, o.storage.news.look(s, c, now)
 }
