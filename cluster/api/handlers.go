@@ -117,6 +117,7 @@ func (s *Server) explainVM(ctx context.Context, c *call) (any, error) {
 		}
 		if vm, err := findVM(w.State, c.PathValue("vm")); err == nil {
 			s.considered(w, vm, e)
+			s.unkept(w, vm, e)
 		}
 		return e, nil
 	})(ctx, c)

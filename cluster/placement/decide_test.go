@@ -312,7 +312,7 @@ func TestCrowdedGroups(t *testing.T) {
 			c := three(Admission{})
 			c.Groups = []Group{{Name: "web", Spread: tt.spread, VMs: tt.vms}}
 			why := ""
-			for _, v := range Violations(c) {
+			for _, v := range Violations(c, MoveSettings{}) {
 				why += v.Why
 				if v.Must {
 					t.Error("it is a must")
@@ -332,7 +332,7 @@ func TestViolations(t *testing.T) {
 		{Name: "pair", Kind: Apart, Must: true, VMs: []string{"a", "b"}},
 		{Name: "kept", Kind: Together, Must: true, VMs: []string{"a", "c"}},
 	}
-	got := Violations(&c)
+	got := Violations(&c, MoveSettings{})
 	if len(got) != 3 || got[0].Rule != "pair" || got[1].Rule != "wish" || got[2].Rule != "" {
 		t.Fatalf("%+v", got)
 	}
@@ -342,8 +342,11 @@ func TestViolations(t *testing.T) {
 	if want := "h1 is overfull: 1024 MiB of memory too much"; got[2].Why != want {
 		t.Errorf("%q, want %q", got[2].Why, want)
 	}
+	if want := "a cannot be moved while it runs: "; len(got[1].Repair) != 0 || got[1].Stays != want {
+		t.Errorf("%s: repair %+v, stays %q, want %q", got[1].Why, got[1].Repair, got[1].Stays, want)
+	}
 	c.VMs[1].Host, c.Rules = "h2", c.Rules[1:]
-	if got := Violations(&c); len(got) != 0 {
+	if got := Violations(&c, MoveSettings{}); len(got) != 0 {
 		t.Errorf("nothing is wrong: %+v", got)
 	}
 }

@@ -359,7 +359,7 @@ func TestBadInputNeverPanics(t *testing.T) {
 		lost := names.Draw(t, "lost")
 		Decide(c, Question{Lost: lost, Leave: names.Draw(t, "leave"), Moves: true})
 		EveryHost(c)
-		Violations(c)
+		Violations(c, MoveSettings{})
 		Tolerate(c, Failures{N: rapid.IntRange(-1, 3).Draw(t, "N"), Domains: rapid.Bool().Draw(t, "domains"), Succession: rapid.Bool().Draw(t, "succession")})
 		vm := VM{Name: name.Draw(t, "VM"), Memory: size.Draw(t, "memory"), Host: name.Draw(t, "at")}
 		Check(c, Change{VM: &vm, Host: name.Draw(t, "to"), Maintenance: name.Draw(t, "maintenance")})

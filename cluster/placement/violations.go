@@ -12,20 +12,26 @@ type Violation struct {
 	Must bool
 	VMs  []string
 	Why  string
-	// Repair are the moves of Decide with Question.Moves that concern these VMs; none
-	// when no lawful move helps. Rules that are no must are not repaired.
+	// Repair are the moves of Decide with Question.Moves that concern these VMs; none when no
+	// lawful move helps. Those of a rule that is no must are the moves of PlanMoves after which
+	// it is better kept, as if balance moved VMs; others may follow them.
 	Repair []Decision
+	// Stays says, for people, why nothing is moved for a rule that is no must.
+	Stays string
+
+	rule *Rule // nil: it is about no rule
 }
 
 // Violations lists what is wrong with where VMs run now: broken rules, those that
-// are a must first, and hosts that carry more than they may.
-func Violations(c *Cluster) []Violation {
+// are a must first, and hosts that carry more than they may. s bounds the moves that repair rules
+// that are no must.
+func Violations(c *Cluster, s MoveSettings) []Violation {
 	m := newModel(c)
 	r := newRoom(m)
 	var all []Violation
 	for _, rule := range sorted(c.Rules, func(r *Rule) string { return r.Name }) {
 		if vms, why := r.broken(rule); len(vms) > 0 {
-			v := Violation{Rule: rule.Name, Must: rule.Must, Why: why}
+			v := Violation{Rule: rule.Name, Must: rule.Must, Why: why, rule: rule}
 			for _, x := range vms {
 				v.VMs = append(v.VMs, m.vms[x].Name)
 			}
@@ -42,6 +48,7 @@ func Violations(c *Cluster) []Violation {
 			}
 		}
 	}
+	repairWishes(c, s, all)
 	work := c.Policy.planWork()
 	moves := m.decide(r, Question{Moves: true}, true, &work)
 	for i := range all {
@@ -52,6 +59,28 @@ func Violations(c *Cluster) []Violation {
 		}
 	}
 	return all
+}
+
+// repairWishes fills in what will be done about rules that are no must.
+func repairWishes(c *Cluster, s MoveSettings, all []Violation) {
+	var o *outlook
+	for i := range all {
+		v := &all[i]
+		if v.Must || v.rule == nil {
+			continue
+		}
+		if o == nil {
+			o = newOutlook(c, s)
+		}
+		switch v.Repair = o.remedies(v.rule); {
+		case c.Policy.NoQuorum:
+			v.Repair, v.Stays = nil, "no majority is heard, and without one nothing is moved"
+		case len(v.Repair) == 0:
+			v.Stays = o.unmended(v.rule, v.VMs)
+		case !s.Balance.On && (v.rule.Kind == Apart || v.rule.Kind == Together):
+			v.Stays = `nothing is moved for it: only mode = "automatic" in the policy's balance block mends rules that are no must`
+		}
+	}
 }
 
 // crowded finds groups that are to be spread and whose members all run on one host: its loss

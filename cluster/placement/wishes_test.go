@@ -293,6 +293,11 @@ func TestWishesAreMendedAsFarAsCanBe(t *testing.T) {
 		for i := range x.c.VMs {
 			x.nothingLeft(t, &x.c.VMs[i])
 		}
+		for _, v := range Violations(x.c, x.set) {
+			if i := slices.IndexFunc(x.c.Rules, func(r Rule) bool { return r.Name == v.Rule && !r.Must }); i >= 0 && (len(v.Repair) > 0 || v.Stays == "") {
+				t.Fatalf("no more moves are planned, and %s: repair %+v, stays %q\n%s", v.Why, v.Repair, v.Stays, describe(x.c))
+			}
+		}
 	})
 	if mended == 0 {
 		t.Error("nothing was moved for a wish in any cluster: the test shows nothing")

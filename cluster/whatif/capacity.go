@@ -188,16 +188,20 @@ type Violation struct {
 	Must bool     `json:"must"`
 	VMs  []string `json:"vms,omitempty"`
 	Why  string   `json:"why"`
-	// Repair are the moves that would put it right; none where no lawful one does.
+	// Repair are the moves that would put it right, or, of a rule that is no must, make it better
+	// kept; none where no lawful one does.
 	Repair []Decision `json:"repair,omitempty"`
+	// Stays says why nothing is moved for a rule that is no must; empty: it is, once it has been
+	// broken for as long as the policy's balance.hold asks.
+	Stays string `json:"stays,omitempty"`
 }
 
 // Violations lists what is wrong with where VMs run now.
 func Violations(b *inventory.Builder, in inventory.Input) (list []Violation, problems []string) {
 	inv := b.Build(in)
 	list = []Violation{}
-	for _, v := range placement.Violations(inv.Cluster) {
-		x := Violation{Rule: v.Rule, Must: v.Must, VMs: v.VMs, Why: v.Why}
+	for _, v := range placement.Violations(inv.Cluster, inventory.MoveSettings(in.Policy)) {
+		x := Violation{Rule: v.Rule, Must: v.Must, VMs: v.VMs, Why: v.Why, Stays: v.Stays}
 		for _, d := range v.Repair {
 			x.Repair = append(x.Repair, DecisionOf(d))
 		}

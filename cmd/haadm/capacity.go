@@ -218,8 +218,11 @@ func (p *program) violations(a *api.ViolationsAnswer) {
 			}
 			p.say("        move %s from %s to %s (%s)", d.VM, d.From, d.To, how)
 		}
-		if v.Must && len(v.Repair) == 0 {
+		switch {
+		case v.Must && len(v.Repair) == 0:
 			p.say("        no lawful move repairs it")
+		case v.Stays != "":
+			p.paragraph("        ", v.Stays)
 		}
 	}
 }

@@ -49,6 +49,13 @@ func TestPlans(t *testing.T) {
 	for _, line := range []string{"plan", "explain vm mail"} {
 		say(line+" (a host is dead)", haadm(t, agent(t, apitest.HostLost()), nil, strings.Fields(line)...))
 	}
+	for _, balance := range []string{"", "balance { mode = \"automatic\" }\n"} {
+		b := apitest.Healthy()
+		b.St.Policy.Files["cluster.hcl"] = append(b.St.Policy.Files["cluster.hcl"], "rule \"quiet\" {\n  kind     = \"apart\"\n  strength = \"should\"\n  vms      = [\"db1\", \"mail\"]\n}\n"+balance...)
+		for _, line := range []string{"placement violations", "explain vm mail"} {
+			say(line+" (a wish is broken) "+strings.TrimSpace(balance), haadm(t, agent(t, b), nil, strings.Fields(line)...))
+		}
+	}
 	for _, line := range []string{"plan", "capacity"} {
 		say(line+" (no master)", haadm(t, agent(t, apitest.NoMaster()), nil, strings.Fields(line)...))
 	}
