@@ -390,4 +390,42 @@ var table = []mutant{
 }`, `return max(w.Acknowledged, w.Elected, w.claimed()) + t.LeaseGone(), true
 }`,
 		scenario("guards-as-late-as-they-may-be"), "ran twice"},
+
+	// Levels that are waited for: the block restart of docs/reference/cluster.hcl.md.
+	{"restart", "no level is waited for",
+		"cluster/recovery/waves.go", `if !p.Policy.Restart.Waves() {`, `if true {`,
+		scenario("restart-in-waves"), "vm_recovery_assigned"},
+	{"restart", "best effort is a level like any other",
+		"cluster/recovery/waves.go", `cmp.Or(cmp.Compare(a.class, b.class), -cmp`, `cmp.Or(-cmp`,
+		in("cluster/recovery", "TestWaves"), "best_effort_waits_for_all_others"},
+	{"restart", "the order inside a priority makes no level",
+		"cluster/recovery/waves.go", `return level{v.Class, v.Priority, v.Order}`, `return level{v.Class, v.Priority, 0}`,
+		scenario("restart-in-waves"), "vm_recovery_assigned"},
+	{"restart", "the next level starts at once, whatever next_delay says",
+		"cluster/recovery/waves.go", `at.Add(p.Policy.Restart.NextDelay)`, `at`,
+		in("cluster/recovery", "TestWaves"), "some_time_is_to_pass_besides"},
+	{"restart", "VMs that run are passed, whatever ready_when asks",
+		"cluster/recovery/waves.go", `g != nil && p.Policy.Restart.NextWhen == config.NextReady {`, `g != nil && false {`,
+		in("cluster/recovery", "TestWaves"), "they_are_to_be_ready"},
+	{"restart", "a level that does not get through is waited for without end",
+		"cluster/recovery/waves.go", `if p.Now.Before(over) {`, `if true {`,
+		in("cluster/recovery", "TestWaves", "TestWavesNeverDeadlock"), "both_times_are_over"},
+	{"restart", "the time of a level runs while it has to wait itself",
+		"cluster/recovery/waves.go", `		due = later(due, from)
+`, ``,
+		in("cluster/recovery", "TestWaves"), "the_time_of_the_second_begins_when_that_of_the_first_is_over"},
+	{"restart", "a VM that is given up is waited for",
+		"cluster/recovery/waves.go", `case p.over[vm.UUID], toStart(vm)`, `case toStart(vm)`,
+		in("cluster/recovery", "TestWaves"), "the_first_is_given_up"},
+	{"restart", "a VM that crashed keeps those after it down",
+		"cluster/recovery/waves.go", `toStart(vm) && p.Now.Before(afterCrash(vm, p.Now)):`, `false:`,
+		in("cluster/recovery", "TestWaves"), "the_first_crashed,_and_waits_for_its_next_try"},
+	{"restart", "a VM that was moved counts as started then",
+		"cluster/recovery/waves.go", `if vm.Owner.From != "" && !vm.Owner.Cold {`, `if false {`,
+		in("cluster/recovery", "TestWaves"), "a_VM_that_was_moved_ran_all_the_time"},
+	{"restart", "a group and a level wait for one another",
+		"cluster/recovery/waves.go", `some && compareLevels(after, l) > 0 {
+			return after`, `some && false {
+			return after`,
+		in("cluster/recovery", "TestWaves"), "the_first_starts_after_a_group_of_the_last"},
 }
