@@ -460,7 +460,7 @@ func (c *SetWaiting) apply(s *State) (any, *Refusal) {
 		return nil, nil
 	}
 	vm.Waiting = c.Why
-	e := Event{Type: EventVMNoHost, Severity: Critical, VM: vm.Name, From: vm.Home, Cause: vm.Cause, Text: fmt.Sprintf("%s cannot be started: %s", vm.Name, c.Why)}
+	e := Event{Type: EventVMNoHost, Severity: Critical, VM: vm.Name, From: vm.Home, Cause: vm.Cause, Considered: c.Considered, Text: fmt.Sprintf("%s cannot be started: %s", vm.Name, c.Why)}
 	switch c.For {
 	case WaitHeld:
 		e.Type, e.Severity, e.Text = EventVMHeld, Info, fmt.Sprintf("%s is not started yet: %s", vm.Name, c.Why)

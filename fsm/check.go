@@ -176,7 +176,7 @@ func (c *Assign) check() error {
 	if c.Round < 0 || c.Round > maxRound {
 		return invalid("round %d: 0 to %d are wanted", c.Round, maxRound)
 	}
-	return first(checkUUID(c.UUID), CheckHostName(c.Host), checkIncarnation(c.Incarnation), checkText("reason", c.Why))
+	return first(checkUUID(c.UUID), CheckHostName(c.Host), checkIncarnation(c.Incarnation), checkText("reason", c.Why), checkLots(c.Considered))
 }
 
 // maxRound bounds the tries of a schedule, which the policy bounds further.
@@ -215,7 +215,7 @@ func (c *Record) check() error {
 		if e.Type == "" || e.ID != 0 || e.Cause != 0 {
 			return invalid("event %.50q: a type is wanted, and no id", e.Type)
 		}
-		if err := first(checkText("text", e.Text), checkEvidence(e.Evidence)); err != nil {
+		if err := first(checkText("text", e.Text), checkEvidence(e.Evidence), checkLots(e.Considered)); err != nil {
 			return err
 		}
 	}
@@ -227,5 +227,5 @@ func (c *SetWaiting) check() error {
 	default:
 		return invalid("a VM cannot wait for %.50q", c.For)
 	}
-	return first(checkUUID(c.UUID), checkText("reason", c.Why))
+	return first(checkUUID(c.UUID), checkText("reason", c.Why), checkLots(c.Considered))
 }

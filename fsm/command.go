@@ -232,6 +232,8 @@ type Assign struct {
 	// on every host that could take it. 0: it is no matter.
 	Round int    `json:"round,omitempty"`
 	Why   string `json:"why"`
+	// Considered is what was said of every host that was looked at.
+	Considered []Lot `json:"considered,omitempty"`
 }
 
 // Outcome is what a host reports of one generation of a VM that it owns.
@@ -308,6 +310,8 @@ type SetWaiting struct {
 	UUID  string `json:"uuid"`
 	For   Wait   `json:"for,omitempty"`
 	Why   string `json:"why"`
+	// Considered is what excluded every host, where no host can take it.
+	Considered []Lot `json:"considered,omitempty"`
 }
 
 func (*CreateCluster) kind() Type    { return TypeCreateCluster }

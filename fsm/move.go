@@ -18,6 +18,7 @@ type Move struct {
 	At          time.Time `json:"at"`
 	By          string    `json:"by,omitempty"` // a person, where one asked for it
 	Why         string    `json:"why"`
+	Considered  []Lot     `json:"considered,omitempty"`
 }
 
 // Maintenance says that a host is out of service by a person's wish: it is given no VMs.
@@ -59,6 +60,8 @@ type BeginMove struct {
 	Incarnation uint64 `json:"incarnation"`
 	Cold        bool   `json:"cold,omitempty"`
 	Why         string `json:"why"`
+	// Considered is what was said of every host that was looked at.
+	Considered []Lot `json:"considered,omitempty"`
 }
 
 // EndMove calls a move off. Its source stops it; where that comes too late the VM is
@@ -85,7 +88,7 @@ func (*EndMove) kind() Type        { return TypeEndMove }
 func (*SetMaintenance) kind() Type { return TypeSetMaintenance }
 
 func (c *BeginMove) check() error {
-	return first(checkUUID(c.UUID), CheckHostName(c.Host), checkIncarnation(c.Incarnation), checkText("reason", c.Why))
+	return first(checkUUID(c.UUID), CheckHostName(c.Host), checkIncarnation(c.Incarnation), checkText("reason", c.Why), checkLots(c.Considered))
 }
 
 func (c *EndMove) check() error {
@@ -133,9 +136,9 @@ func (c *BeginMove) apply(s *State) (any, *Refusal) {
 		return refuse(CodeConflict, "%s runs on %s already", vm.Name, c.Host)
 	}
 	vm = s.editVM(c.UUID)
-	id := s.emit(c.Meta, Event{Type: EventVMMoveOrdered, VM: vm.Name, Host: c.Host, From: vm.Owner.Host, To: c.Host, Cause: vm.Cause,
+	id := s.emit(c.Meta, Event{Type: EventVMMoveOrdered, VM: vm.Name, Host: c.Host, From: vm.Owner.Host, To: c.Host, Cause: vm.Cause, Considered: c.Considered,
 		Text: fmt.Sprintf("%s shall go from %s to %s, %s: %s", vm.Name, vm.Owner.Host, c.Host, manner(c.Cold), c.Why)})
-	vm.Move = &Move{ID: id, Host: c.Host, Incarnation: c.Incarnation, Cold: c.Cold, At: c.At, By: c.By, Why: c.Why}
+	vm.Move = &Move{ID: id, Host: c.Host, Incarnation: c.Incarnation, Cold: c.Cold, At: c.At, By: c.By, Why: c.Why, Considered: c.Considered}
 	return id, nil
 }
 
@@ -209,6 +212,7 @@ func (c *Report) moved(s *State, vm *VM, e *Event) {
 	s.release(vm, c.Meta, "")
 	vm.Generation++
 	vm.Owner = &Placement{Host: v.Host, Incarnation: v.Incarnation, Generation: vm.Generation, Phase: PhaseOrdered, At: c.At, Round: 1, From: from, Cold: v.Cold, Why: v.Why}
+	vm.Choice = choice(v.Host, from, v.At, vm.Generation, v.Considered)
 	vm.MoveFailures = nil
 	vm.moves(s, from, v)
 	*e = Event{Type: EventVMAssigned, VM: vm.Name, Host: v.Host, From: from, To: v.Host, Cause: v.ID,

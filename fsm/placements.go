@@ -24,11 +24,12 @@ func (c *Assign) apply(s *State) (any, *Refusal) {
 	}
 	vm.Generation++
 	vm.Owner = &Placement{Host: c.Host, Incarnation: c.Incarnation, Generation: vm.Generation, Phase: PhaseOrdered, At: c.At, Round: c.Round, Why: c.Why}
+	vm.Choice = choice(c.Host, "", c.At, vm.Generation, c.Considered)
 	vm.Waiting = ""
 	if c.Round > 0 { // entries of before there were rounds come to what they came to then
 		vm.goes(s, vm.Home, c.Host, false)
 	}
-	vm.Cause = s.emit(c.Meta, Event{Type: EventVMAssigned, VM: vm.Name, From: vm.Home, To: c.Host, Host: c.Host, Cause: vm.Cause,
+	vm.Cause = s.emit(c.Meta, Event{Type: EventVMAssigned, VM: vm.Name, From: vm.Home, To: c.Host, Host: c.Host, Cause: vm.Cause, Considered: c.Considered,
 		Text: fmt.Sprintf("start of %s ordered on %s, generation %d: %s", vm.Name, c.Host, vm.Generation, c.Why)})
 	return vm.Generation, nil
 }
@@ -86,6 +87,7 @@ func (c *Report) confirm(s *State, vm *VM) (any, *Refusal) {
 	vm.goes(s, vm.Home, c.Host, true)
 	vm.Intent, vm.Waiting, vm.WaitingSince, vm.Lost, vm.Home = IntentRun, "", time.Time{}, false, c.Host
 	vm.Owner = &Placement{Host: c.Host, Incarnation: c.Incarnation, Generation: vm.Generation, Phase: PhaseRunning, At: c.At, Why: "it was seen running there"}
+	vm.Choice = nil // nobody chose
 	s.emit(c.Meta, Event{Type: EventVMStarted, VM: vm.Name, Host: c.Host, Cause: vm.Cause, Text: fmt.Sprintf("%s runs on %s and is guarded there, generation %d", vm.Name, c.Host, c.Generation)})
 	vm.Cause = 0
 	return nil, nil

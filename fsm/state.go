@@ -176,6 +176,9 @@ type VM struct {
 	Home string `json:"home"`
 	// Away is set while it is elsewhere than where people had it run last.
 	Away *Away `json:"away,omitempty"`
+	// Choice is the newest decision that gave it a host, while that is the last that was given
+	// it; nil where there was none, as of a VM that was found running.
+	Choice *Choice `json:"choice,omitempty"`
 	// Failures are the crashes since it last ran for long, and the starts that failed since it last ran
 	// at all, newest last (at most failuresKept).
 	Failures []Failure `json:"failures,omitempty"`
@@ -279,6 +282,9 @@ type Event struct {
 	Cause    uint64     `json:"cause,omitempty"`
 	Evidence []Evidence `json:"evidence,omitempty"`
 	By       string     `json:"by,omitempty"` // a person, where one asked for it
+	// Considered is what was said of every host that was looked at, where the event is a
+	// decision about where a VM goes.
+	Considered []Lot `json:"considered,omitempty"`
 }
 
 // The event types recorded by Apply.

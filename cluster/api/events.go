@@ -32,6 +32,9 @@ type EventView struct {
 	Cause    uint64         `json:"cause,omitempty"` // id of the event that led to this one
 	Evidence []EvidenceView `json:"evidence,omitempty"`
 	By       string         `json:"by,omitempty"`
+	// Considered is what was said of every host that was looked at, where the event is a decision
+	// about where a VM goes.
+	Considered []LotView `json:"considered,omitempty"`
 }
 
 // EventList is the answer to GET /v1/events.
@@ -137,10 +140,11 @@ func (f EventFilter) match(e *fsm.Event) bool {
 }
 
 // Select picks the events of a state that pass the filter, oldest first.
-func (f EventFilter) Select(events []fsm.Event) []EventView {
+func (f EventFilter) Select(s *fsm.State) []EventView {
+	events := s.Events
 	// Ids grow along the ring, so the start is found without looking at every event.
 	from, _ := slices.BinarySearchFunc(events, f.After+1, func(e fsm.Event, id uint64) int { return cmp.Compare(e.ID, id) })
-	out := []EventView{}
+	out, names := []EventView{}, &slotNames{state: s}
 	for i := from; i < len(events); i++ {
 		if !f.match(&events[i]) {
 			continue
@@ -148,7 +152,7 @@ func (f EventFilter) Select(events []fsm.Event) []EventView {
 		if f.After != 0 && f.Limit != 0 && len(out) == f.Limit {
 			break
 		}
-		out = append(out, eventView(&events[i]))
+		out = append(out, eventView(names, &events[i]))
 	}
 	if f.Limit != 0 && len(out) > f.Limit {
 		out = out[len(out)-f.Limit:]
@@ -156,10 +160,10 @@ func (f EventFilter) Select(events []fsm.Event) []EventView {
 	return out
 }
 
-func eventView(e *fsm.Event) EventView {
+func eventView(names *slotNames, e *fsm.Event) EventView {
 	return EventView{
 		ID: e.ID, At: e.At, Type: e.Type, Severity: e.Severity, Host: e.Host, VM: e.VM, From: e.From, To: e.To,
-		Text: e.Text, Cause: e.Cause, Evidence: evidenceViews(e.Evidence), By: e.By,
+		Text: e.Text, Cause: e.Cause, Evidence: evidenceViews(e.Evidence), By: e.By, Considered: names.lots(e.Considered, e.To),
 	}
 }
 
@@ -177,7 +181,7 @@ func (s *Server) events(ctx context.Context, w http.ResponseWriter, c *call) (an
 			if st == nil {
 				return nil, notMember()
 			}
-			list := &EventList{Schema: Schema, Source: s.source(), Events: f.Select(st.Events)}
+			list := &EventList{Schema: Schema, Source: s.source(), Events: f.Select(st)}
 			if len(st.Events) > 0 {
 				list.OldestKept = st.Events[0].ID
 			}
@@ -252,7 +256,7 @@ func nextLines(st *fsm.State, f EventFilter) (lines []StreamLine, last uint64) {
 	if f.After != 0 && len(st.Events) > 0 && st.Events[0].ID > f.After+1 {
 		lines = append(lines, StreamLine{Lost: st.Events[0].ID - f.After - 1})
 	}
-	for _, e := range f.Select(st.Events) {
+	for _, e := range f.Select(st) {
 		lines = append(lines, StreamLine{Event: &e})
 	}
 	return lines, st.LastEvent

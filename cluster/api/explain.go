@@ -20,10 +20,16 @@ type Explanation struct {
 	// Headline is the answer in one sentence.
 	Headline string `json:"headline"`
 	Steps    []Step `json:"steps"`
+	// Placed is the decision that gave a VM its host last, Going that of the move that is under
+	// way; nil where nothing is kept of one.
+	Placed *ChoiceView `json:"placed,omitempty"`
+	Going  *ChoiceView `json:"going,omitempty"`
 	// Considered are the hosts that were looked at for a VM, as the last step says; by the master only.
 	Considered []whatif.Considered `json:"considered,omitempty"`
-	Events     []EventView         `json:"events"` // oldest first
-	Next       []string            `json:"next,omitempty"`
+	// Now has the same hosts in lots, as of a decision; where they are too many for a line each.
+	Now    []LotView   `json:"now,omitempty"`
+	Events []EventView `json:"events"` // oldest first
+	Next   []string    `json:"next,omitempty"`
 }
 
 func (e *Explanation) setNote(n string) { e.Source.Note = n }
@@ -96,8 +102,9 @@ func (w World) ExplainVM(name string) (*Explanation, error) {
 		}
 		e.fact(f.At, "%s on %s (generation %d): %s", what, f.Host, f.Generation, f.Detail)
 	}
+	w.choices(e, vm)
 	e.Headline = w.vmHeadline(vm)
-	e.Events = chain(w.State.Events, func(ev *fsm.Event) bool { return ev.VM == vm.Name })
+	e.Events = chain(w.State, func(ev *fsm.Event) bool { return ev.VM == vm.Name })
 	e.Next = []string{"haadm events --vm " + vm.Name}
 	if vm.Owner != nil {
 		e.Next = append(e.Next, "haadm explain host "+vm.Owner.Host)
@@ -244,7 +251,7 @@ func (w World) ExplainHost(name string) (*Explanation, error) {
 	if len(owned) > 0 {
 		e.fact(time.Time{}, "it owns %s", strings.Join(owned, ", "))
 	}
-	e.Events = chain(w.State.Events, func(ev *fsm.Event) bool { return ev.Host == name || ev.From == name })
+	e.Events = chain(w.State, func(ev *fsm.Event) bool { return ev.Host == name || ev.From == name })
 	e.Next = []string{"haadm events --host " + name, "haadm hosts show " + name}
 	return e, nil
 }
@@ -382,7 +389,8 @@ func (w World) storageRules(e *Explanation) {
 }
 
 // chain are the newest events that match, with the causes of each, oldest first.
-func chain(events []fsm.Event, match func(*fsm.Event) bool) []EventView {
+func chain(s *fsm.State, match func(*fsm.Event) bool) []EventView {
+	events := s.Events
 	byID := map[uint64]*fsm.Event{}
 	for i := range events {
 		byID[events[i].ID] = &events[i]
@@ -397,9 +405,9 @@ func chain(events []fsm.Event, match func(*fsm.Event) bool) []EventView {
 			picked[e.ID] = true
 		}
 	}
-	out := []EventView{}
+	out, names := []EventView{}, &slotNames{state: s}
 	for id := range picked {
-		out = append(out, eventView(byID[id]))
+		out = append(out, eventView(names, byID[id]))
 	}
 	slices.SortFunc(out, func(a, b EventView) int {
 		if a.ID < b.ID {

@@ -316,7 +316,7 @@ func TestEventFilter(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var got []uint64
-			for _, e := range tc.f.Select(st.Events) {
+			for _, e := range tc.f.Select(st) {
 				got = append(got, e.ID)
 			}
 			if d := cmp.Diff(tc.want, got); d != "" {

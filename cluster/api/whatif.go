@@ -182,6 +182,11 @@ func (s *Server) considered(w World, vm *fsm.VM, e *Explanation) {
 		}
 		x := whatif.DecisionOf(d)
 		e.Considered = x.Hosts
+		if detail := placement.DetailFor(len(d.Hosts)); detail != placement.Each {
+			for _, l := range placement.Lots(d.Hosts, d.To, detail) {
+				e.Now = append(e.Now, LotView{Hosts: l.Hosts, Excluded: string(l.Excluded), Rule: l.Rule, Rank: l.Rank, Text: l.Text})
+			}
+		}
 		switch d.Action {
 		case placement.StayDown:
 			e.rule("placement", "%s: nowhere: %s", when, d.Why)

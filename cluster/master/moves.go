@@ -10,6 +10,7 @@ import (
 	"github.com/holdfast-ha/holdfast/cluster/api"
 	"github.com/holdfast-ha/holdfast/cluster/inventory"
 	"github.com/holdfast-ha/holdfast/cluster/placement"
+	"github.com/holdfast-ha/holdfast/cluster/whatif"
 	"github.com/holdfast-ha/holdfast/config"
 	"github.com/holdfast-ha/holdfast/fsm"
 )
@@ -130,7 +131,7 @@ func (m *Master) tellStays(ctx context.Context, o *office, s *fsm.State, p *move
 		}
 		told[x.VM] = h.Maintenance.Since
 		events = append(events, fsm.Event{Type: "vm_evacuation_failed", Severity: fsm.Warning, VM: x.VM, Host: x.Host, From: x.Host,
-			Text: fmt.Sprintf("%s stays on %s, which is in maintenance: %s", x.VM, x.Host, x.Why)})
+			Text: fmt.Sprintf("%s stays on %s, which is in maintenance: %s", x.VM, x.Host, x.Why), Considered: whatif.Kept(s, x.Hosts, "")})
 	}
 	if len(events) == 0 {
 		return
@@ -181,7 +182,8 @@ func relocate(in input, m fsm.Meta, d *decision) {
 		if rh, known := room(in, h); !known || rh.State != placement.Up {
 			continue
 		}
-		d.commands = append(d.commands, &fsm.BeginMove{Meta: m, Epoch: in.epoch, UUID: vm.UUID, Previous: vm.Generation, Host: l.To, Incarnation: h.Incarnation, Cold: l.Cold, Why: l.Why})
+		d.commands = append(d.commands, &fsm.BeginMove{Meta: m, Epoch: in.epoch, UUID: vm.UUID, Previous: vm.Generation, Host: l.To, Incarnation: h.Incarnation, Cold: l.Cold, Why: l.Why,
+			Considered: whatif.Kept(in.state, l.Hosts, l.To)})
 	}
 }
 

@@ -66,7 +66,8 @@ func (m *Master) Move(ctx context.Context, r api.MoveRequest, by string) (*whati
 	orders := map[string]uint64{}
 	for _, x := range g.Moves {
 		vm, to := in.State.VMs[x.UUID], in.State.Hosts[x.To]
-		id, err := m.cfg.Log.Propose(ctx, &fsm.BeginMove{Meta: m.by(by), Epoch: o.epoch, UUID: x.UUID, Previous: vm.Generation, Host: x.To, Incarnation: to.Incarnation, Cold: x.Cold, Why: wanted(by, r.Why)})
+		id, err := m.cfg.Log.Propose(ctx, &fsm.BeginMove{Meta: m.by(by), Epoch: o.epoch, UUID: x.UUID, Previous: vm.Generation, Host: x.To, Incarnation: to.Incarnation, Cold: x.Cold, Why: wanted(by, r.Why),
+			Considered: whatif.Kept(in.State, x.Looked, x.To)})
 		if err != nil {
 			if len(orders) > 0 {
 				err = fmt.Errorf("%d of %d moves are ordered, that of %s is not: %w", len(orders), len(g.Moves), x.VM, err)

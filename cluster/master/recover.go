@@ -7,6 +7,7 @@ import (
 	"github.com/holdfast-ha/holdfast/cluster/inventory"
 	"github.com/holdfast-ha/holdfast/cluster/placement"
 	"github.com/holdfast-ha/holdfast/cluster/recovery"
+	"github.com/holdfast-ha/holdfast/cluster/whatif"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/vmm"
 )
@@ -25,9 +26,9 @@ func recover_(in input, m fsm.Meta, d *decision) {
 		switch {
 		case s.Host != "":
 			d.commands = append(d.commands, &fsm.Assign{Meta: m, Epoch: in.epoch, UUID: s.VM.UUID, Previous: s.VM.Generation,
-				Host: s.Host, Incarnation: s.Incarnation, Round: s.Round, Why: s.Why})
+				Host: s.Host, Incarnation: s.Incarnation, Round: s.Round, Why: s.Why, Considered: whatif.Kept(in.state, s.Considered, s.Host)})
 		case s.Why != "" && s.VM.Waiting != s.Why: // said once: each commit wakes the office, and saying it again would never end
-			d.commands = append(d.commands, &fsm.SetWaiting{Meta: m, Epoch: in.epoch, UUID: s.VM.UUID, For: s.For, Why: s.Why})
+			d.commands = append(d.commands, &fsm.SetWaiting{Meta: m, Epoch: in.epoch, UUID: s.VM.UUID, For: s.For, Why: s.Why, Considered: whatif.Kept(in.state, s.Considered, "")})
 		}
 	}
 }

@@ -73,16 +73,56 @@ func (k *mover) balance() {
 		by = ", by what VMs really took"
 	}
 	p := &Plan{}
+	considered := k.evened(l, crew)
 	for _, v := range crew {
 		d := Decision{VM: k.m.vms[v].Name, Action: Move, From: k.m.hosts[k.r.at[v]].Name, To: k.m.hosts[to].Name, Live: true,
-			Why: fmt.Sprintf("%.0f %% with it there, %.0f %% as it is%s", 100*best, 100*uneven, by)}
-		d.Hosts, _ = k.r.explain(v, -1, nil)
+			Why: fmt.Sprintf("%.0f %% with it there, %.0f %% as it is%s", 100*best, 100*uneven, by), Hosts: considered}
 		p.Decisions = append(p.Decisions, d)
 	}
 	if k.weakens(p.Decisions) != "" {
 		return
 	}
 	k.settle(p, Even)
+}
+
+// evened says of every host how even load would be with a crew there, or what excludes it.
+func (k *mover) evened(l *load, crew []int32) []Considered {
+	m, r := k.m, k.r
+	from := r.at[crew[0]]
+	need := make([]int64, len(m.dims))
+	uneven := make([]float64, len(m.hosts))
+	for h := range m.hosts {
+		if !slices.Contains(l.hosts, int32(h)) {
+			continue
+		}
+		carried := *l
+		carried.memory, carried.cpu = slices.Clone(l.memory), slices.Clone(l.cpu)
+		for _, v := range crew {
+			carried.carry(v, from, -1)
+			carried.carry(v, int32(h), 1)
+		}
+		uneven[h] = 100 * carried.uneven()
+	}
+	for _, v := range crew {
+		r.leave(v, need)
+	}
+	all := r.considered(crew[0], crew)
+	stay := r.scores(crew).of(from)
+	for h := range all {
+		c := &all[h]
+		there := c.Score
+		switch stay.Home, there.Home = false, false; {
+		case c.Excluded != "":
+		case there.wishes(stay) > 0:
+			*c = c.no(LessWanted, "")
+		default:
+			c.Score.Uneven = uneven[h]
+		}
+	}
+	for _, v := range crew {
+		r.enter(v, from, need)
+	}
+	return all
 }
 
 // tiny keeps rounding from deciding.

@@ -244,7 +244,6 @@ func (m *model) sortStarts(vms []int32) {
 // it goes to host h; h is -1 when it goes nowhere.
 func (r *room) explain(v, h int32, to map[int32]int32) ([]Considered, string) {
 	m := r.m
-	need := make([]int64, len(m.dims))
 	crew := []int32{v}
 	if h >= 0 {
 		crew = slices.DeleteFunc(slices.Clone(m.mates[v]), func(x int32) bool {
@@ -255,24 +254,15 @@ func (r *room) explain(v, h int32, to map[int32]int32) ([]Considered, string) {
 			crew = []int32{v}
 		}
 	}
-	it := r.item(crew)
-	s := r.scores(crew)
-	all := make([]Considered, len(m.hosts))
+	all := r.considered(v, crew)
 	top, fitting := int32(-1), 0
-	for i := range m.hosts {
-		g := int32(i)
-		c := r.consider(v, g, need)
-		if c.Excluded == "" && len(crew) > 1 && !r.accepts(&it, g) {
-			c = c.no(NotWithMates, "the "+fmt.Sprint(len(crew))+" VMs that must be together do not fit")
-		}
-		if c.Excluded == "" {
+	for i := range all {
+		if all[i].Excluded == "" {
 			fitting++
-			c.Score = s.of(g)
-			if top < 0 || c.Score.better(all[top].Score) < 0 {
-				top = g
+			if top < 0 || all[i].Score.better(all[top].Score) < 0 {
+				top = int32(i)
 			}
 		}
-		all[i] = c
 	}
 	switch {
 	case h < 0:
@@ -281,6 +271,27 @@ func (r *room) explain(v, h int32, to map[int32]int32) ([]Considered, string) {
 		return all, fmt.Sprintf("%s ranks first of %d that can take it: %s", m.hosts[h].Name, fitting, all[h].Score)
 	}
 	return all, fmt.Sprintf("%s, so that all VMs find a place (%s)", m.hosts[h].Name, all[h].text())
+}
+
+// considered says what every host is worth to VM v at this moment, which goes there with the
+// crew that it is of, or what excludes it.
+func (r *room) considered(v int32, crew []int32) []Considered {
+	m := r.m
+	need := make([]int64, len(m.dims))
+	it, s := r.item(crew), r.scores(crew)
+	all := make([]Considered, len(m.hosts))
+	for i := range m.hosts {
+		g := int32(i)
+		c := r.consider(v, g, need)
+		if c.Excluded == "" && len(crew) > 1 && !r.accepts(&it, g) {
+			c = c.no(NotWithMates, "the "+fmt.Sprint(len(crew))+" VMs that must be together do not fit")
+		}
+		if c.Excluded == "" {
+			c.Score = s.of(g)
+		}
+		all[i] = c
+	}
+	return all
 }
 
 // noHost says in one sentence why no host can take a VM.

@@ -5,6 +5,9 @@ import "cmp"
 // better compares two hosts that could take a VM: negative when a comes first.
 // Equal scores are told apart by the hosts' names, by whoever sorts.
 func (a Score) better(b Score) int {
+	if a.Uneven != b.Uneven {
+		return cmp.Compare(a.Uneven, b.Uneven)
+	}
 	if a.pack {
 		return cmp.Or(a.wishes(b), cmp.Compare(b.MemoryUsed, a.MemoryUsed), cmp.Compare(b.CPUs, a.CPUs), cmp.Compare(b.VMs, a.VMs))
 	}

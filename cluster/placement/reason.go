@@ -23,6 +23,7 @@ const (
 	ApartFrom     Reason = "apart"       // a VM runs there that this one must be apart from
 	NotWithMates  Reason = "together"    // the VMs that it must be with run elsewhere, or do not fit with it
 	ForFailover   Reason = "failover"    // a dedicated failover host takes restarts only
+	LessWanted    Reason = "less_wanted" // by its rules it is better off where it is, and evening load is no reason to break them
 )
 
 // unit says what a capacity is measured in, for people.
@@ -84,6 +85,8 @@ func (c Considered) text() string {
 		return "does not offer " + c.Detail
 	case BreaksRule:
 		return "rule " + c.Rule + " forbids it"
+	case LessWanted:
+		return "its rules want it there less than where it is"
 	case ForFailover:
 		return "is kept for failover"
 	case TooSmall:
@@ -116,6 +119,9 @@ func mib(n int64) string {
 
 // Score ranks the hosts that could take a VM. Fields are compared in this order.
 type Score struct {
+	// Uneven is how uneven load is with the VM there, per cent, where evening it is what the VM
+	// would move for (Balance); else 0.
+	Uneven float64
 	// FailedHere says that a start of this VM failed there in this round.
 	FailedHere bool
 	// Preference is the weight of the host rules that favour it, less those that
@@ -142,6 +148,9 @@ type Score struct {
 
 func (a Score) String() string {
 	var words string
+	if a.Uneven > 0 {
+		words += fmt.Sprintf("load %.1f %% uneven; ", a.Uneven)
+	}
 	if a.FailedHere {
 		words += "a start or move failed there; "
 	}

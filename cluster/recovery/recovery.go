@@ -58,6 +58,8 @@ type Step struct {
 	Why string
 	// For is what it waits for.
 	For fsm.Wait
+	// Considered is what the planner said of every host, of an order and where no host can take it.
+	Considered []placement.Considered
 	// Retry is when to look at it again; zero when only a change can help.
 	Retry time.Time
 }
@@ -248,7 +250,7 @@ func (p *planner) step(vm *fsm.VM, d *placement.Decision) Step {
 		return s
 	}
 	if d.Action == placement.StayDown {
-		return Step{VM: vm, Why: d.Why}
+		return Step{VM: vm, Why: d.Why, Considered: d.Hosts}
 	}
 	t := inventory.TriesOf(p.State, vm)
 	round := max(1, t.Round)
@@ -272,7 +274,7 @@ func (p *planner) step(vm *fsm.VM, d *placement.Decision) Step {
 	if vm.Waiting != "" && !longWait(vm.Waiting) {
 		why = vm.Waiting + "; " + why
 	}
-	return Step{VM: vm, Host: d.To, Incarnation: p.hosts[d.To].Incarnation, Round: round, Why: why}
+	return Step{VM: vm, Host: d.To, Incarnation: p.hosts[d.To].Incarnation, Round: round, Why: why, Considered: d.Hosts}
 }
 
 // longWait reports whether a reason to wait is over, and not what led to the start.

@@ -143,7 +143,7 @@ func (g *granting) decide() {
 		uuid := g.inv.UUIDs[d.VM]
 		vm := g.in.State.VMs[uuid]
 		if d.Action == placement.Start {
-			g.out.Moves = append(g.out.Moves, Relocation{VM: vm.Name, UUID: uuid, From: vm.Owner.Host, To: d.To, Cold: g.wish.Cold, Why: d.Why, Hosts: lookedAt(d.Hosts)})
+			g.out.Moves = append(g.out.Moves, Relocation{VM: vm.Name, UUID: uuid, From: vm.Owner.Host, To: d.To, Cold: g.wish.Cold, Why: d.Why, Hosts: lookedAt(d.Hosts), Looked: d.Hosts})
 			continue
 		}
 		no := Staying{VM: vm.Name, UUID: uuid, Why: d.Why, Hosts: lookedAt(d.Hosts)}

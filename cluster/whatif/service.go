@@ -37,6 +37,9 @@ type Relocation struct {
 	// Waits says what it waits for before it begins; empty: nothing.
 	Waits string       `json:"waits,omitempty"`
 	Hosts []Considered `json:"hosts,omitempty"`
+	// Looked is Hosts as the planner has it, for what is kept of the decision; only of a move
+	// that was granted.
+	Looked []placement.Considered `json:"-"`
 }
 
 // Staying is one VM that should go and cannot.

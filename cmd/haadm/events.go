@@ -141,6 +141,7 @@ func (p *program) event(e api.EventView) {
 			cause = fmt.Sprintf(" [because of %d]", e.Cause)
 		}
 		p.say("%5d  %s  %s  %-24s %s%s", e.ID, e.At.In(p.zone).Format("2006-01-02 15:04:05.000"), severity, e.Type, e.Text, cause)
+		p.lots("       ", e.Considered)
 		return
 	}
 	p.paragraph(head, e.Text)

@@ -43,10 +43,20 @@ func (p *program) explanation(e *api.Explanation) {
 		}
 		p.paragraph(label, text)
 	}
+	if e.Placed != nil {
+		p.choice("Last placed", e.Placed)
+	}
+	if e.Going != nil {
+		p.choice("On its way", e.Going)
+	}
 	if len(e.Considered) > 0 {
 		p.say("")
-		p.say("Hosts")
-		p.looked(e.Considered)
+		p.say("Hosts now, by the last rule")
+		if len(e.Now) > 0 {
+			p.lots("  ", e.Now)
+		} else {
+			p.looked(e.Considered)
+		}
 	}
 	if len(e.Events) > 0 {
 		p.say("")

@@ -285,7 +285,7 @@ func (b *Backend) Move(ctx context.Context, r api.MoveRequest, by string) (*what
 	orders := map[string]uint64{}
 	for _, x := range g.Moves {
 		vm := in.State.VMs[x.UUID]
-		if err := b.Commit(&fsm.BeginMove{Meta: fsm.Meta{At: Now, By: by}, Epoch: in.State.Office.Epoch, UUID: x.UUID, Previous: vm.Generation, Host: x.To, Incarnation: 1, Cold: x.Cold, Why: "a person asked for it"}); err != nil {
+		if err := b.Commit(&fsm.BeginMove{Meta: fsm.Meta{At: Now, By: by}, Epoch: in.State.Office.Epoch, UUID: x.UUID, Previous: vm.Generation, Host: x.To, Incarnation: 1, Cold: x.Cold, Why: "a person asked for it", Considered: whatif.Kept(in.State, x.Looked, x.To)}); err != nil {
 			return nil, nil, err
 		}
 		for _, e := range b.State().Events { // the move may be over by now

@@ -125,12 +125,17 @@ func HostLost() *Backend {
 	db1, mail := b.St.VMs[uuid(1)], b.St.VMs[uuid(4)]
 	db1.Owner = &fsm.Placement{Host: "kvm3", Incarnation: 1, Generation: 2, Phase: fsm.PhaseRunning, At: died.Add(10 * time.Millisecond), Why: "kvm1 is dead; kvm3 has the most free memory (91 GiB of 100)"}
 	db1.Generation, db1.Home = 2, "kvm3"
+	dead := fsm.Lot{Slots: fsm.SlotsOf(1), Excluded: "down", Text: "is lost (it is dead)"}
+	taken := []fsm.Lot{{Slots: fsm.SlotsOf(3), Rank: 1, Text: "memory 26.0 % used, 0.75 virtual CPUs per processor, 3 VMs"},
+		{Slots: fsm.SlotsOf(2), Rank: 2, Text: "more memory in use: memory 91.0 % used, 0.25 virtual CPUs per processor, 2 VMs"}, dead}
+	db1.Choice = &fsm.Choice{Host: "kvm3", At: db1.Owner.At, Generation: 2, Considered: taken}
 	mail.Owner, mail.Waiting, mail.WaitingSince = nil, "no host has room: it needs 4 GiB, kvm3 has 3 GiB left, kvm2 1 GiB", died
 	ev := []fsm.Event{
 		{At: died.Add(-4 * time.Second), Type: fsm.EventHostSuspected, Severity: fsm.Warning, Host: "kvm1", Text: "kvm1 has not been heard for 375ms: suspected"},
 		{At: died, Type: fsm.EventHostDead, Severity: fsm.Critical, Host: "kvm1", Text: "incarnation 1 of kvm1 is dead", Cause: 105, Evidence: h.Evidence},
-		{At: died.Add(10 * time.Millisecond), Type: fsm.EventVMAssigned, Severity: fsm.Info, VM: "db1", From: "kvm1", To: "kvm3", Text: "db1 goes to kvm3, generation 2: most free memory (91 GiB of 100)", Cause: 106},
-		{At: died.Add(20 * time.Millisecond), Type: fsm.EventVMNoHost, Severity: fsm.Critical, VM: "mail", From: "kvm1", Text: "mail: no host has room", Cause: 106},
+		{At: died.Add(10 * time.Millisecond), Type: fsm.EventVMAssigned, Severity: fsm.Info, VM: "db1", From: "kvm1", To: "kvm3", Text: "db1 goes to kvm3, generation 2: most free memory (91 GiB of 100)", Cause: 106, Considered: taken},
+		{At: died.Add(20 * time.Millisecond), Type: fsm.EventVMNoHost, Severity: fsm.Critical, VM: "mail", From: "kvm1", Text: "mail: no host has room", Cause: 106,
+			Considered: []fsm.Lot{dead, {Slots: fsm.SlotsOf(2, 3), Excluded: "memory", Text: "1024 to 3072 MiB of memory free, 4096 MiB of memory needed"}}},
 		{At: died.Add(2 * time.Second), Type: fsm.EventVMStarted, Severity: fsm.Info, VM: "db1", Host: "kvm3", Text: "db1 runs on kvm3, generation 2, 2.0 s after it lost its owner", Cause: 107},
 	}
 	for _, e := range ev {
@@ -148,7 +153,10 @@ func Serviced() *Backend {
 	since := Now.Add(-20 * time.Minute)
 	b.St.Hosts["kvm3"].Maintenance = &fsm.Maintenance{Since: since, By: "root@kvm1", Why: "new disks"}
 	db1, db2, web := b.St.VMs[uuid(1)], b.St.VMs[uuid(2)], b.St.VMs[uuid(3)]
-	web.Move = &fsm.Move{ID: 106, Host: "kvm2", Incarnation: 1, At: Now.Add(-8 * time.Second), Why: "kvm3 is in maintenance"}
+	web.Move = &fsm.Move{ID: 106, Host: "kvm2", Incarnation: 1, At: Now.Add(-8 * time.Second), Why: "kvm3 is in maintenance", Considered: []fsm.Lot{
+		{Slots: fsm.SlotsOf(2), Rank: 1, Text: "memory 13.0 % used, 0.25 virtual CPUs per processor, 2 VMs"},
+		{Slots: fsm.SlotsOf(1), Rank: 2, Text: "more memory in use: memory 17.0 % used, 0.37 virtual CPUs per processor, 3 VMs"},
+		{Slots: fsm.SlotsOf(3), Excluded: "maintenance", Text: "is in maintenance (its VMs leave it)"}}}
 	db1.MoveFailures = []fsm.Failure{{Host: "kvm2", Generation: 1, At: Now.Add(-10 * time.Minute), Detail: "the target's libvirt does not answer"}}
 	db2.Intent, db2.Owner = fsm.IntentStop, nil
 	o := b.Observed["kvm2"]
