@@ -307,7 +307,7 @@ func (c *ConfirmOff) apply(s *State) (any, *Refusal) {
 			continue
 		}
 		vm = s.editVM(vm.UUID)
-		vm.Sighting, vm.WaitingSince, vm.Lost = nil, c.At, false
+		vm.Sighting, vm.Astray, vm.WaitingSince, vm.Lost = nil, true, c.At, false
 		vm.Waiting = fmt.Sprintf("%s, where it was seen running, is off, says %s", c.Host, c.By)
 		vm.Cause = s.emit(c.Meta, Event{Type: EventVMStopped, Severity: Warning, VM: vm.Name, Host: c.Host, Cause: vm.Cause, Text: vm.Name + " does not run any more: " + vm.Waiting})
 		freed++

@@ -25,7 +25,7 @@ func (c *Assign) apply(s *State) (any, *Refusal) {
 	vm.Generation++
 	vm.Owner = &Placement{Host: c.Host, Incarnation: c.Incarnation, Generation: vm.Generation, Phase: PhaseOrdered, At: c.At, Round: c.Round, Why: c.Why}
 	vm.Choice = choice(c.Host, "", c.At, vm.Generation, c.Considered)
-	vm.Waiting = ""
+	vm.Waiting, vm.Astray = "", false
 	if c.Round > 0 { // entries of before there were rounds come to what they came to then
 		vm.goes(s, vm.Home, c.Host, false)
 	}
@@ -74,8 +74,8 @@ func (c *Report) confirm(s *State, vm *VM) (any, *Refusal) {
 		return nil, r
 	}
 	vm = s.editVM(vm.UUID)
-	vm.Sighting = nil
-	if c.Outcome != OutcomeRunning {
+	vm.Sighting, vm.Astray = nil, c.Outcome != OutcomeRunning
+	if vm.Astray {
 		vm.Waiting = fmt.Sprintf("%s does not run it any more: %s", c.Host, c.Detail)
 		vm.WaitingSince, vm.Lost = c.At, false
 		if c.Outcome == OutcomeStopped {

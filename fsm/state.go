@@ -166,6 +166,9 @@ type VM struct {
 	// confirmed that it guards it. Until then nobody may be given the VM: that
 	// host could lose its lease without knowing that it has to stop it.
 	Sighting *Sighting `json:"sighting,omitempty"`
+	// Astray is set from when a sighting ends without its host having guarded the VM until somebody
+	// owns it: whoever took it there by hand may have taken it on, to a host that has not told of it yet.
+	Astray bool `json:"astray,omitempty"`
 	// Move is set while its owner sends it to another host.
 	Move *Move `json:"move,omitempty"`
 	// Restart is set while its owner is to shut it down for a restart.

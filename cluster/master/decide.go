@@ -38,8 +38,9 @@ type input struct {
 	unread  bool               // the definitions of VMs are being read: nothing is planned in this round
 	moves   *movePlan          // that is not spent; nil: none
 	ready   map[string]recovery.Readiness
-	refused map[string]bool // VMs that admission control keeps from being protected by the policy, by UUID
-	voters  []string        // on the log; nil: not known
+	astray  map[string]time.Duration // since when this office knows of VMs that are, by UUID
+	refused map[string]bool          // VMs that admission control keeps from being protected by the policy, by UUID
+	voters  []string                 // on the log; nil: not known
 }
 
 // suspicion is a host to suspect, or to declare dead, with the command that says so.

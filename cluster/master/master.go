@@ -91,6 +91,7 @@ type office struct {
 	outlook  outlook
 	journeys journeys
 	ready    map[string]recovery.Readiness // by UUID
+	astray   map[string]time.Duration      // since when it knows of VMs that are, by UUID; boot clock
 	refused  map[string]refusal            // VMs that the policy would protect, by UUID
 	coming   coming
 	fewer    time.Duration // since when another host ranks higher as master; 0: none does
@@ -221,8 +222,8 @@ func (m *Master) gather(o *office) input {
 	}
 	in := input{now: now, wall: m.cfg.Wall(), self: m.cfg.Name, epoch: o.epoch, elected: o.elected, timing: m.cfg.Timing,
 		grace: m.cfg.Grace, state: s, hosts: hosts, policy: policy, volumes: v, losses: losses, news: news, builder: &m.builder, unread: !o.read.Load(), refused: o.refusedNow(), voters: voters}
-	o.ready = readiness(in, o.ready)
-	in.ready = o.ready
+	o.ready, o.astray = readiness(in, o.ready), astray(in, o.astray)
+	in.ready, in.astray = o.ready, o.astray
 	if p := o.journeys.plan; p != nil && !p.spent {
 		in.moves = p
 	}

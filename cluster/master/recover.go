@@ -19,7 +19,7 @@ func recover_(in input, m fsm.Meta, d *decision) {
 	if !known || in.unread {
 		return
 	}
-	for _, s := range recovery.Plan(recovery.Input{State: in.state, Policy: in.policy, Hosts: hosts, Ready: in.ready, Now: in.wall, Builder: in.builder}) {
+	for _, s := range recovery.Plan(recovery.Input{State: in.state, Policy: in.policy, Hosts: hosts, Ready: in.ready, Unsure: unsure(in), Now: in.wall, Builder: in.builder}) {
 		if !s.Retry.IsZero() {
 			d.lookAt(in.now + max(s.Retry.Sub(in.wall), in.timing.Heartbeat))
 		}

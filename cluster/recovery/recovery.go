@@ -42,7 +42,10 @@ type Input struct {
 	// Ready is what hosts say of VMs that run, by UUID. A VM that is not in it is ready
 	// once it runs, unless its group's ready_when asks for more.
 	Ready map[string]Readiness
-	Now   time.Time // wall clock, for delays and time-outs of starts only
+	// Unsure are VMs, by UUID, that may run where nobody has told of yet: they are given to
+	// nobody (O5).
+	Unsure map[string]bool
+	Now    time.Time // wall clock, for delays and time-outs of starts only
 	// Builder reads definitions; nil: a new one.
 	Builder *inventory.Builder
 }
@@ -243,6 +246,9 @@ func (p *planner) steps(decided []placement.Decision) (now, left []Step) {
 
 // step is what to do about one VM now, given where it would go.
 func (p *planner) step(vm *fsm.VM, d *placement.Decision) Step {
+	if p.Unsure[vm.UUID] {
+		return Step{VM: vm, Retry: p.Now}
+	}
 	if at := afterCrash(vm, p.Now); p.Now.Before(at) {
 		return Step{VM: vm, Retry: at}
 	}

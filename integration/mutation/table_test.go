@@ -168,6 +168,17 @@ var table = []mutant{
 	{"O2", "a VM is started whose generation could not be saved",
 		"cluster/host/host.go", `p.Start, p.Outcomes, p.Shutdown = nil, nil, nil`, `p.Outcomes, p.Shutdown = nil, nil`,
 		in("cluster/host", "TestDiskIsFull"), ""},
+	{"O5", "a VM is ordered before hosts were heard that may run it",
+		"cluster/master/recover.go", `Unsure: unsure(in), `, ``,
+		scenario("moved-by-hand-as-its-host-restarts"), "ran twice"},
+	{"O5", "a heartbeat that was under way counts as one sent after",
+		"cluster/master/astray.go", `o.reachedAt < since+in.timing.Heartbeat`, `o.reachedAt < since`,
+		in("cluster/master", "TestUnsure"), ""},
+	{"O5", "a VM is not astray whose host gave it back before it guarded it",
+		"fsm/placements.go", `vm.Sighting, vm.Astray = nil, c.Outcome != OutcomeRunning
+	if vm.Astray {`, `vm.Sighting = nil
+	if c.Outcome != OutcomeRunning {`,
+		scenario("moved-by-hand-as-its-host-restarts"), "ran twice"},
 	{"O3", "a VM is given back while a start or an end of it is under way",
 		"cluster/host/decide.go", `		if in.Busy[vm.UUID] {
 			continue

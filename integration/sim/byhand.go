@@ -51,10 +51,11 @@ func startByHand(w *World, vm, host string) error {
 			case !m.on || m.still || m.boot != boot:
 				return
 			}
-			w.watch.startsByHand(vm, host)
 			if err := m.hyp.PersonStart(vm); err != nil {
 				w.note("%v", err)
+				return
 			}
+			w.watch.startedByHand(vm, host)
 		})
 	})
 	return nil

@@ -148,7 +148,9 @@ func (m *machine) resumeHost() {
 		m.guard.look(m.w.ctx)
 	}
 	for _, r := range m.w.disks.Running() {
-		elsewhere := slices.ContainsFunc(m.w.disks.Writers(r.UUID), func(o embedded.Run) bool { return o.Host != m.name && !m.w.machines[o.Host].asleep })
+		elsewhere := slices.ContainsFunc(m.w.disks.Writers(r.UUID), func(o embedded.Run) bool {
+			return o.Host != m.name && !m.w.machines[o.Host].asleep && !m.w.watch.ofPeople(o)
+		})
 		if r.Host == m.name && elsewhere {
 			m.w.watch.doubled(r.Name, fmt.Sprintf("%s woke up and runs %s, which runs elsewhere", m.name, r.Name))
 		}

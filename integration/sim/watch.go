@@ -377,7 +377,7 @@ func (x *watch) witness() {
 		if v.Stale {
 			x.w.broken("%s was let run on %s at %.3fs from memory that is older than its disk", v.Name, v.Runs[len(v.Runs)-1].Host, v.At.Sub(x.w.start).Seconds())
 		}
-		if theirs := v.UUID + v.At.String(); len(hosts) > 1 && (x.theirs[theirs] || x.ofPeople(v)) {
+		if theirs := v.UUID + v.At.String(); len(hosts) > 1 && (x.theirs[theirs] || x.ofPeople(v.Runs[len(v.Runs)-1])) {
 			if x.theirs[theirs] {
 				continue // and somebody may have it protected since
 			}
@@ -400,14 +400,14 @@ func (x *watch) witness() {
 	x.runs = len(runs)
 }
 
-// startsByHand notes that a person starts a VM on a host at this moment.
-func (x *watch) startsByHand(vm, host string) { x.byHand[vm+" "+host] = time.Now() }
+// startedByHand notes that a person started a VM on a host at this moment.
+func (x *watch) startedByHand(vm, host string) { x.byHand[vm+" "+host] = time.Now() }
 
-// ofPeople reports whether a double run is people's own: of a VM that is not protected
-// at that moment, and the last of whose runs a person began. Nobody watches it then.
-func (x *watch) ofPeople(v embedded.Violation) bool {
-	s, last := x.newest.state, v.Runs[len(v.Runs)-1]
-	return s != nil && s.VMs[v.UUID] == nil && x.byHand[last.Name+" "+last.Host].Equal(last.From)
+// ofPeople reports whether a run is people's own: of a VM that is not protected at this moment,
+// begun by a person. Nobody watches it then.
+func (x *watch) ofPeople(r embedded.Run) bool {
+	s := x.newest.state
+	return s != nil && s.VMs[r.UUID] == nil && x.byHand[r.Name+" "+r.Host].Equal(r.From)
 }
 
 func (x *watch) began(r embedded.Run) {
