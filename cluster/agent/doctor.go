@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/holdfast-ha/holdfast/cluster/api"
 	"github.com/holdfast-ha/holdfast/cluster/doctor"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/vmm/domainxml"
@@ -23,9 +24,24 @@ type Look interface {
 	Place(path string) doctor.Place
 	// Volume says what a volume of one of libvirt's pools is.
 	Volume(pool, volume string) doctor.Volume
+	// Multipath says how many ways lead to a device; nil where it is no multipath device.
+	Multipath(path string) *doctor.Multipath
 	// Has says whether there is something under a path; mounted asks that it is on a file
 	// system of its own, and not the root's.
 	Has(path string, mounted bool) bool
+}
+
+// heartbeats are the heartbeat volumes as the host reaches them.
+func heartbeats(reports []api.VolumeReport, look Look) []doctor.Heartbeat {
+	var all []doctor.Heartbeat
+	for _, r := range reports {
+		v := doctor.Heartbeat{Name: r.Name, Path: r.Path, Type: look.Place(r.Path).Type, Multipath: look.Multipath(r.Path)}
+		if r.Server != "" {
+			v.Servers = strings.Split(r.Server, ",")
+		}
+		all = append(all, v)
+	}
+	return all
 }
 
 // Facts implements api.Backend.
@@ -53,6 +69,7 @@ func (a *Agent) Facts(ctx context.Context) (doctor.Facts, error) {
 	} else {
 		f.Hypervisor = c.Hypervisor
 	}
+	f.Heartbeats = heartbeats(m.volumes.Report(), a.env.Look)
 	f.VMs = []doctor.VM{}
 	for _, vm := range s.VMs {
 		f.VMs = append(f.VMs, examined(vm, a.shared.of(vm.UUID, vm.XML), a.env.Look))

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/holdfast-ha/holdfast/cluster/api"
 	"github.com/holdfast-ha/holdfast/cluster/doctor"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/vmm/domainxml"
@@ -17,6 +18,12 @@ type everywhereNFS struct{}
 
 func (everywhereNFS) Facts(context.Context) doctor.Facts { return doctor.Facts{} }
 func (everywhereNFS) Has(string, bool) bool              { return true }
+func (everywhereNFS) Multipath(path string) *doctor.Multipath {
+	if path != "/dev/mapper/hb" {
+		return nil
+	}
+	return &doctor.Multipath{Paths: 2, Working: 1}
+}
 func (everywhereNFS) Place(path string) doctor.Place {
 	return doctor.Place{Path: path, Type: "nfs4", Source: "nas:/vms"}
 }
@@ -52,6 +59,16 @@ func TestWhatTheDoctorIsToldOfAVM(t *testing.T) {
 		if got := examined(&fsm.VM{Name: "db1", XML: xml}, known.of(name, xml), everywhereNFS{}); got.Unread == "" || len(got.Disks) != 0 {
 			t.Errorf("%s: %+v", name, got)
 		}
+	}
+}
+
+// Of a heartbeat volume the doctor is told what it is on and by which ways.
+func TestWhatTheDoctorIsToldOfHeartbeatVolumes(t *testing.T) {
+	got := heartbeats([]api.VolumeReport{{Name: "nas", Path: "/srv/hb", Server: "192.0.2.1,192.0.2.2"}, {Name: "san", Path: "/dev/mapper/hb"}}, everywhereNFS{})
+	want := []doctor.Heartbeat{{Name: "nas", Path: "/srv/hb", Type: "nfs4", Servers: []string{"192.0.2.1", "192.0.2.2"}},
+		{Name: "san", Path: "/dev/mapper/hb", Type: "nfs4", Multipath: &doctor.Multipath{Paths: 2, Working: 1}}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

@@ -31,7 +31,9 @@ type Facts struct {
 	Libvirt  Libvirt  `json:"libvirt"`
 	// Networks are the HA networks, by name.
 	Networks []Network `json:"networks,omitempty"`
-	CPU      string    `json:"cpu,omitempty"` // the processor's name
+	// Heartbeats are the heartbeat volumes that the policy names or that are in use.
+	Heartbeats []Heartbeat `json:"heartbeats,omitempty"`
+	CPU        string      `json:"cpu,omitempty"` // the processor's name
 	// NoKVM says that there is no /dev/kvm.
 	NoKVM bool `json:"no_kvm,omitempty"`
 	// Virtual says that the host is itself a virtual machine.
@@ -79,6 +81,40 @@ type Network struct {
 	// Interface has the address; empty: none has.
 	Interface string `json:"interface,omitempty"`
 	MTU       int    `json:"mtu,omitempty"` // bytes
+	// Prefix is the subnet that the address is in, such as 10.0.0.0/24.
+	Prefix string `json:"prefix,omitempty"`
+	// Below are the devices that the interface stands on, such as a bond and its network cards; NICs
+	// are the cards alone, and Bonds the bonds among all of them.
+	Below []string `json:"below,omitempty"`
+	NICs  []string `json:"nics,omitempty"`
+	Bonds []Bond   `json:"bonds,omitempty"`
+}
+
+// Bond is several network cards used as one.
+type Bond struct {
+	Name string `json:"name"`
+	// Monitored says that it finds out when a link fails (miimon or arp_interval).
+	Monitored bool     `json:"monitored"`
+	Cards     []string `json:"cards,omitempty"`
+	Up        []string `json:"up,omitempty"` // those whose link is up
+}
+
+// Heartbeat is a heartbeat volume as the host reaches it.
+type Heartbeat struct {
+	Name string `json:"name"` // in the policy
+	Path string `json:"path"`
+	// Type is of the file system that it is in, such as nfs4; "device" for a device; empty: not known.
+	Type string `json:"type,omitempty"`
+	// Servers are the addresses or names of its array or file server, as far as they are known.
+	Servers []string `json:"servers,omitempty"`
+	// Multipath is how it is reached where it is a multipath device; nil: it is none.
+	Multipath *Multipath `json:"multipath,omitempty"`
+}
+
+// Multipath is how many ways lead to a device.
+type Multipath struct {
+	Paths   int `json:"paths"`
+	Working int `json:"working"` // those that the kernel has as running
 }
 
 // Libvirt is how libvirt is set up on the host.

@@ -25,9 +25,11 @@ func hostFindings(f Facts) []Finding {
 	}
 	clockFindings(f.Clock, add)
 	networkFindings(f.Networks, add)
+	heartbeatFindings(f, add)
 	if f.Embedded {
 		return out
 	}
+	pathFindings(f.Networks, add)
 	switch {
 	case !f.Guard.Alive:
 		add("guard_missing", fsm.Critical, "systemctl status haguard", "no guard is alive: nothing ends VMs when the lease ends and the agent hangs")

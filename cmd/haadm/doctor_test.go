@@ -33,6 +33,22 @@ func patient() *apitest.Backend {
 	return b
 }
 
+// onOneCard is a well host whose networks and heartbeat volume one fault takes together.
+func onOneCard() *apitest.Backend {
+	b := patient()
+	b.Said.Watchdog = doctor.Watchdog{State: "armed", Protects: true, Enduring: true, Counts: true}
+	b.Said.Clock.Adjusted, b.Said.Virtual, b.Said.VMs = 0, false, nil
+	bond := []doctor.Bond{{Name: "bond0", Cards: []string{"eno1", "eno2"}, Up: []string{"eno1"}}}
+	below := []string{"bond0", "eno1", "eno2"}
+	b.Said.Networks = []doctor.Network{
+		{Name: "mgmt", Address: "10.0.0.2", Prefix: "10.0.0.0/24", Interface: "bond0.10", Below: below, NICs: below[1:], Bonds: bond},
+		{Name: "storage", Address: "10.1.0.2", Prefix: "10.1.0.0/24", Interface: "bond0.20", Below: below, NICs: below[1:], Bonds: bond}}
+	b.Said.Heartbeats = []doctor.Heartbeat{{Name: "nas", Path: "/srv/vms/.holdfast-heartbeat", Type: "nfs4", Servers: []string{"10.1.0.9"}},
+		{Name: "san", Path: "/dev/mapper/hb", Type: doctor.DeviceType, Multipath: &doctor.Multipath{Paths: 2, Working: 1}},
+		{Name: "win", Path: "/srv/win/hb", Type: "cifs", Servers: []string{"winbox"}}}
+	return b
+}
+
 func TestDoctor(t *testing.T) {
 	well := patient()
 	well.Said.Watchdog = doctor.Watchdog{State: "armed", Protects: true, Enduring: true, Counts: true}
@@ -44,6 +60,7 @@ func TestDoctor(t *testing.T) {
 		line    string
 	}{
 		{patient(), "hosts doctor"}, {patient(), "hosts doctor " + name}, {well, "hosts doctor"}, {well, "hosts doctor nobody"}, {apitest.Healthy(), "hosts doctor"},
+		{onOneCard(), "hosts doctor"},
 	} {
 		got := haadm(t, agent(t, tt.backend), nil, strings.Fields(tt.line)...)
 		fmt.Fprintf(&b, "$ haadm %s\n%s%sexit %d\n\n", tt.line, got.out, got.errOut, got.code)

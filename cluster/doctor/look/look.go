@@ -117,8 +117,14 @@ func (l *reader) networks() {
 		for _, i := range all {
 			if slices.ContainsFunc(i.Addresses, func(p netip.Prefix) bool { return p.Addr() == addr || addr.IsLoopback() && p.Contains(addr) }) {
 				n.Interface, n.MTU = i.Name, i.MTU
+				for _, p := range i.Addresses {
+					if p.Addr() == addr {
+						n.Prefix = p.Masked().String()
+					}
+				}
 			}
 		}
+		l.below(&n)
 		l.facts.Networks = append(l.facts.Networks, n)
 	}
 }

@@ -126,7 +126,7 @@ func TestFacts(t *testing.T) {
 	}
 	place := doctor.Place{Path: "/srv/vms/locks", Type: "nfs4", Source: "nas:/vms", Options: []string{"rw", "relatime", "rw", "vers=4.2", "local_lock=none"}}
 	well := doctor.Facts{
-		Virtual: true, CPU: "AMD EPYC", Networks: []doctor.Network{{Name: "mgmt", Address: "10.0.0.1", Interface: "eth0", MTU: 1500}, {Name: "storage", Address: "10.1.0.1"}},
+		Virtual: true, CPU: "AMD EPYC", Networks: []doctor.Network{{Name: "mgmt", Address: "10.0.0.1", Interface: "eth0", MTU: 1500, Prefix: "10.0.0.0/24"}, {Name: "storage", Address: "10.1.0.1"}},
 		Guard:    doctor.Guard{Alive: true, Locked: true, RealTime: true},
 		Watchdog: doctor.Watchdog{State: "armed", Device: "/dev/watchdog0", Protects: true, Enduring: true},
 		Clock:    doctor.Clock{Source: "tsc", Adjusted: 3e-5},
