@@ -46,6 +46,7 @@ func dumpSlot(b *strings.Builder, slot int, s *scannedSlot) {
 		fmt.Fprintf(b, "    follows epoch %d  applied %d  proves with set %d  flags %v\n", v.Epoch, v.Applied, v.SetRevision, v.Flags)
 		fmt.Fprintf(b, "    lease %v  watchdog %v  interval %v  last I/O %v  boot id %v\n", v.Lease, v.Watchdog, v.Interval, v.Latency, v.BootID)
 		fmt.Fprintf(b, "    VMs %d  table %d  digest %x\n", v.VMs, v.TableSeq, v.Digest)
+		fmt.Fprintf(b, "    its own disk: %v\n", v.Disk)
 		if v.Reason != "" {
 			fmt.Fprintf(b, "    last fenced: %q\n", v.Reason)
 		}

@@ -64,13 +64,17 @@ func (a *Agent) Run(ctx context.Context) error {
 				return nil
 			}
 		}
-		m, err := a.enter(ms)
-		if err != nil {
-			return err
+		m, err := a.enter(ctx, ms)
+		if err == nil {
+			a.setMember(m, nil)
+			err = m.run(ctx)
 		}
-		a.setMember(m, nil)
-		err = m.run(ctx)
 		a.setMember(nil, err)
+		if errors.Is(err, errOldDisk) {
+			a.env.Logger.Error(err.Error())
+			<-ctx.Done() // to tell people, and to refuse them starts
+			return nil
+		}
 		if !errors.Is(err, errLeft) {
 			return err
 		}
@@ -108,6 +112,17 @@ func (a *Agent) current() (*member, error) {
 		return nil, api.ErrNotMember
 	}
 	return a.member, nil
+}
+
+// aside is why no VM may be started on this host, although it is no member: it stands
+// aside, and does not know what others run.
+func (a *Agent) aside() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if errors.Is(a.ended, errOldDisk) {
+		return fmt.Errorf("%w: %w", api.ErrRefused, a.ended)
+	}
+	return nil
 }
 
 // parsed returns the policy that the state holds. A policy that this version

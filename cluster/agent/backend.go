@@ -367,7 +367,7 @@ func (a *Agent) Heartbeat(ctx context.Context, hb api.Heartbeat) (api.HeartbeatR
 	if err != nil {
 		return api.HeartbeatReply{}, err
 	}
-	return m.master.Heartbeat(ctx, hb)
+	return m.hear(ctx, hb)
 }
 
 // Begin implements api.Backend.
@@ -401,7 +401,7 @@ func (a *Agent) AdmitStranger(ctx context.Context, r api.StrangerRequest) error 
 func (a *Agent) AdmitStart(ctx context.Context, r api.AdmitRequest) error {
 	m, err := a.current()
 	if err != nil {
-		return nil //nolint:nilerr // a host that is no member protects nothing
+		return a.aside() // a host that is no member protects nothing
 	}
 	return m.host.Admit(ctx, r)
 }

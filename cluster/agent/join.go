@@ -31,6 +31,10 @@ func (a *Agent) alone(ctx context.Context) (release func(), err error) {
 		return nil, ctx.Err()
 	}
 	release = func() { <-a.joining }
+	if err := a.aside(); err != nil {
+		release()
+		return nil, err
+	}
 	if m, err := a.current(); err == nil {
 		release()
 		return nil, fmt.Errorf("%w: this host is a member of cluster %q already", api.ErrRefused, m.ms.Identity.ClusterName)

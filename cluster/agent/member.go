@@ -39,6 +39,8 @@ type member struct {
 	book    *peer.Book
 	dialer  *peer.Dialer
 	node    *raftnode.Node
+	words   words    // of others' disks
+	witness *witness // of this host's
 	server  *peer.Server
 	api     *api.Server
 	host    *host.Host
@@ -52,11 +54,12 @@ type member struct {
 }
 
 // enter builds a member from the bottom up. On an error nothing is left open.
-func (a *Agent) enter(ms *Membership) (_ *member, err error) {
+func (a *Agent) enter(ctx context.Context, ms *Membership) (_ *member, err error) {
 	env := a.env
 	m := &member{agent: a, ms: ms, log: env.Logger, machine: fsm.New(), book: &peer.Book{}, saving: make(chan struct{}, 1), over: map[string]*http.Transport{}}
 	m.book.Update(ms.Peers)
 	m.dialer = &peer.Dialer{Network: env.Network, Book: m.book, Identity: ms.Identity}
+	m.witness = &witness{dialer: m.dialer, self: env.Name, words: &m.words, found: make(chan error, 1)}
 	record, err := env.Store.Record()
 	if err != nil {
 		return nil, fmt.Errorf("read this host's record: %w", err)
@@ -69,6 +72,13 @@ func (a *Agent) enter(ms *Membership) (_ *member, err error) {
 			m.close()
 		}
 	}()
+	at, err := raftnode.Written(m.stores)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.compareWithVolumes(ctx, record, at); err != nil {
+		return nil, err
+	}
 	networks := make([]string, 0, len(env.Listen))
 	for _, l := range env.Listen {
 		networks = append(networks, l.Network)
@@ -76,9 +86,10 @@ func (a *Agent) enter(ms *Membership) (_ *member, err error) {
 	}
 	m.any = m.dialer.Transport("")
 	if m.node, err = raftnode.New(raftnode.Config{Name: env.Name, ClusterID: ms.Identity.ClusterID, Networks: networks, Election: ms.Timing.Election, YieldAfter: ms.Timing.YieldAfter(), Gate: env.Gate,
-		Stores: m.stores, Machine: m.machine, Dialer: m.dialer, Logger: m.log.Named("raft")}); err != nil {
+		Stores: m.stores, Machine: m.machine, Dialer: m.witness, Logger: m.log.Named("raft")}); err != nil {
 		return nil, err
 	}
+	m.witness.node.Store(m.node)
 	m.api = api.NewServer(a, api.Options{Logger: m.log.Named("api"), Caller: m.caller, Forward: m.any, Timing: a.Timing})
 	var tunnel func(context.Context, net.Conn, peer.Peer)
 	if env.Passage != nil {
@@ -88,7 +99,7 @@ func (a *Agent) enter(ms *Membership) (_ *member, err error) {
 		tunnel = m.ways.serve
 	}
 	if m.server, err = peer.Listen(peer.ServerConfig{Network: env.Network, Listen: env.Listen, Identity: ms.Identity, Allow: m.admits, Tunnel: tunnel,
-		Raft:    func(c net.Conn, _ peer.Peer) { m.node.Handoff(c) },
+		Raft:    m.witness.accept,
 		Handler: m.api.Peers(), Logger: m.log.Named("peer")}); err != nil {
 		return nil, err
 	}
@@ -121,7 +132,7 @@ func (a *Agent) enter(ms *Membership) (_ *member, err error) {
 		reach = m.ways.reach
 	}
 	m.host = host.New(host.Config{Name: env.Name, Networks: networks, Timing: ms.Timing, BootID: env.BootID, LastReset: env.LastReset, Run: env.Run, Reserve: env.Reserve,
-		Version: env.Version, Hypervisor: env.Hypervisor, Guard: env.Guard, Volumes: m.volumes, Disk: m.node.Refused, Look: look, Has: has, Reach: reach, Policy: a.parsed, Master: toMaster{m}, View: m.machine.View,
+		Version: env.Version, Hypervisor: env.Hypervisor, Guard: env.Guard, Volumes: m.volumes, Disk: m.node.Refused, Written: m.node.Written, Look: look, Has: has, Reach: reach, Policy: a.parsed, Master: toMaster{m}, View: m.machine.View,
 		Record: record, Save: env.Store.SaveRecord, Now: env.Now, Gate: env.Gate, Log: m.log.Named("host")})
 	return m, nil
 }
@@ -190,6 +201,8 @@ func (m *member) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case err := <-m.node.Fatal():
+			return err
+		case err := <-m.witness.found:
 			return err
 		}
 	})
@@ -455,12 +468,13 @@ func (t toMaster) Heartbeat(ctx context.Context, network string, hb api.Heartbea
 	case "":
 		return api.HeartbeatReply{}, api.ErrNoMaster
 	case hb.Host:
-		return t.m.master.Heartbeat(ctx, hb)
+		return t.m.hear(ctx, hb)
 	default:
 		r, err := api.NewPeerClient(t.m.over[network], leader).Heartbeat(ctx, hb)
 		if err != nil {
 			return api.HeartbeatReply{}, err
 		}
+		t.m.learn(*r)
 		return *r, nil
 	}
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"time"
 
+	"github.com/holdfast-ha/holdfast/cluster/durable"
 	"github.com/holdfast-ha/holdfast/cluster/lease"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/vmm"
@@ -32,6 +33,8 @@ type Heartbeat struct {
 	Network string `json:"network"`
 	// Applied is the index of the last log entry that the host has applied.
 	Applied uint64 `json:"applied"`
+	// Disk is how far the host's disk had come when this was sent (safety.md, L1).
+	Disk durable.Position `json:"disk,omitzero"`
 	// Report is what the host knows of itself. It is left out while ReportSeen of
 	// the last reply says that the master has it.
 	Report *HostReport `json:"report,omitempty"`
@@ -180,6 +183,9 @@ type HeartbeatReply struct {
 	// there is no plan yet. The list is left out where the host has that one.
 	Tied    map[string]string `json:"tied,omitempty"`
 	TiedRev uint64            `json:"tied_rev,omitempty"`
+	// Disks are how far the disks of those that vote had come when the master heard of it
+	// last, by the hosts' IDs: every host remembers it for them.
+	Disks map[string]durable.Position `json:"disks,omitempty"`
 }
 
 // BeginRequest asks for a new incarnation. By sending it the host states that it

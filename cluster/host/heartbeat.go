@@ -22,6 +22,9 @@ func (h *Host) heartbeat(ctx context.Context) {
 	_, applied, _ := h.cfg.View()
 	hb := api.Heartbeat{Host: h.cfg.Name, Run: h.cfg.Run, Seq: h.seq, Applied: applied, ReportRev: h.reportRev, Volumes: h.record.Volumes, TiedSeen: h.around.tiedRev}
 	hb.Slots = h.cfg.Volumes.Others()
+	if h.cfg.Written != nil {
+		hb.Disk = h.cfg.Written()
+	}
 	if !h.record.Over {
 		hb.Incarnation, hb.Watchdog = h.record.Incarnation, h.record.Watchdog
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/cluster/durable"
 	"github.com/holdfast-ha/holdfast/cluster/lease"
 	"github.com/holdfast-ha/holdfast/cluster/verdict"
 	"github.com/holdfast-ha/holdfast/config"
@@ -50,9 +51,11 @@ type Config struct {
 	Hypervisor vmm.Hypervisor
 	Guard      Guard
 	Master     Master
-	Volumes    Volumes       // nil: there are none
-	Disk       func() error  // why the host's own disk refuses what is written, without hanging; nil: it cannot tell
-	Look       func() Around // what the host can reach; nil: it cannot tell, and is never isolated
+	Volumes    Volumes      // nil: there are none
+	Disk       func() error // why the host's own disk refuses what is written, without hanging; nil: it cannot tell
+	// Written is how far the host's own disk has come: what it says is on the disk; nil: it cannot tell.
+	Written func() durable.Position
+	Look    func() Around // what the host can reach; nil: it cannot tell, and is never isolated
 	// Has tells whether the host has a datastore now, without hanging; nil: it cannot tell.
 	Has func(config.Datastore) bool
 	// Reach opens a way to another host's hypervisor, for a migration of the VM, and what closes
@@ -148,14 +151,6 @@ type Status struct {
 	Lease       lease.Lease
 	Problems    []string
 	Guard       string
-}
-
-type listing struct {
-	no       uint64
-	began    time.Duration // boot clock
-	domains  []vmm.Domain
-	capacity vmm.Capacity
-	err      error
 }
 
 // New returns a Host. The lease that the guard still holds for the recorded

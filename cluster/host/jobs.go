@@ -12,6 +12,15 @@ import (
 	"github.com/holdfast-ha/holdfast/vmm"
 )
 
+// listing is what the hypervisor said when it was asked last.
+type listing struct {
+	no       uint64
+	began    time.Duration // boot clock
+	domains  []vmm.Domain
+	capacity vmm.Capacity
+	err      error
+}
+
 const (
 	startTimeout = 60 * time.Second // of creating a VM's process
 	killTimeout  = 10 * time.Second // of one try to end it

@@ -36,6 +36,17 @@ func (d *Dialer) DialRaft(ctx context.Context, host, network string) (net.Conn, 
 	return d.dial(ctx, host, network, protoRaft)
 }
 
+// Machine is the ID of the host at the other end of a connection that DialRaft or
+// DialTunnel has opened, by its certificate.
+func (d *Dialer) Machine(c net.Conn) (string, error) {
+	conn, ok := c.(*tls.Conn)
+	if !ok {
+		return "", fmt.Errorf("a connection of type %T shows no certificate", c)
+	}
+	who, err := d.Identity.Verified(conn.ConnectionState())
+	return who.Machine, err
+}
+
 // DialTunnel opens a tunnel to host over whichever of its networks answers first.
 func (d *Dialer) DialTunnel(ctx context.Context, host string) (net.Conn, error) {
 	return d.dial(ctx, host, "", protoTunnel)

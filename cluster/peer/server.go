@@ -41,7 +41,8 @@ type ServerConfig struct {
 	// cluster. It is asked for each raft connection and tunnel, must not block, and may be
 	// called at any time.
 	Allow func(name, machineID string) bool
-	// Raft takes over a raft connection, and closes it when done. It must not block.
+	// Raft takes over a raft connection, and closes it when done. It may take some seconds:
+	// it is called for each on a goroutine of its own, which Run waits for.
 	Raft func(net.Conn, Peer)
 	// Tunnel carries what comes over a tunnel until it or ctx ends; the connection is closed
 	// when it returns, and Run waits for it. nil: tunnels are refused.

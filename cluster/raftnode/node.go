@@ -145,11 +145,16 @@ func New(c Config) (*Node, error) {
 	if err := claim(c.Stores.Stable, c.ClusterID); err != nil {
 		return nil, err
 	}
+	at, err := Written(c.Stores)
+	if err != nil {
+		return nil, err
+	}
 	n := &Node{config: c, log: c.Logger, adapter: &adapter{machine: c.Machine}, offices: make(chan Office, 1), fatal: make(chan error, 1),
 		membership: make(chan struct{}, 1), stop: make(chan struct{}), stopped: make(chan struct{})}
 	n.confirmer.prove = n.prove
 	conns := newConnSet()
 	n.stores = watchStores(conns.ctx, c, n.fail)
+	n.stores.at.p = at
 	n.transport = newTransport(c, conns, &n.stores.due, c.Logger.Named("net"))
 	r, err := start(c.raftConfig(), n.adapter, n.stores, c.Stores.Snapshots, n.transport)
 	if err != nil {
@@ -209,8 +214,6 @@ func claim(s raft.StableStore, cluster string) error {
 	if cluster == "" {
 		return nil
 	}
-	// A key that is not there is an error of that very text, or an empty value.
-	const notFound = "not found"
 	was, err := s.Get([]byte(clusterKey))
 	if err != nil && err.Error() != notFound {
 		return fmt.Errorf("read which cluster the log belongs to: %w", err)

@@ -38,6 +38,7 @@ type watched struct {
 	fatal func(error)
 	log   hclog.Logger
 	due   overdue
+	at    written
 }
 
 // retryRefused is how often a write is tried again that the disk refuses, and tellRefused
@@ -169,12 +170,20 @@ func (c *count) end() {
 
 // StoreLogs implements raft.LogStore.
 func (w *watched) StoreLogs(logs []*raft.Log) error {
-	return w.write("a write to the log", func() error { return w.LogStore.StoreLogs(logs) })
+	err := w.write("a write to the log", func() error { return w.LogStore.StoreLogs(logs) })
+	if err == nil && len(logs) > 0 {
+		w.at.stored(logs[len(logs)-1])
+	}
+	return err
 }
 
 // StoreLog implements raft.LogStore.
 func (w *watched) StoreLog(l *raft.Log) error {
-	return w.write("a write to the log", func() error { return w.LogStore.StoreLog(l) })
+	err := w.write("a write to the log", func() error { return w.LogStore.StoreLog(l) })
+	if err == nil {
+		w.at.stored(l)
+	}
+	return err
 }
 
 // DeleteRange implements raft.LogStore.
@@ -191,6 +200,9 @@ func (w *watched) Set(key, value []byte) error {
 // has left the network says nothing any more that could rest on it, and can stop in order.
 func (w *watched) SetUint64(key []byte, value uint64) error {
 	err := w.write("a write of the term", func() error { return w.StableStore.SetUint64(key, value) })
+	if err == nil {
+		w.at.set(key, value)
+	}
 	if err != nil && w.ctx.Err() != nil && refuses(err) {
 		return nil
 	}

@@ -65,6 +65,20 @@ var table = []mutant{
 		"cluster/host/prove.go", ` || h.lease.Incarnation != h.record.Incarnation {`, ` {`,
 		in("cluster/host", "TestLeaseByStorage"), ""},
 
+	// A disk that went back.
+	{"L1", "another host's word of an older disk is not heeded",
+		"cluster/agent/olddisk.go", `!now.Covers(stated) {`, `!now.Covers(stated) && false {`,
+		scenario("old-disk-forgets-a-placement"), ""},
+	{"L1", "a host's own slot that says that its disk is older is not heeded",
+		"cluster/agent/olddisk.go", `!now.Covers(a.stated) {`, `!now.Covers(a.stated) && false {`,
+		scenario("old-disk-found-by-its-slot"), ""},
+	{"L1", "what is not on the disk yet is stated",
+		"cluster/raftnode/overdue.go", `	err := w.write("a write to the log", func() error { return w.LogStore.StoreLogs(logs) })
+	if err == nil`, `	w.at.stored(logs[len(logs)-1])
+	err := w.write("a write to the log", func() error { return w.LogStore.StoreLogs(logs) })
+	if err == nil`,
+		in("cluster/raftnode", "TestOnlyWhatIsOnTheDiskIsWritten"), ""},
+
 	// Taking VMs over.
 	{"R5", "a suspect is acknowledged",
 		"cluster/master/serve.go", `if live && x.watch.Suspected == 0 && !x.condemned {`, `if live && !x.condemned {`,

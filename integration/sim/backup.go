@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/holdfast-ha/holdfast/integration/sim/scenario"
 	"github.com/holdfast-ha/holdfast/storagehb/format"
@@ -17,7 +18,21 @@ func (m *machine) restoreDisk() {
 	if m.on || m.backup == nil {
 		return
 	}
-	m.disk = m.backup.image()
+	m.disk, m.wentBack = m.backup.image(), true
+}
+
+// oldDisk holds that an agent finds its disk too old only where the disk did go back.
+func (x *watch) oldDisk(m *machine, problems []string) {
+	for _, p := range problems {
+		if m.aside || !strings.Contains(p, "disk is older than the host") {
+			continue
+		}
+		m.aside = true
+		x.w.note("%s stands aside: %s", m.name, p)
+		if !m.wentBack {
+			x.w.broken("%s refuses its own disk, which never went back: %s", m.name, p)
+		}
+	}
 }
 
 // backUpVolume takes an image of a heartbeat volume, and rollBackVolume brings it back

@@ -28,6 +28,8 @@ type machine struct {
 	wall      atomic.Int64 // how far its wall clock is off
 	disk      *disk
 	backup    *disk // an image of it; nil: none was taken
+	wentBack  bool  // the disk went back to that
+	aside     bool  // its agent has said that the disk is too old
 	machineID string
 	outsider  bool // not a member from the start
 	delays    embedded.Delays

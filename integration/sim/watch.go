@@ -92,7 +92,9 @@ func (x *watch) copies() {
 		if m.agent == nil {
 			continue
 		}
-		c := stateCopy{state: m.agent.agent.State(), index: m.agent.agent.Self().Applied}
+		self := m.agent.agent.Self()
+		x.oldDisk(m, self.Problems)
+		c := stateCopy{state: m.agent.agent.State(), index: self.Applied}
 		if c.state == nil || x.last[name] == c.state {
 			continue
 		}

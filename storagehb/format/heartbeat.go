@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/holdfast-ha/holdfast/cluster/durable"
 )
 
 // Flags are a host's own words about its state.
@@ -56,6 +58,9 @@ type Heartbeat struct {
 	Digest      [16]byte      // VMTable.Digest of its VMs
 	Name        string        // of the host, up to 64 bytes
 	Reason      string        // why it was fenced last, up to 160 bytes
+	// Disk is how far the host's own disk had come when this was submitted: what the host
+	// states here it still finds when its disk has gone back to a backup.
+	Disk durable.Position
 }
 
 const (
@@ -86,6 +91,9 @@ func (h Heartbeat) put(c *cursor) {
 	c.putBytes(h.Digest[:])
 	c.putText(h.Name, nameLen)
 	c.putText(h.Reason, fenceReasonLen)
+	for _, v := range []uint64{h.Disk.Term, h.Disk.Vote, h.Disk.Index} {
+		c.putU64(v)
+	}
 }
 
 // DecodeHeartbeat reads a heartbeat.
@@ -105,5 +113,6 @@ func DecodeHeartbeat(b []byte) (Heartbeat, Origin, error) {
 	h.VMs, h.TableSeq = c.u32(), c.u64()
 	copy(h.Digest[:], c.next(len(h.Digest)))
 	h.Name, h.Reason = c.text(nameLen), c.text(fenceReasonLen)
+	h.Disk = durable.Position{Term: c.u64(), Vote: c.u64(), Index: c.u64()}
 	return h, o, nil
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-ha/holdfast/cluster/durable"
 	"github.com/holdfast-ha/holdfast/cluster/lease"
 )
 
@@ -35,7 +36,7 @@ func sample(k Kind, n uint64) Value {
 		return Heartbeat{Incarnation: 3, Run: 2, Seq: n, BootID: uuid(0x70), Epoch: 5, Applied: 1000 + n, SetRevision: 6, Acked: n - 1,
 			Flags: FlagQuorum | FlagWatchdogArmed, Lease: 4 * time.Second, Watchdog: 3 * time.Second, Interval: time.Second,
 			Latency: 12 * time.Millisecond, VMs: 2, TableSeq: 9, Digest: sample(KindVMTable, n).(VMTable).Digest(),
-			Name: "kvm-07", Reason: "the lease ended 2026-01-01 00:00:00"}
+			Name: "kvm-07", Reason: "the lease ended 2026-01-01 00:00:00", Disk: durable.Position{Term: 12, Vote: 11, Index: 1000 + n}}
 	case KindClaim:
 		return Claim{Epoch: 5, Version: n, Incarnation: 3, Index: 4711, Reason: "not heard for 1.5s",
 			Listed: []Listing{{Slot: 0, Incarnation: n, Standing: Suspect}, {Slot: 9, Incarnation: 4 + n, Standing: Evicted}, {Slot: 255, Incarnation: 1, Standing: Suspect}}}
