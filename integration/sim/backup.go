@@ -35,6 +35,17 @@ func (x *watch) oldDisk(m *machine, problems []string) {
 	}
 }
 
+// forgot reports whether the scenario shows what becomes of a cluster in which a disk went
+// back and nobody knows it: then its log has two histories.
+func (x *watch) forgot() bool {
+	for _, m := range x.w.machines {
+		if m.wentBack && !m.aside && len(x.w.s.Expect.Doubled) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // backUpVolume takes an image of a heartbeat volume, and rollBackVolume brings it back
 // under everybody's feet, as storage does that goes back to a snapshot.
 func backUpVolume(v *volume) { v.backup = v.disk.Image() }

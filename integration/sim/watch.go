@@ -100,6 +100,10 @@ func (x *watch) copies() {
 		}
 		x.last[name] = c.state
 		sum := sumOf(c.state)
+		if x.forgot() {
+			x.newest = c
+			continue
+		}
 		if was, ok := x.sums[c.index]; ok && was != sum {
 			x.w.broken("copies of the state differ at index %d: %s and %s", c.index, x.from[c.index], name)
 		} else if !ok {
