@@ -62,6 +62,7 @@ func (s *Server) routes(mux *http.ServeMux, who identify) {
 	mux.Handle("POST /v1/moves/plan", s.serve(who, bodySmall, readTimeout, s.read(s.movePlan)))
 	mux.Handle("POST /v1/policy/check", s.serve(who, bodyPolicy, readTimeout, s.read(s.checkPolicy)))
 	read("/v1/capacity", s.capacity)
+	mux.Handle("POST /v1/capacity", s.serve(who, bodyPolicy, readTimeout, s.read(s.capacity)))
 	read("/v1/placement/violations", s.violations)
 	read("/v1/inventory", s.inventory)
 	read("/v1/members", s.members)

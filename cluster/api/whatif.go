@@ -24,7 +24,7 @@ type PlanAnswer struct {
 	whatif.Plan
 }
 
-// CapacityAnswer is the answer to GET /v1/capacity.
+// CapacityAnswer is the answer to GET and POST /v1/capacity.
 type CapacityAnswer struct {
 	Schema int     `json:"schema"`
 	Source *Source `json:"source,omitempty"`
@@ -127,18 +127,34 @@ func (s *Server) plan(ctx context.Context, c *call) (any, error) {
 	}
 	return s.pictured(func(w World, in inventory.Input, _ *call) (any, error) {
 		p, err := whatif.Ask(&s.builder, in, q, w.Outlook)
-		if errors.Is(err, whatif.ErrBadQuestion) || errors.Is(err, inventory.ErrBadFile) {
-			return nil, &Error{Code: CodeBadRequest, Message: err.Error()}
-		} else if err != nil {
-			return nil, err
+		if err != nil {
+			return nil, unanswerable(err)
 		}
 		return &PlanAnswer{Schema: Schema, Source: w.source(), Plan: *p}, nil
 	})(ctx, c)
 }
 
+// unanswerable is an error of whatif as it travels.
+func unanswerable(err error) error {
+	if errors.Is(err, whatif.ErrBadQuestion) || errors.Is(err, inventory.ErrBadFile) {
+		return &Error{Code: CodeBadRequest, Message: err.Error()}
+	}
+	return err
+}
+
 func (s *Server) capacity(ctx context.Context, c *call) (any, error) {
+	var h whatif.Hypothesis
+	if c.Method == http.MethodPost {
+		if err := c.decode(&h); err != nil {
+			return nil, err
+		}
+	}
 	return s.pictured(func(w World, in inventory.Input, _ *call) (any, error) {
-		return &CapacityAnswer{Schema: Schema, Source: w.source(), Capacity: *whatif.Room(&s.builder, in, w.Outlook)}, nil
+		room, err := whatif.Room(&s.builder, in, h, w.Outlook)
+		if err != nil {
+			return nil, unanswerable(err)
+		}
+		return &CapacityAnswer{Schema: Schema, Source: w.source(), Capacity: *room}, nil
 	})(ctx, c)
 }
 
@@ -198,24 +214,32 @@ func (s *Server) considered(w World, vm *fsm.VM, e *Explanation) {
 
 // Plan asks what would be done if what the question names was lost.
 func (c *Client) Plan(ctx context.Context, q whatif.Question) (*PlanAnswer, error) {
-	var out PlanAnswer
+	return suppose[PlanAnswer](ctx, c, "/v1/plan", "ask for a plan", q)
+}
+
+// Capacity asks how much room there is, or would be.
+func (c *Client) Capacity(ctx context.Context, h whatif.Hypothesis) (*CapacityAnswer, error) {
+	if h.None() {
+		return ask[CapacityAnswer](ctx, c, "/v1/capacity")
+	}
+	return suppose[CapacityAnswer](ctx, c, "/v1/capacity", "ask for the room that there would be", h)
+}
+
+// suppose asks a question that has a body.
+func suppose[T any](ctx context.Context, c *Client, path, what string, body any) (*T, error) {
+	var out T
 	query := url.Values{}
 	if !c.stale {
 		query.Set("fresh", "1")
 	}
-	err := c.do(ctx, http.MethodPost, "/v1/plan", query, q, &out)
+	err := c.do(ctx, http.MethodPost, path, query, body, &out)
 	switch {
 	case errors.Is(err, ErrUnknownOutcome): // nothing could have been changed
-		return nil, fmt.Errorf("ask for a plan: %s did not answer in time", c.where)
+		return nil, fmt.Errorf("%s: %s did not answer in time", what, c.where)
 	case err != nil:
 		return nil, err
 	}
 	return &out, nil
-}
-
-// Capacity asks how much room there is.
-func (c *Client) Capacity(ctx context.Context) (*CapacityAnswer, error) {
-	return ask[CapacityAnswer](ctx, c, "/v1/capacity")
 }
 
 // Violations asks which rules are broken where VMs run now.

@@ -17,7 +17,7 @@ import (
 // that came in its body.
 func TestPlanIsAskedOfTheMaster(t *testing.T) {
 	c := cluster(t, apitest.Healthy(), follower("kvm1"))
-	q := whatif.Question{Fail: []string{"kvm3"}, Add: []inventory.FileVM{{Name: "more", Memory: 4 << 30, VCPUs: 1}}}
+	q := whatif.Question{Fail: []string{"kvm3"}, Hypothesis: whatif.Hypothesis{Add: []inventory.FileVM{{Name: "more", Memory: 4 << 30, VCPUs: 1}}}}
 	var got [2]*api.PlanAnswer
 	for i, name := range []string{"kvm2", "kvm1"} {
 		var err error
@@ -37,6 +37,29 @@ func TestPlanIsAskedOfTheMaster(t *testing.T) {
 	}
 	if _, err := c["kvm1"].client.Plan(t.Context(), whatif.Question{Fail: []string{"kvm9"}}); !errors.As(err, &refused) || refused.Code != api.CodeBadRequest {
 		t.Errorf("about a host that is not there the answer is %v, want %s", err, api.CodeBadRequest)
+	}
+}
+
+// The room that there would be is asked of the master too, with what is supposed in a body.
+func TestCapacityOfAHypothesisIsAskedOfTheMaster(t *testing.T) {
+	c := cluster(t, apitest.Healthy(), follower("kvm1"))
+	now, err := c["kvm1"].client.Capacity(t.Context(), whatif.Hypothesis{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := whatif.Hypothesis{Add: []inventory.FileVM{{Name: "more", Memory: 4 << 30, VCPUs: 1}}, AddLike: []string{"kvm1"}, RemoveHosts: []string{"kvm3"}}
+	then, err := c["kvm1"].client.Capacity(t.Context(), h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !then.Source.Fresh || len(then.Added) != 1 || !then.Added[0].Admitted || then.Total.VMs != now.Total.VMs || len(then.Hosts) != len(now.Hosts) || then.Hosts[1].Name != "kvm1+1" {
+		t.Errorf("now %+v, then %+v with %+v from %+v; want one VM and one host more, and one of each less", now.Hosts, then.Hosts, then.Added, then.Source)
+	}
+	var refused *api.Error
+	for name, bad := range map[string]whatif.Hypothesis{"no such host": {RemoveHosts: []string{"kvm9"}}, "a VM without memory": {Add: []inventory.FileVM{{Name: "more"}}}} {
+		if _, err := c["kvm1"].client.Capacity(t.Context(), bad); !errors.As(err, &refused) || refused.Code != api.CodeBadRequest {
+			t.Errorf("%s: the answer is %v, want %s", name, err, api.CodeBadRequest)
+		}
 	}
 }
 

@@ -148,7 +148,13 @@ func (v *Verdict) noWorse(c *Cluster, ch Change, work *int) bool {
 	if f.N == a.Failures || after.tolerate(f, work).Answer != Yes {
 		return false
 	}
-	v.Why += fmt.Sprintf("; that was so before: %s may fail, then as now", f)
+	switch {
+	case ch == (Change{}): // there is no before
+	case f.N == 0:
+		v.Why += "; that was so before"
+	default:
+		v.Why += fmt.Sprintf("; that was so before: %s may fail, then as now", f)
+	}
 	return true
 }
 

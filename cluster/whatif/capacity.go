@@ -1,6 +1,7 @@
 package whatif
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -21,7 +22,9 @@ type Capacity struct {
 	Total           HostRoom   `json:"total"` // of those that are up
 	// Performance is whether VMs would feel the failures; nil where nothing is known of what they take.
 	Performance *Performance `json:"performance,omitempty"`
-	Problems    []string     `json:"problems,omitempty"`
+	// Added is what admission control says to each VM that was to be there besides.
+	Added    []Added  `json:"added,omitempty"`
+	Problems []string `json:"problems,omitempty"`
 }
 
 // Admission is what admission control says to the cluster as it is.
@@ -96,21 +99,31 @@ func (h HostRoom) Free() int64 { return max(0, h.Memory-h.Used) }
 // overhead is what QEMU takes beside a guest of which nothing more is known, bytes.
 const overhead = 64 << 20
 
-// Room reckons how much room there is. known, which may be nil, is used where it is about
-// the same picture.
-func Room(b *inventory.Builder, in inventory.Input, known *Outlook) *Capacity {
+// Room reckons how much room there is, or would be. known, which may be nil, is used where it is
+// about the same picture. Errors are those of a hypothesis: they wrap ErrBadQuestion, or
+// inventory.ErrBadFile for hosts and VMs that make no sense.
+func Room(b *inventory.Builder, in inventory.Input, h Hypothesis, known *Outlook) (*Capacity, error) {
+	is := in
+	in, added, problems, err := h.apply(b, in)
+	if err != nil {
+		return nil, err
+	}
 	inv := b.Build(in)
-	c := inv.Cluster
+	p := &Plan{}
+	c := p.admit(inv.Cluster, inv, added)
 	a := &c.Policy.Admission
 	var v placement.Verdict
 	var most placement.Capability
-	if known.about(inv) {
+	if h.None() && known.about(inv) {
 		v, most = known.Room, known.Capability
 	} else {
 		v = placement.Check(c, placement.Change{})
 		most = placement.MaxFailures(c, placement.Failures{Domains: a.Domains, Succession: a.Succession})
 	}
-	out := &Capacity{Problems: inv.Problems, Hosts: []HostRoom{}, Admission: Admission{
+	if len(h.RemoveHosts) > 0 {
+		stranded(placement.Check(b.Build(is).Cluster, placement.Change{}).Uncovered, a, &v)
+	}
+	out := &Capacity{Problems: slices.Concat(problems, inv.Problems), Added: p.Added, Hosts: []HostRoom{}, Admission: Admission{
 		Mode: map[placement.Mode]string{placement.Enforce: "enforce", placement.Warn: "warn", placement.Off: "off"}[a.Mode],
 		By:   a.Kind, Failures: a.Failures, Domains: a.Domains, Succession: a.Succession, Answer: v.Answer.String(), Why: v.Why, Culprit: v.Culprit, Standby: v.Failover}}
 	for _, u := range v.Uncovered {
@@ -128,10 +141,23 @@ func Room(b *inventory.Builder, in inventory.Input, known *Outlook) *Capacity {
 	out.MaxFailures = MaxFailures{Failures: most.Failures, Exact: most.Exact, Quorum: most.Quorum, Beyond: *tolerance(most.Beyond)}
 	out.LargestAdmitted = placement.LargestVM(c, placement.VM{Name: unnamed(c), VCPUs: 1, Overhead: overhead, Class: placement.Protected})
 	out.rooms(c)
-	if p := Perform(in); p.Processors > 0 || p.Memory > 0 {
+	if p := Perform(in); h.None() && (p.Processors > 0 || p.Memory > 0) { // what VMs would take elsewhere nobody has measured
 		out.Performance = &p
 	}
-	return out
+	return out, nil
+}
+
+// stranded makes it a no when hosts leave that alone could take a VM if its host was lost. Such VMs
+// are counted apart, and would go unseen.
+func stranded(before []placement.Uncovered, a *placement.Admission, v *placement.Verdict) {
+	for _, u := range v.Uncovered {
+		if a.Failures == 0 || a.Mode == placement.Off || slices.ContainsFunc(before, func(x placement.Uncovered) bool { return x.VM == u.VM }) {
+			continue
+		}
+		v.Answer, v.Culprit = placement.No, u.VM
+		v.Why = fmt.Sprintf("no plan could restart %s any more if its host is lost: %s", u.VM, u.Why)
+		return
+	}
 }
 
 // unnamed is a name that no VM has.

@@ -30,8 +30,7 @@ type Question struct {
 	LoseDatastores []string `json:"lose_datastores,omitempty"`
 	// Maintenance are hosts that go into maintenance together, in the order in which they are asked for.
 	Maintenance []string `json:"maintenance,omitempty"`
-	// Add are VMs that are protected and started besides, before anything fails.
-	Add []inventory.FileVM `json:"add,omitempty"`
+	Hypothesis
 }
 
 // Plan is the answer to a Question.
@@ -115,7 +114,7 @@ type Added struct {
 // is about the same picture. Errors wrap ErrBadQuestion, or inventory.ErrBadFile for VMs
 // that make no sense.
 func Ask(b *inventory.Builder, in inventory.Input, q Question, known *Outlook) (*Plan, error) {
-	in, added, err := add(in, q.Add)
+	in, added, problems, err := q.apply(b, in)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +123,7 @@ func Ask(b *inventory.Builder, in inventory.Input, q Question, known *Outlook) (
 	if err := q.check(c, in); err != nil {
 		return nil, err
 	}
-	p := &Plan{Fine: true, Failovers: []Failover{}, Problems: inv.Problems}
+	p := &Plan{Fine: true, Failovers: []Failover{}, Problems: slices.Concat(problems, inv.Problems)}
 	c = p.admit(c, inv, added)
 	if len(q.LoseDatastores) > 0 {
 		c = without(c, q.LoseDatastores)
@@ -149,7 +148,7 @@ func Ask(b *inventory.Builder, in inventory.Input, q Question, known *Outlook) (
 		p.failover(c, q.LoseDatastores, q.Fail, placement.Decide(c, placement.Question{Lost: q.Fail}))
 	default:
 		every := func() []placement.Failover {
-			if len(added) == 0 && known.about(inv) {
+			if q.None() && known.about(inv) {
 				return known.Hosts
 			}
 			return placement.EveryHost(c)

@@ -49,8 +49,8 @@ func TestAsk(t *testing.T) {
 		{"any one", Question{FailAny: 1}, true, nil, nil, nil},
 		{"any two, with an example", Question{FailAny: 2}, false, [][]string{{"b", "a"}}, [][]string{{"db", "disk", "lamp"}}, nil},
 		{"a datastore", Question{LoseDatastores: []string{"nfs"}}, false, [][]string{{}}, [][]string{{"disk"}}, nil},
-		{"a VM more", Question{Fail: []string{"b"}, Add: []inventory.FileVM{small}}, true, [][]string{{"b"}}, [][]string{{}}, []string{"small on b"}},
-		{"two VMs more, of which the second is too much", Question{Fail: []string{"c"}, Add: []inventory.FileVM{small, {Name: "big", Memory: 20 * gib, VCPUs: 1}}}, false, [][]string{{"c"}}, [][]string{{}}, []string{"small on b", "big refused"}},
+		{"a VM more", Question{Fail: []string{"b"}, Hypothesis: Hypothesis{Add: []inventory.FileVM{small}}}, true, [][]string{{"b"}}, [][]string{{}}, []string{"small on b"}},
+		{"two VMs more, of which the second is too much", Question{Fail: []string{"c"}, Hypothesis: Hypothesis{Add: []inventory.FileVM{small, {Name: "big", Memory: 20 * gib, VCPUs: 1}}}}, false, [][]string{{"c"}}, [][]string{{}}, []string{"small on b", "big refused"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b, in := rack(t)
@@ -117,10 +117,10 @@ func TestBadQuestions(t *testing.T) {
 		{"too many", Question{FailAny: 4}, ErrBadQuestion, "any 4 hosts of 3"},
 		{"fewer than none", Question{FailAny: -1}, ErrBadQuestion, "any -1"},
 		{"both", Question{FailAny: 1, Fail: []string{"a"}}, ErrBadQuestion, "either"},
-		{"a VM that is there", Question{Add: []inventory.FileVM{there}}, ErrBadQuestion, `VM "db" already`},
-		{"a VM twice", Question{Add: []inventory.FileVM{vm, vm}}, inventory.ErrBadFile, "twice"},
-		{"a VM with a place", Question{Add: []inventory.FileVM{placed}}, ErrBadQuestion, "started where it fits"},
-		{"a VM without memory", Question{Add: []inventory.FileVM{empty}}, inventory.ErrBadFile, "memory"},
+		{"a VM that is there", Question{Hypothesis: Hypothesis{Add: []inventory.FileVM{there}}}, ErrBadQuestion, `VM "db" already`},
+		{"a VM twice", Question{Hypothesis: Hypothesis{Add: []inventory.FileVM{vm, vm}}}, inventory.ErrBadFile, "twice"},
+		{"a VM with a place", Question{Hypothesis: Hypothesis{Add: []inventory.FileVM{placed}}}, ErrBadQuestion, "started where it fits"},
+		{"a VM without memory", Question{Hypothesis: Hypothesis{Add: []inventory.FileVM{empty}}}, inventory.ErrBadFile, "memory"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b, in := rack(t)
@@ -133,7 +133,10 @@ func TestBadQuestions(t *testing.T) {
 
 func TestRoom(t *testing.T) {
 	b, in := rack(t)
-	c := Room(b, in, nil)
+	c, err := Room(b, in, Hypothesis{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	const over = 64 << 20
 	want := []HostRoom{
 		{Name: "a", State: "up", Memory: 32 * gib, Used: 27*gib + 2*over, CPUs: 8, VCPUs: 5, VMs: 2},
@@ -174,7 +177,7 @@ func TestWhatWasReckonedBefore(t *testing.T) {
 	if n := hosts(in); n != 1 {
 		t.Errorf("%d cases are shown, want the one that was reckoned before", n)
 	}
-	if c := Room(b, in, known); c.Admission.Why != "as before" || c.MaxFailures.Failures != 7 {
+	if c, _ := Room(b, in, Hypothesis{}, known); c.Admission.Why != "as before" || c.MaxFailures.Failures != 7 {
 		t.Errorf("the room is reckoned anew: %+v", c)
 	}
 	_, now := rack(t)
@@ -182,7 +185,12 @@ func TestWhatWasReckonedBefore(t *testing.T) {
 	if n := hosts(now); n != 3 {
 		t.Errorf("%d cases are shown once a host has more memory, want 3", n)
 	}
-	if c := Room(b, now, known); c.Admission.Why == "as before" {
+	if c, _ := Room(b, now, Hypothesis{}, known); c.Admission.Why == "as before" {
 		t.Error("the room of an earlier picture is shown")
+	}
+	for name, h := range map[string]Hypothesis{"a host more": {AddLike: []string{"a"}}, "a VM more": {Add: []inventory.FileVM{{Name: "more", Memory: gib, VCPUs: 1}}}} {
+		if c, err := Room(b, in, h, known); err != nil || c.Admission.Why == "as before" {
+			t.Errorf("%s: the room that there is is shown for another (%v)", name, err)
+		}
 	}
 }

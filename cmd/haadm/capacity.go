@@ -17,36 +17,50 @@ import (
 )
 
 func (p *program) capacityCommand() *cli.Command {
-	return p.leaf("capacity", "how much room there is, now and after failures, and the largest VM that still fits", "", 0, 0, []cli.Flag{inventoryFlag()}, func(ctx context.Context, c *cli.Context) error {
-		a, err := p.askCapacity(ctx, c)
+	return p.leaf("capacity", "how much room there is, now and after failures, and the largest VM that still fits", "", 0, 0, append(supposeFlags(), inventoryFlag()), func(ctx context.Context, c *cli.Context) error {
+		h, err := hypothesis(c)
+		if err != nil {
+			return err
+		}
+		a, err := p.askCapacity(ctx, c, h)
 		if err != nil {
 			return err
 		}
 		if err := p.show(a, func() { p.capacity(a) }); err != nil {
 			return err
 		}
-		if a.Admission.Answer != placement.Yes.String() {
+		if a.Admission.Answer != placement.Yes.String() || slices.ContainsFunc(a.Added, func(v whatif.Added) bool { return !v.Admitted }) {
 			return errNo
 		}
 		return nil
 	})
 }
 
-func (p *program) askCapacity(ctx context.Context, c *cli.Context) (*api.CapacityAnswer, error) {
+func (p *program) askCapacity(ctx context.Context, c *cli.Context, h whatif.Hypothesis) (*api.CapacityAnswer, error) {
 	in, offline, err := readInventory(c)
 	switch {
 	case err != nil:
 		return nil, err
 	case offline:
-		return &api.CapacityAnswer{Schema: api.Schema, Capacity: *whatif.Room(&inventory.Builder{}, in, nil)}, nil
+		room, err := whatif.Room(&inventory.Builder{}, in, h, nil)
+		if err != nil {
+			return nil, err
+		}
+		return &api.CapacityAnswer{Schema: api.Schema, Capacity: *room}, nil
 	}
 	client := p.client()
 	defer client.Close()
-	return client.Capacity(ctx)
+	return client.Capacity(ctx, h)
 }
 
 func (p *program) capacity(a *api.CapacityAnswer) {
 	p.leftOut(a.Problems)
+	for _, v := range a.Added {
+		p.added(v)
+	}
+	if len(a.Added) > 0 {
+		p.say("")
+	}
 	p.roomTable(a)
 	p.say("")
 	p.admission(a.Admission)

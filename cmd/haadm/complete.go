@@ -98,7 +98,7 @@ func (p *program) values(ctx context.Context, app *cli.App, flag string) {
 	p.defaultSocket(app)
 	var list []string
 	switch flag {
-	case "fail", "to":
+	case "fail", "to", "remove-host":
 		list = p.names(ctx, "hosts show", nil)
 	case "lose-datastore":
 		list = p.datastores(ctx)

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -15,7 +13,6 @@ import (
 	"github.com/holdfast-ha/holdfast/cluster/placement"
 	"github.com/holdfast-ha/holdfast/cluster/whatif"
 	"github.com/holdfast-ha/holdfast/fsm"
-	"github.com/holdfast-ha/holdfast/vmm/domainxml"
 )
 
 func (p *program) planCommand() *cli.Command {
@@ -24,9 +21,8 @@ func (p *program) planCommand() *cli.Command {
 		&cli.IntFlag{Name: "fail-any", Usage: "ask about any `N` hosts"},
 		&cli.StringSliceFlag{Name: "lose-datastore", Usage: "`DATASTORE`s that are lost on every host"},
 		&cli.StringSliceFlag{Name: "maintenance", Usage: "`HOST`s that go into maintenance together, as 'haadm maintenance enter' would plan it (several with commas, or the flag again)"},
-		&cli.StringSliceFlag{Name: "add-vm", Usage: "a `FILE` with a VM that is added first: domain XML, or JSON as in an inventory"},
-		inventoryFlag(),
 	}
+	flags = append(append(flags, supposeFlags()...), inventoryFlag())
 	return p.leaf("plan", "what would be done if each host was lost by itself, or what the flags name; nothing is changed", "", 0, 0, flags, func(ctx context.Context, c *cli.Context) error {
 		q := whatif.Question{Fail: c.StringSlice("fail"), FailAny: c.Int("fail-any"), LoseDatastores: c.StringSlice("lose-datastore"), Maintenance: c.StringSlice("maintenance")}
 		if len(q.Maintenance) > 0 && (len(q.Fail) > 0 || c.IsSet("fail-any") || len(q.LoseDatastores) > 0) {
@@ -38,12 +34,9 @@ func (p *program) planCommand() *cli.Command {
 		if q.FailAny > 0 && len(q.Fail) > 0 {
 			return usageOf(c, "--fail names the hosts, --fail-any means any of a number: give one of them")
 		}
-		for _, file := range c.StringSlice("add-vm") {
-			vms, err := readVMs(file)
-			if err != nil {
-				return err
-			}
-			q.Add = append(q.Add, vms...)
+		var err error
+		if q.Hypothesis, err = hypothesis(c); err != nil {
+			return err
 		}
 		a, err := p.plan(ctx, c, q)
 		if err != nil {
@@ -100,41 +93,6 @@ func readInventory(c *cli.Context) (in inventory.Input, offline bool, err error)
 		return in, true, fmt.Errorf("%s: %w", file, err)
 	}
 	return in, true, nil
-}
-
-// maxVMFile is the largest file of --add-vm that is read, bytes.
-const maxVMFile = 2 << 20
-
-// readVMs reads a domain definition, or one or several VMs as an inventory has them.
-func readVMs(file string) ([]inventory.FileVM, error) {
-	if info, err := os.Stat(file); err == nil && info.Size() > maxVMFile {
-		return nil, fmt.Errorf("%s has more than %d MiB", file, maxVMFile>>20)
-	}
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("read a VM to add: %w", err)
-	}
-	text := strings.TrimSpace(string(b))
-	if strings.HasPrefix(text, "<") {
-		def, err := domainxml.Parse(text)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
-		}
-		return []inventory.FileVM{{Name: def.Name, UUID: def.UUID, Definition: text}}, nil
-	}
-	if !strings.HasPrefix(text, "[") {
-		text = "[" + text + "]"
-	}
-	d := json.NewDecoder(strings.NewReader(text))
-	d.DisallowUnknownFields()
-	var vms []inventory.FileVM
-	if err := d.Decode(&vms); err != nil {
-		return nil, fmt.Errorf("%s: it is neither domain XML nor a VM of an inventory in JSON: %w", file, err)
-	}
-	if len(vms) == 0 {
-		return nil, errors.New(file + " has no VM")
-	}
-	return vms, nil
 }
 
 func (p *program) planText(a *api.PlanAnswer, q whatif.Question) {

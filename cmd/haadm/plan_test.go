@@ -36,6 +36,9 @@ func TestPlans(t *testing.T) {
 		"plan", "plan --fail kvm1", "plan --fail kvm1 -o wide", "plan --fail kvm1,kvm2", "plan --fail-any 1", "plan --fail-any 2", "plan --lose-datastore san",
 		"plan --lose-datastore san --fail kvm2", "plan --fail kvm1 --add-vm testdata/plan/small.json", "plan --add-vm testdata/plan/large.xml", "capacity", "placement violations",
 		"plan --maintenance kvm1", "plan --maintenance kvm1 -o wide", "plan --maintenance kvm3,kvm2", "plan --maintenance kvm1,kvm2,kvm3", "plan --maintenance kvm9", "plan --maintenance kvm1 --fail kvm2", "plan --maintenance kvm2 --add-vm testdata/plan/small.json",
+		"capacity --add-vm testdata/plan/small.json", "capacity --add-vm testdata/plan/large.xml", "capacity --add-host testdata/plan/host.json", "capacity --add-host like:kvm1 --add-host like:kvm1 --add-vm testdata/plan/large.xml",
+		"capacity --remove-host kvm3", "capacity --remove-host kvm1,kvm2 --add-host testdata/plan/host.json", "plan --remove-host kvm3 --fail kvm2", "plan --add-host like:kvm1 --fail kvm1+1,kvm2",
+		"capacity --remove-host kvm9", "capacity --remove-host kvm1,kvm2,kvm3", "capacity --add-host like:kvm9", "capacity --add-host testdata/plan/none.json", "capacity --add-host testdata/plan/small.json",
 		"plan --fail kvm9", "plan --lose-datastore tape", "plan --fail kvm1 --fail-any 1", "plan --fail-any 0", "plan --fail-any 4", "plan --add-vm testdata/plan/placed.json", "plan --add-vm testdata/plan/none.xml",
 	} {
 		say(line+file, haadm(t, filepath.Join(t.TempDir(), "nobody"), nil, strings.Fields(line+file)...))
@@ -43,7 +46,8 @@ func TestPlans(t *testing.T) {
 	for _, bad := range []string{"testdata/plan/bad.json", "testdata/plan/none.json"} {
 		say("capacity --inventory "+bad, haadm(t, filepath.Join(t.TempDir(), "nobody"), nil, "capacity", "--inventory", bad))
 	}
-	for _, line := range []string{"plan", "plan --fail kvm1,kvm3", "plan --maintenance kvm1", "plan --maintenance kvm3", "plan --fail kvm9", "plan --fail-any 2 --add-vm testdata/plan/small.json", "capacity", "placement violations"} {
+	for _, line := range []string{"plan", "plan --fail kvm1,kvm3", "plan --maintenance kvm1", "plan --maintenance kvm3", "plan --fail kvm9", "plan --fail-any 2 --add-vm testdata/plan/small.json", "capacity", "placement violations",
+		"capacity --add-vm testdata/plan/small.json --add-host like:kvm2 --remove-host kvm3", "capacity --add-host like:kvm9"} {
 		say(line, haadm(t, agent(t, apitest.Healthy()), nil, strings.Fields(line)...))
 	}
 	for _, line := range []string{"plan", "explain vm mail"} {
@@ -99,7 +103,7 @@ func TestPlanAsJSON(t *testing.T) {
 
 func TestPlanCompletion(t *testing.T) {
 	socket := agent(t, apitest.Healthy())
-	for line, want := range map[string]string{"plan --fail": "kvm1\nkvm2\nkvm3\n", "plan --lose-datastore": "", "plan --inventory": ""} {
+	for line, want := range map[string]string{"plan --fail": "kvm1\nkvm2\nkvm3\n", "plan --lose-datastore": "", "capacity --remove-host": "kvm1\nkvm2\nkvm3\n", "plan --inventory": ""} {
 		if got := haadm(t, socket, nil, append(strings.Fields(line), completeFlag)...).out; got != want {
 			t.Errorf("after %q the words are %q, want %q", line, got, want)
 		}
