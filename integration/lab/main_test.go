@@ -24,6 +24,10 @@ func needLab(t *testing.T) {
 	}
 }
 
+// short reports whether only what can fail is to be run, and nothing longer than it needs: CI sets
+// HOLDFAST_LAB_SHORT=1. Measurements are left out then, and what must go unnoticed lasts half as long.
+func short() bool { return os.Getenv("HOLDFAST_LAB_SHORT") == "1" }
+
 // newLab builds a lab that is closed when the test ends. HOLDFAST_LAB_KEEP=1 keeps its files.
 func newLab(t *testing.T, cfg Config) *Lab {
 	t.Helper()

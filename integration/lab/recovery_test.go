@@ -13,8 +13,11 @@ import (
 const recoveryMedian = 8 * time.Second
 
 // TestLabRecoveryTime measures how long a VM is down when its host loses power,
-// HOLDFAST_LAB_RUNS times (10 when not set).
+// HOLDFAST_LAB_RUNS times (10 when not set). That VMs recover, TestLab and TestLabStorage show.
 func TestLabRecoveryTime(t *testing.T) {
+	if short() {
+		t.Skip("a measurement: make lab and make bench make it (HOLDFAST_LAB_SHORT=1 leaves it out)")
+	}
 	runs := 10
 	if text := os.Getenv("HOLDFAST_LAB_RUNS"); text != "" {
 		n, err := strconv.Atoi(text)

@@ -23,9 +23,21 @@ const (
 	// times what a takeover takes under the fast profile.
 	outage = 30 * time.Second
 	stall  = 20 * time.Second
+	// shortOutage and shortStall are what is left of them where time is short: still twice
+	// and more the bound of a takeover.
+	shortOutage = 15 * time.Second
+	shortStall  = 12 * time.Second
 	// failure is how long storage fails.
 	failure = 10 * time.Second
 )
+
+// lastsFor is how long networks are away and storage hangs.
+func lastsFor() (networks, storage time.Duration) {
+	if short() {
+		return shortOutage, shortStall
+	}
+	return outage, stall
+}
 
 // storageWorld is a cluster with heartbeat volumes and one VM on each host.
 type storageWorld struct {
@@ -182,6 +194,7 @@ func (w *storageWorld) everyVolume(t *testing.T, do func(*Volume, context.Contex
 // the faults of both.
 func TestLabStorage(t *testing.T) {
 	w := newStorageWorld(t)
+	outage, stall := lastsFor()
 	for _, s := range []struct {
 		name string
 		run  func(*testing.T, *storageWorld)
