@@ -55,7 +55,7 @@ const (
 	BalanceAutomatic = "automatic" // and VMs that run are moved
 )
 
-// What load is, when VMs that run are moved for it.
+// What load is, when VMs that run are moved for it, and where hosts rank for those that start.
 const (
 	BalanceConfigured = "configured" // what VMs may take
 	BalanceMeasured   = "measured"   // what they really took, by the mean of the hold time
@@ -130,14 +130,19 @@ func (p BalancePolicy) said() []said {
 	return []said{{"mode", p.Mode, d.Mode}, {"by", p.By, d.By}, {"threshold", int64(p.Threshold), int64(d.Threshold)}, {"hold", p.Hold, d.Hold}, {"margin", int64(p.Margin), int64(d.Margin)}}
 }
 
-// idleBalance says that figures of the balance block are given and its mode makes nothing of them.
+// idleBalance says that figures of the balance block are given and its mode makes nothing of
+// them. Starts look at by as well.
 func (p *Policy) idleBalance() (list []string) {
 	if p.Balance.Mode == BalanceAutomatic {
 		return nil
 	}
 	for _, s := range p.Balance.said()[1:] {
-		if s.told() {
-			list = append(list, `balance: `+s.name+` has no effect: only mode = "automatic" looks at it`)
+		modes := `"automatic"`
+		if s.name == "by" {
+			modes += ` or "on_start"`
+		}
+		if s.told() && (s.name != "by" || p.Balance.Mode == BalanceOff) {
+			list = append(list, `balance: `+s.name+` has no effect: only mode = `+modes+` looks at it`)
 		}
 	}
 	return list

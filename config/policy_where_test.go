@@ -365,6 +365,7 @@ func TestIdleSettingsAreToldOf(t *testing.T) {
 warnings { few_heartbeat_volumes = false }
 balance {
   mode   = "on_start"
+  by     = "measured"
   margin = 20
 }
 class "unused" {}
@@ -387,6 +388,12 @@ group "g" {
 	if d := cmp.Diff(want, p.Warnings()); d != "" {
 		t.Errorf("warnings (-want +got):\n%s", d)
 	}
+	p.Balance.Mode = BalanceOff
+	want = append(want[:3:3], `balance: by has no effect: only mode = "automatic" or "on_start" looks at it`, want[3])
+	if d := cmp.Diff(want, p.Warnings()); d != "" {
+		t.Errorf("warnings with balance off (-want +got):\n%s", d)
+	}
+	p.Balance.Mode, want = BalanceOnStart, slices.Delete(want, 3, 4)
 	// Where a level waits until the one before is ready, that is asked of every group.
 	p.Restart.NextWhen = NextReady
 	want = slices.Delete(want, 2, 3)

@@ -15,6 +15,7 @@ func policyOf(in Input) placement.Policy {
 	p := in.Policy
 	a := p.Admission
 	out := placement.Policy{CPUOvercommit: p.Placement.CPUOvercommit, MemoryOvercommit: p.Placement.MemoryOvercommit, Pack: p.Placement.Strategy == config.StrategyPack, NoQuorum: in.NoQuorum,
+		Measured: p.Balance.Mode != config.BalanceOff && p.Balance.By == config.BalanceMeasured,
 		Admission: placement.Admission{
 			Kind:     map[string]placement.AdmissionKind{config.RoomSlots: placement.BySlots, config.RoomPercent: placement.ByPercentage, config.RoomStandby: placement.ByFailoverHosts}[a.By],
 			Mode:     map[string]placement.Mode{config.AdmissionWarn: placement.Warn, config.AdmissionOff: placement.Off}[a.Mode],

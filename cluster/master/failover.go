@@ -108,7 +108,7 @@ func (m *Master) look(o *office, in input) {
 	}
 }
 
-// lasting is a report without what changes all the time and nothing is planned by.
+// lasting is a report without what changes all the time, for which nothing is planned anew.
 func lasting(r *api.HostReport) *api.HostReport {
 	if r == nil {
 		return nil

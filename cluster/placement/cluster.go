@@ -83,8 +83,9 @@ type VM struct {
 	// Memory is the guest's and Overhead what QEMU takes beside it, both bytes.
 	Memory, Overhead int64
 	VCPUs            int
-	// Use is what it really takes now, and Mean what it took over a time (Watch makes it); nil:
-	// not known. Only Balance looks at them: what a host can take goes by sizes.
+	// Use is what it really takes now, or took last where it ran, and Mean what it took over a time
+	// (Watch makes it); nil: not known. Balance looks at them, and Policy.Measured at Use: what a host
+	// can take goes by sizes.
 	Use, Mean *Use
 	// ReservedMHz is processor time promised to it.
 	ReservedMHz int
@@ -180,7 +181,11 @@ type Policy struct {
 	// MemoryOvercommit multiplies a host's memory for VMs; 0 counts as 1.
 	MemoryOvercommit float64
 	// Pack fills hosts one after the other instead of spreading VMs.
-	Pack      bool
+	Pack bool
+	// Measured: hosts rank by what VMs really take (VM.Use) and not by what they may take. One of
+	// which it is not known counts with what it may take. Where a VM finds room goes by what it
+	// may take either way.
+	Measured  bool
 	Admission Admission
 	// NoQuorum: no majority is heard. Nothing is started or moved.
 	NoQuorum bool

@@ -56,6 +56,19 @@ func (k *mover) load(use func(*VM) *Use) *load {
 	return l
 }
 
+// takes is what a VM takes of a host where hosts are ranked: memory in bytes, and hundredths of
+// processors, virtual ones or those that it keeps busy.
+func (m *model) takes(v int32) (memory, cpu int64) {
+	vm := m.vms[v]
+	if u := vm.Use; m.c.Policy.Measured && u != nil && u.Processors >= 0 && u.Processors < mostProcessors {
+		return min(max(0, u.Memory), boundless), int64(u.Processors * 100)
+	}
+	return vm.need(), 100 * int64(vm.VCPUs)
+}
+
+// mostProcessors is more than any VM keeps busy.
+const mostProcessors = 1 << 20
+
 // speed is that of one processor of a host, MHz; 0: not known.
 func (m *model) speed(h int32) float64 {
 	return float64(m.hosts[h].MHz) / float64(max(1, m.hosts[h].CPUs))

@@ -45,6 +45,13 @@ func drawCluster(draw func(n int) int) *Cluster {
 		}
 	}
 	c.Groups = append(c.Groups, g)
+	if c.Policy.Measured = draw(4) == 3; c.Policy.Measured {
+		for i := range c.VMs {
+			if draw(3) > 0 {
+				c.VMs[i].Use = &Use{Processors: float64(draw(5)) / 2, Memory: int64(draw(9)) - 1}
+			}
+		}
+	}
 	return c
 }
 

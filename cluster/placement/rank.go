@@ -56,15 +56,16 @@ type scores struct {
 	broken     []int
 	members    []int
 	memory     int64
-	vcpus      int64
+	cpu        int64
 }
 
 func (r *room) scores(vms []int32) *scores {
 	n := len(r.m.hosts)
 	s := &scores{r: r, vms: vms, preference: make([]int, n), broken: make([]int, n), members: make([]int, n)}
 	for _, v := range vms {
-		s.memory += r.m.vms[v].need()
-		s.vcpus += int64(r.m.vms[v].VCPUs)
+		memory, cpu := r.m.takes(v)
+		s.memory += memory
+		s.cpu += cpu
 		for _, rule := range r.m.soft[v] {
 			s.add(v, rule)
 		}
@@ -116,9 +117,9 @@ func (s *scores) of(h int32) Score {
 	r := s.r
 	host := r.m.hosts[h]
 	sc := Score{
-		pack:       r.m.c.Policy.Pack,
+		pack: r.m.c.Policy.Pack, measured: r.m.c.Policy.Measured,
 		Preference: s.preference[h], Broken: s.broken[h], Members: s.members[h], Failover: host.Failover,
-		VMs: int(r.vms[h]) + len(s.vms), CPUs: (r.vcpus[h] + s.vcpus) * 100 / int64(max(1, host.CPUs)),
+		VMs: int(r.vms[h]) + len(s.vms), CPUs: (r.cpu[h] + s.cpu) / int64(max(1, host.CPUs)),
 	}
 	if size := r.m.capacity[int(h)*len(r.m.dims)]; size > 0 {
 		sc.Free = size - r.memory[h] - s.memory

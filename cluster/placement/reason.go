@@ -136,14 +136,16 @@ type Score struct {
 	// Home says that the VM belongs there.
 	Home bool
 	// MemoryUsed is the memory in use with the VM on it, in thousandths of a per cent, and CPUs
-	// the virtual CPUs per hundred processors. Memory counts in steps of 5 %, then CPUs, then memory exactly.
+	// the virtual CPUs per hundred processors; by Policy.Measured what VMs really hold, and the
+	// processors that they keep busy per hundred. Memory counts in steps of 5 %, then CPUs, then memory exactly.
 	MemoryUsed, CPUs int64
 	// Free is the memory that is left with the VM on it, bytes; more is better where all else is alike.
 	Free int64
 	// VMs that run there with it.
 	VMs int
 
-	pack bool // by Policy.Pack more of these is better, not less
+	pack     bool // by Policy.Pack more of these is better, not less
+	measured bool // by Policy.Measured
 }
 
 func (a Score) String() string {
@@ -169,5 +171,9 @@ func (a Score) String() string {
 	if a.Home {
 		words += "its home; "
 	}
-	return fmt.Sprintf("%smemory %d.%d %% used, %d.%02d virtual CPUs per processor, %d VMs", words, a.MemoryUsed/1000, a.MemoryUsed%1000/100, a.CPUs/100, a.CPUs%100, a.VMs)
+	used, cpus := "used", "virtual CPUs"
+	if a.measured {
+		used, cpus = "really used", "busy processors"
+	}
+	return fmt.Sprintf("%smemory %d.%d %% %s, %d.%02d %s per processor, %d VMs", words, a.MemoryUsed/1000, a.MemoryUsed%1000/100, used, a.CPUs/100, a.CPUs%100, cpus, a.VMs)
 }

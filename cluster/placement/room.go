@@ -12,8 +12,8 @@ type room struct {
 	free    []int64 // host × dim; may be negative on a host that is overfull
 	occ     []int16 // VMs per scope of every exclusive rule
 
-	memory, vcpus []int64 // in use, per host
-	vms           []int32 // that run there
+	memory, cpu []int64 // taken of each host, as model.takes says
+	vms         []int32 // that run there
 }
 
 // newRoom is the cluster as it is. VMs on hosts that are down run nowhere.
@@ -21,7 +21,7 @@ func newRoom(m *model) *room {
 	n := len(m.hosts)
 	r := &room{
 		m: m, at: slices.Clone(m.at), dead: m.none(), leaving: m.none(), free: slices.Clone(m.capacity), occ: make([]int16, m.occLen),
-		memory: make([]int64, n), vcpus: make([]int64, n), vms: make([]int32, n),
+		memory: make([]int64, n), cpu: make([]int64, n), vms: make([]int32, n),
 	}
 	need := make([]int64, len(m.dims))
 	for v := range m.vms {
@@ -86,15 +86,16 @@ func (r *room) count(v, h int32, sign int64, need []int64) {
 	for _, e := range m.apart[v] {
 		r.occ[m.scope(e, h)] += int16(sign)
 	}
-	r.memory[h] += sign * m.vms[v].need()
-	r.vcpus[h] += sign * int64(m.vms[v].VCPUs)
+	memory, cpu := m.takes(v)
+	r.memory[h] += sign * memory
+	r.cpu[h] += sign * cpu
 	r.vms[h] += int32(sign)
 }
 
 func (r *room) clone() *room {
 	c := *r
 	c.at, c.dead, c.free, c.occ = slices.Clone(r.at), slices.Clone(r.dead), slices.Clone(r.free), slices.Clone(r.occ)
-	c.memory, c.vcpus, c.vms = slices.Clone(r.memory), slices.Clone(r.vcpus), slices.Clone(r.vms)
+	c.memory, c.cpu, c.vms = slices.Clone(r.memory), slices.Clone(r.cpu), slices.Clone(r.vms)
 	return &c
 }
 
