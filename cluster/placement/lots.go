@@ -111,6 +111,8 @@ func (a Score) behind(b Score) string {
 	switch {
 	case a.Uneven != b.Uneven:
 		return "less even"
+	case a.Returns != b.Returns:
+		return "not where it goes back to"
 	case a.FailedHere != b.FailedHere:
 		return "a start or move failed there"
 	case a.Preference != b.Preference:

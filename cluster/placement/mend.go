@@ -233,6 +233,7 @@ func (r *room) goHome(p *Plan) {
 			}
 			d := Decision{VM: m.vms[x].Name, Action: Move, From: m.hosts[from].Name, To: m.hosts[to].Name, Live: m.vms[x].Live}
 			d.Hosts, _ = r.explain(x, to, nil)
+			d.Hosts[to].Score.Returns = true
 			p.Decisions = append(p.Decisions, d)
 		}
 		for _, x := range crew {

@@ -24,6 +24,7 @@ func (a Score) better(b Score) int {
 // wishes compares what rules and policy prefer, before any figures of load.
 func (a Score) wishes(b Score) int {
 	return cmp.Or(
+		no(b.Returns, a.Returns),
 		no(a.FailedHere, b.FailedHere),
 		cmp.Compare(b.Preference, a.Preference),
 		cmp.Compare(a.Broken, b.Broken),

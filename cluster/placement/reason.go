@@ -122,6 +122,8 @@ type Score struct {
 	// Uneven is how uneven load is with the VM there, per cent, where evening it is what the VM
 	// would move for (Balance); else 0.
 	Uneven float64
+	// Returns says that it had to leave that host, and that it is moved to go back.
+	Returns bool
 	// FailedHere says that a start of this VM failed there in this round.
 	FailedHere bool
 	// Preference is the weight of the host rules that favour it, less those that
@@ -152,6 +154,9 @@ func (a Score) String() string {
 	var words string
 	if a.Uneven > 0 {
 		words += fmt.Sprintf("load %.1f %% uneven; ", a.Uneven)
+	}
+	if a.Returns {
+		words += "it goes back there; "
 	}
 	if a.FailedHere {
 		words += "a start or move failed there; "
