@@ -8,6 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/holdfast-ha/holdfast/cluster/api"
 	"github.com/holdfast-ha/holdfast/cluster/lease"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/vmm"
@@ -32,7 +33,7 @@ func drawInput(t *rapid.T) Input {
 		Busy:     map[string]bool{}, Unproven: map[string]bool{}, Killed: map[string]string{}, Ran: map[string]uint64{}, Failed: map[string]StartFailure{},
 		Foreign: map[string]time.Duration{}, Stopping: map[string]time.Duration{}, Covered: map[string]bool{}, Claimed: map[string]time.Duration{},
 		Leaving: map[string]uint64{}, Left: map[string]Left{}, Anew: map[string]uint64{}}
-	in.Record.Ways = map[string]Way{}
+	in.Record.Ways, in.Record.Crashed, in.Alone = map[string]Way{}, map[string]uint64{}, flag.Draw(t, "alone")
 	for _, name := range []string{"a", "b", "c"} {
 		in.State.Hosts[name] = &fsm.Host{Name: name, Incarnation: life.Draw(t, name+"'s incarnation"),
 			Status: rapid.SampledFrom([]fsm.HostStatus{fsm.HostLive, fsm.HostLive, fsm.HostDead, fsm.HostJoining}).Draw(t, name+"'s status")}
@@ -77,6 +78,9 @@ func drawInput(t *rapid.T) Input {
 				d.PID = 1000 + i
 			}
 			in.Domains = append(in.Domains, d)
+		}
+		if rapid.IntRange(0, 5).Draw(t, "had crashed") == 5 {
+			in.Record.Crashed[id] = rapid.SampledFrom([]uint64{3, 2}).Draw(t, "crashed generation")
 		}
 		in.Record.Executed[id] = rapid.SampledFrom([]uint64{0, 3, 2, 1}).Draw(t, "executed")
 		in.Ran[id] = rapid.SampledFrom([]uint64{0, 3, 2}).Draw(t, "ran")
@@ -290,6 +294,9 @@ func TestOnlyProtectedVMsAreTouched(t *testing.T) {
 			if vm != nil && goesCold(in, vm) && in.Now-in.Stopping[id] > shutdownGrace || why == leftover && !p.End && (vm.Owner == nil || vm.Owner.Phase == fsm.PhaseOrdered) {
 				continue
 			}
+			if vm != nil && mine(in, vm) && in.Record.Crashed[id] == vm.Owner.Generation {
+				continue // others may have it by now
+			}
 			if why != interrupted && !p.End && !in.Draining && vm.Intent == fsm.IntentRun && mine(in, vm) {
 				t.Fatalf("kills %s (%s), which this host owns and which shall run", id, p.Kill[id])
 			}
@@ -301,6 +308,37 @@ func TestOnlyProtectedVMsAreTouched(t *testing.T) {
 func goesCold(in Input, vm *fsm.VM) bool {
 	way := in.Record.Ways[vm.UUID]
 	return vm.Move != nil && (vm.Move.Cold || way.Cold && way.Move == vm.Move.ID)
+}
+
+// O3: of a generation that the heartbeat volumes say has crashed nothing goes on here, and they
+// are told so only of one that is given back, by a host that they alone bring.
+func TestWhatCrashedWithoutNetworkIsOver(t *testing.T) {
+	told, killed := 0, 0
+	everyPlan(t, func(t *rapid.T, in Input, p Plan) {
+		for uuid, g := range p.Crash {
+			told++
+			if !in.Alone || !slices.ContainsFunc(p.Outcomes, func(o api.OutcomeReport) bool {
+				return o.UUID == uuid && o.Generation == g && o.Outcome == string(fsm.OutcomeCrashed)
+			}) {
+				t.Fatalf("generation %d of %s is to be told as crashed: alone %v, reported %+v", g, uuid, in.Alone, p.Outcomes)
+			}
+		}
+		for uuid, g := range in.Record.Crashed {
+			vm := in.State.VMs[uuid]
+			if p.End || !in.Trusted || !in.Listed || vm == nil || !mine(in, vm) || vm.Owner.Generation != g || in.Busy[uuid] || in.Leaving[uuid] != 0 || !hasProcess(in, uuid) {
+				continue
+			}
+			if i := slices.IndexFunc(in.Domains, func(d vmm.Domain) bool { return d.UUID == uuid }); waits(in.Domains[i]) {
+				continue // a copy that came by a move, which nobody has let run
+			}
+			if killed++; p.Kill[uuid] == "" {
+				t.Fatalf("generation %d of %s had crashed and goes on: %+v", g, uuid, in.Domains)
+			}
+		}
+	})
+	if told == 0 || killed == 0 {
+		t.Errorf("%d were told and %d were killed: too few to see anything", told, killed)
+	}
 }
 
 // O3: what gives a VM back is said only when it has no process, no job is under
