@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -77,7 +78,7 @@ func (s *Server) write(e endpoint) func(context.Context, http.ResponseWriter, *c
 	return func(ctx context.Context, w http.ResponseWriter, c *call) (any, error) {
 		self := s.backend.Self()
 		if !self.Member {
-			return nil, notMember()
+			return nil, outside(self)
 		}
 		if self.IsMaster {
 			answer, err := e(ctx, c)
@@ -111,6 +112,14 @@ func (s *Server) write(e endpoint) func(context.Context, http.ResponseWriter, *c
 
 func notMember() error {
 	return &Error{Code: CodeNotMember, Message: ErrNotMember.Error() + ": make one with 'haadm cluster bootstrap', or join one with 'haadm cluster join TOKEN'"}
+}
+
+// outside is notMember with what the host itself says of it, such as why its membership ended.
+func outside(self Self) error {
+	if len(self.Problems) == 0 {
+		return notMember()
+	}
+	return &Error{Code: CodeNotMember, Message: ErrNotMember.Error() + ": " + strings.Join(self.Problems, "; ")}
 }
 
 func noMaster(why string) error {

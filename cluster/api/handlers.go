@@ -22,7 +22,7 @@ func (s *Server) source() *Source {
 func (s *Server) world() (World, error) {
 	st := s.backend.State()
 	if st == nil {
-		return World{}, notMember()
+		return World{}, outside(s.backend.Self())
 	}
 	w := World{Self: s.backend.Self(), State: st, Policy: s.policies.of(st), Now: s.opts.Now()}
 	// Both can be missing on a host that is not the master; the views then say less.
