@@ -108,6 +108,7 @@ func (a Score) behind(b Score) string {
 	if a.pack {
 		more, less = less, more
 	}
+	used, cpus := a.units()
 	switch {
 	case a.Uneven != b.Uneven:
 		return "less even"
@@ -126,11 +127,11 @@ func (a Score) behind(b Score) string {
 	case a.Home != b.Home:
 		return "not its home"
 	case !a.pack && a.MemoryUsed/memoryStep == b.MemoryUsed/memoryStep && a.CPUs != b.CPUs:
-		return "more virtual CPUs in use"
+		return "more " + cpus
 	case a.MemoryUsed != b.MemoryUsed:
-		return more + " memory in use"
+		return more + " memory " + used
 	case a.CPUs != b.CPUs:
-		return less + " virtual CPUs in use" // by Pack, or it was said above
+		return less + " " + cpus // by Pack, or it was said above
 	case !a.pack && a.Free != b.Free:
 		return "less memory is left"
 	case a.VMs != b.VMs:
@@ -156,8 +157,9 @@ func rangeOf(some []*Considered) string {
 	if high.Uneven > 0 {
 		words = append(words, "load "+between(fmt.Sprintf("%.1f %% uneven", low.Uneven), fmt.Sprintf("%.1f %% uneven", high.Uneven)))
 	}
-	percent := func(n int64) string { return fmt.Sprintf("%d.%d %% used", n/1000, n%1000/100) }
-	cpus := func(n int64) string { return fmt.Sprintf("%d.%02d virtual CPUs per processor", n/100, n%100) }
+	used, processors := low.units()
+	percent := func(n int64) string { return fmt.Sprintf("%d.%d %% %s", n/1000, n%1000/100, used) }
+	cpus := func(n int64) string { return fmt.Sprintf("%d.%02d %s per processor", n/100, n%100, processors) }
 	words = append(words, "memory "+between(percent(low.MemoryUsed), percent(high.MemoryUsed)), between(cpus(low.CPUs), cpus(high.CPUs)),
 		between(fmt.Sprintf("%d VMs", low.VMs), fmt.Sprintf("%d VMs", high.VMs)))
 	return strings.Join(words, ", ")

@@ -119,10 +119,10 @@ func TestLotsOfManyHosts(t *testing.T) {
 	}
 	want := []string{
 		"1  kvm21+0: memory 29.6 % used, 0.75 virtual CPUs per processor, 2 VMs",
-		"2  kvm22+0: more memory in use: memory 30.8 % used, 0.78 virtual CPUs per processor, 2 VMs",
-		"3  kvm23+0: more memory in use: memory 32.0 % used, 0.81 virtual CPUs per processor, 2 VMs",
-		"4  kvm24+0: more memory in use: memory 33.2 % used, 0.84 virtual CPUs per processor, 2 VMs",
-		"5  kvm25+34: more memory in use: memory 34.3 to 76.5 % used, 0.87 to 2.00 virtual CPUs per processor, 2 VMs",
+		"2  kvm22+0: more memory used: memory 30.8 % used, 0.78 virtual CPUs per processor, 2 VMs",
+		"3  kvm23+0: more memory used: memory 32.0 % used, 0.81 virtual CPUs per processor, 2 VMs",
+		"4  kvm24+0: more memory used: memory 33.2 % used, 0.84 virtual CPUs per processor, 2 VMs",
+		"5  kvm25+34: more memory used: memory 34.3 to 76.5 % used, 0.87 to 2.00 virtual CPUs per processor, 2 VMs",
 		"0 down kvm1+1: is lost (it is dead)",
 		"0 too_small kvm10+16: have 1536 to 9728 MiB of memory for VMs in all, 16384 MiB of memory are needed",
 		"0 maintenance kvm3+0: is in maintenance (new memory, by ann)",

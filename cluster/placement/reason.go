@@ -176,9 +176,14 @@ func (a Score) String() string {
 	if a.Home {
 		words += "its home; "
 	}
-	used, cpus := "used", "virtual CPUs"
-	if a.measured {
-		used, cpus = "really used", "busy processors"
-	}
+	used, cpus := a.units()
 	return fmt.Sprintf("%smemory %d.%d %% %s, %d.%02d %s per processor, %d VMs", words, a.MemoryUsed/1000, a.MemoryUsed%1000/100, used, a.CPUs/100, a.CPUs%100, cpus, a.VMs)
+}
+
+// units says what its figures of memory and of processors count.
+func (a Score) units() (used, cpus string) {
+	if a.measured {
+		return "really used", "busy processors"
+	}
+	return "used", "virtual CPUs"
 }

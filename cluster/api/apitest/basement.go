@@ -127,7 +127,7 @@ func HostLost() *Backend {
 	db1.Generation, db1.Home = 2, "kvm3"
 	dead := fsm.Lot{Slots: fsm.SlotsOf(1), Excluded: "down", Text: "is lost (it is dead)"}
 	taken := []fsm.Lot{{Slots: fsm.SlotsOf(3), Rank: 1, Text: "memory 26.0 % used, 0.75 virtual CPUs per processor, 3 VMs"},
-		{Slots: fsm.SlotsOf(2), Rank: 2, Text: "more memory in use: memory 91.0 % used, 0.25 virtual CPUs per processor, 2 VMs"}, dead}
+		{Slots: fsm.SlotsOf(2), Rank: 2, Text: "more memory used: memory 91.0 % used, 0.25 virtual CPUs per processor, 2 VMs"}, dead}
 	db1.Choice = &fsm.Choice{Host: "kvm3", At: db1.Owner.At, Generation: 2, Considered: taken}
 	mail.Owner, mail.Waiting, mail.WaitingSince = nil, "no host has room: it needs 4 GiB, kvm3 has 3 GiB left, kvm2 1 GiB", died
 	ev := []fsm.Event{
@@ -155,7 +155,7 @@ func Serviced() *Backend {
 	db1, db2, web := b.St.VMs[uuid(1)], b.St.VMs[uuid(2)], b.St.VMs[uuid(3)]
 	web.Move = &fsm.Move{ID: 106, Host: "kvm2", Incarnation: 1, At: Now.Add(-8 * time.Second), Why: "kvm3 is in maintenance", Considered: []fsm.Lot{
 		{Slots: fsm.SlotsOf(2), Rank: 1, Text: "memory 13.0 % used, 0.25 virtual CPUs per processor, 2 VMs"},
-		{Slots: fsm.SlotsOf(1), Rank: 2, Text: "more memory in use: memory 17.0 % used, 0.37 virtual CPUs per processor, 3 VMs"},
+		{Slots: fsm.SlotsOf(1), Rank: 2, Text: "more memory used: memory 17.0 % used, 0.37 virtual CPUs per processor, 3 VMs"},
 		{Slots: fsm.SlotsOf(3), Excluded: "maintenance", Text: "is in maintenance (its VMs leave it)"}}}
 	db1.MoveFailures = []fsm.Failure{{Host: "kvm2", Generation: 1, At: Now.Add(-10 * time.Minute), Detail: "the target's libvirt does not answer"}}
 	db2.Intent, db2.Owner = fsm.IntentStop, nil
