@@ -44,25 +44,24 @@ type signature struct {
 
 // The features that scenarios wait for, as people read them.
 const (
-	waitsWatchdog    = "watchdog"
-	waitsMaintenance = "maintenance"
-	waitsDisarm      = "disarm"
-	waitsContainers  = "what cannot be moved while it runs"
-	waitsFailback    = "failback"
-	waitsShutdown    = "shutdown policies to choose from: a host that is shut down hands its VMs over"
-	waitsSizes       = "VMs that become larger"
-	waitsRetries     = "limits of retries and relocations by VM: they are the policy's"
-	waitsLocks       = "VM locks"
-	waitsIdle        = "idle hosts"
-	waitsSeed        = "a start from the middle of another manager's state: ours has a log"
-	waitsFailed      = "VMs that are failed until a person says otherwise: ours are tried again when something changes"
-	waitsPriority    = "restart priority"
-	waitsOrder       = "restart order and readiness"
-	waitsDatastores  = "datastores"
-	waitsGuests      = "guest monitoring"
-	waitsStore       = "state store faults"
-	waitsZones       = "failure domains"
-	waitsRejection   = "rejected operator requests"
+	waitsWatchdog   = "watchdog"
+	waitsDisarm     = "disarm"
+	waitsContainers = "what cannot be moved while it runs"
+	waitsFailback   = "failback"
+	waitsShutdown   = "shutdown policies to choose from: a host that is shut down hands its VMs over"
+	waitsSizes      = "VMs that become larger"
+	waitsRetries    = "limits of retries and relocations by VM: they are the policy's"
+	waitsLocks      = "VM locks"
+	waitsIdle       = "idle hosts"
+	waitsSeed       = "a start from the middle of another manager's state: ours has a log"
+	waitsFailed     = "VMs that are failed until a person says otherwise: ours are tried again when something changes"
+	waitsPriority   = "restart priority as a number: the policy has five words"
+	waitsOrder      = "restart order and readiness"
+	waitsDatastores = "datastores"
+	waitsGuests     = "guest monitoring"
+	waitsStore      = "state store faults"
+	waitsZones      = "failure domains"
+	waitsRejection  = "rejected operator requests"
 )
 
 // actions lists every action of the language.
@@ -182,7 +181,7 @@ var events = map[string]string{
 	"vm_held":                           "",
 	"vm_released":                       "",
 	"vm_unmanaged":                      waitsDisarm,
-	"vm_return_after_maintenance":       waitsMaintenance,
+	"vm_return_after_maintenance":       "",
 	"vm_stale_lock_cleared":             waitsLocks,
 	"vm_protection_added":               "",
 	"vm_protection_removed":             "",

@@ -194,9 +194,9 @@ func (j *judge) hosts() {
 
 // same names an event's counterparts: without a watchdog the fencing of a host
 // is the wait for the end of its lease, which begins when it is suspected. That a move is
-// for balance stands in the event's text.
+// for balance, or back after maintenance, stands in the event's text.
 func same(want, got string) bool {
-	return want == got || want == "host_fencing_started" && got == "host_unreachable" || want == "rebalance_move_ordered" && got == "vm_move_ordered"
+	return want == got || want == "host_fencing_started" && got == "host_unreachable" || (want == "rebalance_move_ordered" || want == "vm_return_after_maintenance") && got == "vm_move_ordered"
 }
 
 // matches reports whether an event that was seen is the expected one. In a

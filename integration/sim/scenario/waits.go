@@ -33,7 +33,7 @@ func Waits(s *Scenario) []string {
 		add(v.MaxRestartsOnHost != nil || v.MaxRelocations != nil, waitsRetries)
 		add(v.Failback != nil && *v.Failback, waitsFailback)
 		add(v.LiveMigratable != nil && !*v.LiveMigratable, waitsContainers)
-		if f := v.InjectedFaults; f != nil {
+		if f := v.InjectedFaults; f != nil && s.shallRun(v) {
 			add(f.StopAlwaysFails, waitsFailed)
 			add(f.StartFailsFirstN > 0 && f.StartAndMoveFaultsOnlyHost == "", waitsRetries)
 		}
@@ -78,6 +78,11 @@ var otherwise = map[string]string{
 	"leader-isolated-then-failback":        "a network that is mended by a boot",
 	"fifty-vms-spread-and-failover":        movesAtStart,
 	"place-on-start-then-failover-dynamic": movesAtStart,
+}
+
+// shallRun reports whether a VM is ever to run, so that faults of its starts and stops can befall it.
+func (s *Scenario) shallRun(v VM) bool {
+	return v.Desired == "running" || slices.ContainsFunc(s.Actions, func(a Action) bool { return a.Do == "set_desired" && a.VM == v.ID && a.Desired == "running" })
 }
 
 // comes reports whether a VM's size is set as it comes under protection: it had that before.
