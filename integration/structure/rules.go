@@ -2,7 +2,7 @@ package structure
 
 // pure are the packages that decide: functions of values, without a clock, a
 // network, a disk or a log.
-var pure = []string{"fsm", "cluster/lease", "cluster/verdict", "cluster/placement"}
+var pure = []string{"fsm", "cluster/lease", "cluster/durable", "cluster/verdict", "cluster/placement"}
 
 // weighing are the packages that decide by the policy and the VMs' definitions too, which
 // they get as values; the packages that those come from can also read files.
