@@ -245,7 +245,7 @@ func protectVM(w *World, a scenario.Action) error {
 }
 
 func transferMaster(w *World, a scenario.Action) error {
-	w.people.ask("hand the office to "+a.To, "", want{}, func(ctx context.Context, on *agent.Agent) error {
+	w.people.ask("hand the office to "+a.To, "", nil, func(ctx context.Context, on *agent.Agent) error {
 		if s := on.Self(); s.Name == a.To {
 			return nil
 		}
@@ -255,7 +255,7 @@ func transferMaster(w *World, a scenario.Action) error {
 }
 
 func removeHost(w *World, a scenario.Action) error {
-	w.people.ask("remove "+a.Host+" from the cluster", "", want{}, func(ctx context.Context, on *agent.Agent) error {
+	w.people.ask("remove "+a.Host+" from the cluster", "", nil, func(ctx context.Context, on *agent.Agent) error {
 		return on.Leave(ctx, a.Host, personName)
 	})
 	return nil
@@ -267,7 +267,7 @@ func confirmOff(w *World, a scenario.Action) error {
 	if m.powered.Load() {
 		return fmt.Errorf("%s is not off", a.Host)
 	}
-	w.people.ask("vouch that "+a.Host+" is off", "", want{}, func(ctx context.Context, on *agent.Agent) error {
+	w.people.ask("vouch that "+a.Host+" is off", "", nil, func(ctx context.Context, on *agent.Agent) error {
 		if m.powered.Load() {
 			return nil // not any more
 		}
@@ -285,7 +285,7 @@ func (m *machine) join() error {
 	m.powerOn()
 	m.startAgent()
 	a := m.agent
-	m.w.people.ask(m.name+" joins the cluster", "", want{}, func(ctx context.Context, on *agent.Agent) error {
+	m.w.people.ask(m.name+" joins the cluster", "", nil, func(ctx context.Context, on *agent.Agent) error {
 		token, _, err := on.CreateToken(ctx, m.name, time.Hour, personName)
 		if err != nil {
 			return err

@@ -60,7 +60,7 @@ const balanceAfter = 5 * time.Second
 func (w *World) switchBalanceOn() {
 	w.balancing = true
 	files := w.policy()
-	w.people.ask("switch balance on", "", want{}, func(ctx context.Context, on *agent.Agent) error {
+	w.people.ask("switch balance on", "", nil, func(ctx context.Context, on *agent.Agent) error {
 		_, err := on.ApplyPolicy(ctx, files, 0, true, personName)
 		return err
 	})

@@ -20,7 +20,7 @@ const (
 // moveTo is a person who has a VM moved by the cluster.
 func moveTo(cold bool) act {
 	return func(w *World, a scenario.Action) error {
-		w.people.ask("move "+a.VM+" to "+a.To, "", want{}, func(ctx context.Context, on *agent.Agent) error {
+		w.people.ask("move "+a.VM+" to "+a.To, "", nil, func(ctx context.Context, on *agent.Agent) error {
 			_, _, err := on.Move(ctx, api.MoveRequest{VMs: []string{uuidOf("vm", a.VM)}, Host: a.To, Cold: cold, EvenIfNoSpare: true}, personName)
 			return err
 		})
@@ -30,7 +30,7 @@ func moveTo(cold bool) act {
 
 // restart is a person who has a VM shut down and started again, and does not wait for it.
 func restart(w *World, a scenario.Action) error {
-	w.people.ask("restart "+a.VM, "", want{}, func(ctx context.Context, on *agent.Agent) error {
+	w.people.ask("restart "+a.VM, "", nil, func(ctx context.Context, on *agent.Agent) error {
 		_, err := on.Restart(ctx, uuidOf("vm", a.VM), api.RestartRequest{EvenIfNoSpare: true}, personName)
 		return err
 	})
@@ -44,7 +44,7 @@ func maintain(on bool) act {
 		if on {
 			what = "take " + a.Host + " out of service"
 		}
-		w.people.ask(what, "", want{}, func(ctx context.Context, master *agent.Agent) error {
+		w.people.ask(what, "", nil, func(ctx context.Context, master *agent.Agent) error {
 			return master.SetMaintenance(ctx, a.Host, api.MaintenanceRequest{On: on, EvenIfNoSpare: true}, personName)
 		})
 		return nil

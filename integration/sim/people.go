@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/holdfast-ha/holdfast/cluster/agent"
@@ -20,6 +21,10 @@ type people struct {
 	// wants is what each VM may lawfully be at the end, by the acknowledgements
 	// that people have: more than one where an answer was lost.
 	wants map[string][]want
+	// open counts the requests about each VM that are under way, granted is what was promised
+	// since there was none: of requests that overlap either may have come last.
+	open    map[string]int
+	granted map[string][]want
 	// persevere is how long they go on asking.
 	persevere time.Duration
 }
@@ -31,7 +36,7 @@ type want struct {
 }
 
 func newPeople(w *World) *people {
-	return &people{w: w, wants: map[string][]want{}, persevere: persevere}
+	return &people{w: w, wants: map[string][]want{}, open: map[string]int{}, granted: map[string][]want{}, persevere: persevere}
 }
 
 // How long people wait for an answer, between two tries, and before they give up.
@@ -43,11 +48,13 @@ const (
 	personName = "operator"
 )
 
-// ask has a person make a request of the master until it is granted, refused, or
-// given up. what is for the timeline; expect is what the VM then is.
-func (p *people) ask(what, vm string, then want, request func(ctx context.Context, on *agent.Agent) error) {
+// ask has a person make a request about a VM, or "", of the master until it is granted,
+// refused, or given up. what is for the timeline; then is what the VM is once it is granted,
+// nil if the request itself says so.
+func (p *people) ask(what, vm string, then []want, request func(ctx context.Context, on *agent.Agent) error) {
 	w := p.w
 	w.note("person: %s", what)
+	p.open[vm]++
 	patient := p.persevere
 	w.wg.Go(func() {
 		give := time.NewTimer(patient)
@@ -67,7 +74,10 @@ func (p *people) ask(what, vm string, then want, request func(ctx context.Contex
 			select {
 			case <-t.C:
 			case <-give.C:
-				w.soon(func() { w.note("person: %s: given up", what) })
+				w.soon(func() {
+					w.note("person: %s: given up", what)
+					p.over(vm)
+				})
 				return
 			case <-w.ctx.Done():
 				t.Stop()
@@ -77,8 +87,27 @@ func (p *people) ask(what, vm string, then want, request func(ctx context.Contex
 	})
 }
 
+// promise notes what a person was told that a VM is.
+func (p *people) promise(vm string, is ...want) {
+	p.granted[vm] = append(p.granted[vm], is...)
+	p.wants[vm] = slices.Clone(p.granted[vm])
+}
+
+// perhaps notes what a VM may be whose answer was lost.
+func (p *people) perhaps(vm string, is ...want) {
+	p.granted[vm] = append(p.granted[vm], is...)
+	p.wants[vm] = append(p.wants[vm], is...)
+}
+
+// over ends a request about a VM.
+func (p *people) over(vm string) {
+	if p.open[vm]--; p.open[vm] == 0 {
+		delete(p.granted, vm)
+	}
+}
+
 // once tries a request at the present master, if there is one.
-func (p *people) once(what, vm string, then want, request func(ctx context.Context, on *agent.Agent) error, answered chan<- bool) {
+func (p *people) once(what, vm string, then []want, request func(ctx context.Context, on *agent.Agent) error, answered chan<- bool) {
 	w := p.w
 	m := w.master()
 	if m == nil {
@@ -95,19 +124,23 @@ func (p *people) once(what, vm string, then want, request func(ctx context.Conte
 			switch {
 			case err == nil:
 				w.note("person: %s: done (%s)", what, m.name)
-				if vm != "" {
-					p.wants[vm] = []want{then}
+				if then != nil {
+					p.promise(vm, then...)
 				}
 			case errors.As(err, &refusal):
 				w.note("person: %s: refused by %s: %v", what, m.name, refusal)
 			case errors.Is(err, api.ErrNotMaster) || errors.Is(err, api.ErrNoMaster):
 			default:
 				w.note("person: %s: %s answers %v", what, m.name, err)
-				if vm != "" {
-					p.wants[vm] = append(p.wants[vm], then)
+				if then != nil {
+					p.perhaps(vm, then...)
 				}
 			}
-			answered <- err == nil || errors.As(err, &refusal)
+			done := err == nil || refusal != nil
+			if done {
+				p.over(vm)
+			}
+			answered <- done
 		})
 	})
 }
@@ -130,7 +163,7 @@ func (w *World) master() *machine {
 
 // apply has a person change the state by one command, made for the master's epoch.
 func (p *people) apply(what, vm string, then want, command func(epoch uint64) fsm.Command) {
-	p.ask(what, vm, then, func(ctx context.Context, on *agent.Agent) error {
+	p.ask(what, vm, []want{then}, func(ctx context.Context, on *agent.Agent) error {
 		_, err := on.Apply(ctx, command(on.Self().Epoch))
 		return err
 	})
@@ -181,16 +214,16 @@ func (p *people) protectNew(vm *scenario.VM, intent fsm.Intent) {
 // as the answer says, or shall run after all: of one that was moved a moment ago, while it was
 // let go, the host that had it says that it has stopped, until the one that has it is heard.
 func (p *people) protect(vm string) {
-	p.ask("protect "+vm, "", want{}, func(ctx context.Context, on *agent.Agent) error {
+	p.ask("protect "+vm, vm, nil, func(ctx context.Context, on *agent.Agent) error {
 		got, err := on.Protect(ctx, vm, personName)
 		var refusal *fsm.Refusal
 		p.w.soon(func() {
 			switch {
 			case err == nil:
-				p.wants[vm] = []want{{true, got.Intent}, {true, fsm.IntentRun}}
+				p.promise(vm, want{true, got.Intent}, want{true, fsm.IntentRun})
 			case errors.As(err, &refusal) || errors.Is(err, api.ErrRefused) || errors.Is(err, api.ErrNotMaster) || errors.Is(err, api.ErrNoMaster):
 			default:
-				p.wants[vm] = append(p.wants[vm], want{true, fsm.IntentRun}, want{true, fsm.IntentStop})
+				p.perhaps(vm, want{true, fsm.IntentRun}, want{true, fsm.IntentStop})
 			}
 		})
 		return err
