@@ -172,10 +172,13 @@ func Decide(in Input) Plan {
 		if _, leaves := in.Leaving[vm.UUID]; leaves {
 			continue
 		}
+		d, defined := domains[vm.UUID]
 		if in.Busy[vm.UUID] {
+			if defined && d.State == vmm.Running && !in.Covered[vm.UUID] {
+				p.Cover = append(p.Cover, d) // a person was faster than our own start, which may take long to find out
+			}
 			continue
 		}
-		d, defined := domains[vm.UUID]
 		if defined && d.Autostart {
 			p.AutostartOff = append(p.AutostartOff, vm.UUID)
 		}

@@ -137,6 +137,18 @@ func TestDecideUnderALease(t *testing.T) {
 			in.own("a", 3, fsm.PhaseOrdered)
 			in.Busy[web] = true
 		}, Plan{}},
+		{"an order whose start is under way, and a person was faster", func(in *Input) {
+			in.own("a", 3, fsm.PhaseOrdered)
+			in.see(vmm.Running, "")
+			delete(in.Covered, web)
+			in.Busy[web] = true
+		}, Plan{Cover: []vmm.Domain{process(1001, 5)}}},
+		{"one that was let run, while its start is under way", func(in *Input) {
+			in.own("a", 3, fsm.PhaseOrdered)
+			in.see(vmm.Running, "")
+			in.Covered[web] = true
+			in.Busy[web] = true
+		}, Plan{}},
 		{"an order while the hypervisor does not list", func(in *Input) {
 			in.own("a", 3, fsm.PhaseOrdered)
 			in.Listed = false

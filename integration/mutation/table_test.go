@@ -193,12 +193,15 @@ var table = []mutant{
 	if vm.Astray {`, `vm.Sighting = nil
 	if c.Outcome != OutcomeRunning {`,
 		scenario("moved-by-hand-as-its-host-restarts"), "ran twice"},
+	{"I1", "what a person started during the host's own start runs uncovered",
+		"cluster/host/decide.go", `d.State == vmm.Running && !in.Covered[vm.UUID] {`, `false {`,
+		in("cluster/host", "TestDecideUnderALease"), ""},
 	{"O3", "a VM is given back while a start or an end of it is under way",
-		"cluster/host/decide.go", `		if in.Busy[vm.UUID] {
+		"cluster/host/decide.go", `			}
 			continue
 		}
-		d, defined := domains[vm.UUID]
-		if defined && d.Autostart {`, `		d, defined := domains[vm.UUID]
+		if defined && d.Autostart {`, `			}
+		}
 		if defined && d.Autostart {`,
 		in("cluster/host", "TestDecideUnderALease", "TestNothingIsGivenBackThatCouldRun"), ""},
 	{"O3", "a VM that the heartbeat volumes say has crashed may go on where it was",

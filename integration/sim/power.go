@@ -137,7 +137,8 @@ func (m *machine) suspendHost() {
 }
 
 // resumeHost wakes it. The guard, which is real-time, looks before any guest runs
-// again; on a real machine that may be a moment later, which docs/limits.md names.
+// again; on a real machine that may be a moment later, and until its watchdog resets it where
+// they cannot be killed. docs/limits.md names both.
 func (m *machine) resumeHost() {
 	if !m.on || !m.asleep {
 		return
@@ -151,7 +152,7 @@ func (m *machine) resumeHost() {
 		elsewhere := slices.ContainsFunc(m.w.disks.Writers(r.UUID), func(o embedded.Run) bool {
 			return o.Host != m.name && !m.w.machines[o.Host].asleep && !m.w.watch.ofPeople(o)
 		})
-		if r.Host == m.name && elsewhere {
+		if r.Host == m.name && elsewhere && !m.killsFail {
 			m.w.watch.doubled(r.Name, fmt.Sprintf("%s woke up and runs %s, which runs elsewhere", m.name, r.Name))
 		}
 	}
