@@ -25,6 +25,8 @@ type people struct {
 	// since there was none: of requests that overlap either may have come last.
 	open    map[string]int
 	granted map[string][]want
+	// past is the generation of each VM that somebody ended past Holdfast, last.
+	past map[string]uint64
 	// persevere is how long they go on asking.
 	persevere time.Duration
 }
@@ -36,7 +38,7 @@ type want struct {
 }
 
 func newPeople(w *World) *people {
-	return &people{w: w, wants: map[string][]want{}, open: map[string]int{}, granted: map[string][]want{}, persevere: persevere}
+	return &people{w: w, wants: map[string][]want{}, open: map[string]int{}, granted: map[string][]want{}, past: map[string]uint64{}, persevere: persevere}
 }
 
 // How long people wait for an answer, between two tries, and before they give up.
@@ -91,6 +93,21 @@ func (p *people) ask(what, vm string, then []want, request func(ctx context.Cont
 func (p *people) promise(vm string, is ...want) {
 	p.granted[vm] = append(p.granted[vm], is...)
 	p.wants[vm] = slices.Clone(p.granted[vm])
+	if g := p.generation(vm); g != 0 && g == p.past[vm] {
+		p.wants[vm] = append(p.wants[vm], want{true, fsm.IntentStop}) // nobody has told the master of that end, which counts when it is seen
+	}
+}
+
+// generation is that of the VM's owner, by the newest copy of the state; 0: nobody owns it.
+func (p *people) generation(vm string) uint64 {
+	s := p.w.watch.newest.state
+	if s == nil {
+		return 0
+	}
+	if x := s.FindVM(vm); x != nil && x.Owner != nil {
+		return x.Owner.Generation
+	}
+	return 0
 }
 
 // perhaps notes what a VM may be whose answer was lost.
@@ -247,5 +264,6 @@ func (p *people) unprotect(vm string) {
 // shutsDown notes that somebody ended the VM past Holdfast, which is respected
 // when it is seen: both may be true from here on.
 func (p *people) shutsDown(vm string) {
+	p.past[vm] = p.generation(vm)
 	p.wants[vm] = append(p.wants[vm], want{true, fsm.IntentStop})
 }

@@ -152,7 +152,7 @@ func (m *machine) resumeHost() {
 		elsewhere := slices.ContainsFunc(m.w.disks.Writers(r.UUID), func(o embedded.Run) bool {
 			return o.Host != m.name && !m.w.machines[o.Host].asleep && !m.w.watch.ofPeople(o)
 		})
-		if r.Host == m.name && elsewhere && !m.killsFail {
+		if r.Host == m.name && elsewhere && !m.killsFail && !m.w.watch.ofPeople(r) {
 			m.w.watch.doubled(r.Name, fmt.Sprintf("%s woke up and runs %s, which runs elsewhere", m.name, r.Name))
 		}
 	}
