@@ -44,7 +44,7 @@ type watch struct {
 	ended     map[int]bool             // runs whose end was looked at
 	held      map[string]embedded.Run  // runs that go on without their agent since a restart of it, by VM
 	byHand    map[string]time.Time     // when a person last started a VM on a host, by both
-	theirs    map[string]bool          // double runs that people made, by UUID and moment
+	theirs    map[string]bool          // double runs that people made, by UUID and moment, and the runs that made them (ownRun)
 	placed    map[string]placement     // when each VM's present placement was first seen, by UUID
 }
 
@@ -378,6 +378,9 @@ func (x *watch) witness() {
 			if x.w.machines[r.Host].slumbered(v.At) {
 				continue // it wrote nothing at that moment; see resumeHost for later ones
 			}
+			if x.theirs[ownRun(r)] {
+				continue // people had it run twice before it was protected, and this is the second
+			}
 			hosts = append(hosts, fmt.Sprintf("%s since %.3fs", r.Host, r.From.Sub(x.w.start).Seconds()))
 		}
 		if v.Stale {
@@ -387,7 +390,7 @@ func (x *watch) witness() {
 			if x.theirs[theirs] {
 				continue // and somebody may have it protected since
 			}
-			x.theirs[theirs] = true
+			x.theirs[theirs], x.theirs[ownRun(v.Runs[len(v.Runs)-1])] = true, true
 			x.w.note("%s, which is not protected, was started twice by people: on %s", v.Name, strings.Join(hosts, " and on "))
 		} else if len(hosts) > 1 {
 			x.doubled(v.Name, fmt.Sprintf("%s ran twice at %.3fs: on %s", v.Name, v.At.Sub(x.w.start).Seconds(), strings.Join(hosts, " and on ")))
@@ -415,6 +418,9 @@ func (x *watch) ofPeople(r embedded.Run) bool {
 	s := x.newest.state
 	return s != nil && s.VMs[r.UUID] == nil && x.byHand[r.Name+" "+r.Host].Equal(r.From)
 }
+
+// ownRun names one run.
+func ownRun(r embedded.Run) string { return r.UUID + " " + r.Host + r.From.String() }
 
 func (x *watch) began(r embedded.Run) {
 	x.w.noteAt(r.From.Sub(x.w.start), "disk: %s runs on %s", r.Name, r.Host)
