@@ -24,13 +24,14 @@ func astray(in input, was map[string]time.Duration) map[string]time.Duration {
 
 // unsure are the VMs that are astray, and that a host may run which has not told of it (O5). Every
 // host that the network brings is heard once more first, with a heartbeat that it sent after the
-// office knew: one that comes an interval later.
+// office knew: one that comes an interval later. One that began a new life since has to say first
+// what it runs in this one.
 func unsure(in input) map[string]bool {
 	all := map[string]bool{}
 	for uuid, since := range in.astray {
 		for _, h := range in.state.Hosts {
 			o := in.hosts[h.Name]
-			if h.Status == fsm.HostLive && o != nil && o.reached(in.now, in.timing) && o.reachedAt < since+in.timing.Heartbeat {
+			if h.Status == fsm.HostLive && o != nil && o.reached(in.now, in.timing) && (o.present() == nil || o.reachedAt < since+in.timing.Heartbeat) {
 				all[uuid] = true
 			}
 		}

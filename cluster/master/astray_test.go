@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-ha/holdfast/cluster/api"
 	"github.com/holdfast-ha/holdfast/fsm"
 )
 
@@ -14,8 +15,10 @@ func TestUnsure(t *testing.T) {
 	tm := standard(t)
 	beat := tm.Heartbeat
 	heard := func(at time.Duration) *observed {
-		return &observed{networks: map[string]time.Duration{"mgmt": at}, reachedAt: at}
+		return &observed{networks: map[string]time.Duration{"mgmt": at}, reachedAt: at, report: &api.HostReport{}}
 	}
+	anew := heard(since - 1) // as observe leaves it when a new incarnation is committed
+	anew.incarnation, anew.reachedAt = 2, since+beat
 	for _, tt := range []struct {
 		name string
 		b    *observed
@@ -25,6 +28,7 @@ func TestUnsure(t *testing.T) {
 		{"heard before", heard(since - 1), false, true},
 		{"heard within an interval: sent before, perhaps", heard(since + beat - 1), false, true},
 		{"heard an interval later", heard(since + beat), false, false},
+		{"begun a new life since, and not heard in it", anew, false, true},
 		{"fallen silent", heard(since - 10*beat), false, false},
 		{"never heard by this office", nil, false, false},
 		{"dead", heard(since - 1), true, false},

@@ -188,6 +188,9 @@ var table = []mutant{
 	{"O5", "a heartbeat that was under way counts as one sent after",
 		"cluster/master/astray.go", `o.reachedAt < since+in.timing.Heartbeat`, `o.reachedAt < since`,
 		in("cluster/master", "TestUnsure"), ""},
+	{"O5", "the beginning of a host's new life counts as its word",
+		"cluster/master/astray.go", `o.present() == nil || `, ``,
+		in("cluster/master", "TestUnsure"), ""},
 	{"O5", "a VM is not astray whose host gave it back before it guarded it",
 		"fsm/placements.go", `vm.Sighting, vm.Astray = nil, c.Outcome != OutcomeRunning
 	if vm.Astray {`, `vm.Sighting = nil

@@ -16,7 +16,7 @@ const newFor = 10 * time.Second
 type Losses struct {
 	// Lost is for how long volumes in use have failed on most hosts.
 	Lost map[string]time.Duration `json:"lost,omitempty"`
-	// Spared are volumes that were lost a while ago, and replace no other for now.
+	// Spared are volumes that were lost a while ago, and replace no other before that is long enough ago.
 	Spared map[string]bool `json:"spared,omitempty"`
 	// New are candidates that were named a moment ago, and some host has yet to look.
 	New map[string]bool `json:"new,omitempty"`
