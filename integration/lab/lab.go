@@ -38,6 +38,8 @@ type Config struct {
 	// AgentBinary and AdmBinary are absolute paths of haagent and haadm. Without
 	// AgentBinary hosts run libvirt alone.
 	AgentBinary, AdmBinary string
+	// Hook is the text of libvirt's hook on the hosts; by default one that calls AgentBinary.
+	Hook string
 	// AgentEnv is added to the agents' environment.
 	AgentEnv []string
 	// LogLevel is the agents'; "debug" by default.

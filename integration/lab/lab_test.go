@@ -63,6 +63,7 @@ func newWorld(t *testing.T, cfg Config) *world {
 	t.Helper()
 	cfg.Hosts = 3
 	cfg.AgentBinary, cfg.AdmBinary = binaries(t)
+	cfg.Hook = packagedHook(t, cfg.AgentBinary)
 	l := newLab(t, cfg)
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -284,6 +285,7 @@ func TestLab(t *testing.T) {
 		{"guest crashes", guestCrash},
 		{"guest shut down by a person", shutdownByPerson},
 		{"guest started by hand where it is not owned", startByHand},
+		{"guest started by hand that nobody protects", startUnprotected},
 	}
 	for _, s := range scenarios {
 		t.Run(s.name, func(t *testing.T) {
@@ -313,6 +315,10 @@ func startByHand(t *testing.T, w *world) {
 	}
 	if took := time.Since(begin); took > 3*time.Second {
 		t.Errorf("the refusal took %v, want it within 2 s", took)
+	}
+	lone := w.lone(t, 16, other)
+	if err := other.StartGuest(t.Context(), lone); err != nil {
+		t.Errorf("virsh start on %s, without its agent, of a VM that nobody protects: %v", other.Name(), err)
 	}
 	must(t, other.StartAgent(t.Context()))
 	must(t, w.WaitLive(within(t, settle)))

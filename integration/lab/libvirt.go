@@ -54,12 +54,15 @@ func (h *Host) configureLibvirt() error {
 	if h.lab.cfg.AgentBinary == "" {
 		return nil
 	}
-	// As packaging/libvirt installs it, for this lab's agent.
+	hook := h.lab.cfg.Hook
+	if hook == "" {
+		hook = fmt.Sprintf("#!/bin/sh\nexec %s hook \"$@\"\n", h.lab.cfg.AgentBinary)
+	}
 	hooks := filepath.Join(h.path("/etc/libvirt"), "hooks", "qemu.d")
 	if err := os.MkdirAll(hooks, 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(hooks, "holdfast"), fmt.Appendf(nil, "#!/bin/sh\nexec %s hook \"$@\"\n", h.lab.cfg.AgentBinary), 0o755)
+	return os.WriteFile(filepath.Join(hooks, "holdfast"), []byte(hook), 0o755)
 }
 
 // startLibvirt starts libvirtd and waits until it takes connections.

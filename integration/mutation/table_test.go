@@ -459,4 +459,34 @@ var table = []mutant{
 			return after`, `some && false {
 			return after`,
 		in("cluster/recovery", "TestWaves"), "the_first_starts_after_a_group_of_the_last"},
+
+	// Admission control of what nobody protects.
+	{"admission_control", "the master's refusal of a VM that nobody protects is not heeded",
+		"cluster/host/admit.go", `if err != nil && !errors.Is(err, api.ErrRefused) {`, `if err != nil && !errors.Is(err, context.Canceled) {`,
+		scenario("unprotected-start-refused"), "large runs on"},
+	{"admission_control", "a VM that nobody protects does not start where the master does not answer",
+		"cluster/host/admit.go", `"error", err)
+		return nil
+	}`, `"error", err)
+		return fmt.Errorf("%w: %w", api.ErrRefused, err)
+	}`,
+		scenario("unprotected-start-refused"), "large runs on"},
+	{"admission_control", "a VM that nobody protects waits for the master's answer for as long as the hook does",
+		"cluster/host/admit.go", `const strangerPatience = time.Second`, `const strangerPatience = time.Minute`,
+		scenario("unprotected-start-refused"), "large runs on"},
+	{"admission_control", "the start of a VM that nobody protects is not told of where it takes the room",
+		"cluster/master/admission.go", `case enforced || v.Answer == placement.Yes && !v.Refused:`, `case true:`,
+		scenario("unprotected-start-told"), "admission_control_warned"},
+	{"admission_control", "of VMs that nobody protects and that are started at once each has all the room",
+		"cluster/master/stranger.go", `		o.coming.notes[r.UUID] = arrival{domain: d, host: r.Host, at: now}
+`, ``,
+		in("cluster/master", "TestStrangersAtOnce"), ""},
+	{"admission_control", "a VM that is protected by now starts as one that nobody protects",
+		"cluster/master/stranger.go", `vm := s.VMs[r.UUID]; vm != nil {`, `vm := s.VMs[r.UUID]; vm != nil && false {`,
+		in("cluster/master", "TestAStrangerAndWhatTheMasterKnows"), ""},
+	{"admission_control", "a VM that nobody protects is refused while the master has not heard from every host",
+		"cluster/master/stranger.go", `	if errors.Is(err, api.ErrRefused) {
+		m.record`, `	if false {
+		m.record`,
+		in("cluster/master", "TestAStrangerAndWhatTheMasterKnows"), ""},
 }

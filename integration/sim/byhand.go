@@ -10,6 +10,7 @@ import (
 	"github.com/holdfast-ha/holdfast/cluster/api"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/integration/sim/scenario"
+	"github.com/holdfast-ha/holdfast/vmm/domainxml"
 	"github.com/holdfast-ha/holdfast/vmm/embedded"
 )
 
@@ -25,7 +26,12 @@ func startByHand(w *World, vm, host string) error {
 	}
 	ctx, cancel := context.WithTimeout(w.ctx, time.Second)
 	defer cancel()
-	if err := m.hyp.PersonDefine(ctx, w.definitionOf(vm)); err != nil {
+	xml := w.definitionOf(vm)
+	if err := m.hyp.PersonDefine(ctx, xml); err != nil {
+		return err
+	}
+	def, err := domainxml.Parse(xml)
+	if err != nil {
 		return err
 	}
 	if slices.ContainsFunc(w.people.wants[vm], func(x want) bool { return x.protected }) {
@@ -40,7 +46,7 @@ func startByHand(w *World, vm, host string) error {
 		if a != nil && !a.frozen {
 			ctx, cancel := context.WithTimeout(w.ctx, hookTimeout)
 			defer cancel()
-			err = a.agent.AdmitStart(ctx, api.AdmitRequest{UUID: uuid, Name: vm, Operation: "prepare", Memory: defaultVMMemory, VCPUs: 1})
+			err = a.agent.AdmitStart(ctx, api.AdmitRequest{UUID: uuid, Name: vm, Operation: "prepare", Memory: def.Memory, VCPUs: def.VCPUs})
 			refused = err != nil && (ctx.Err() == nil && !a.life.ended() || remembered)
 		}
 		w.soon(func() {

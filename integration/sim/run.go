@@ -146,7 +146,7 @@ func (w *World) finish() {
 		names = append(names, vm.ID)
 	}
 	for _, a := range w.s.Actions {
-		if a.Do == "protect_vm" && !slices.Contains(names, a.VM) {
+		if w.s.Brings(a) && !slices.Contains(names, a.VM) {
 			names = append(names, a.VM)
 		}
 	}

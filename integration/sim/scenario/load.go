@@ -224,7 +224,7 @@ func (p *parser) check(s *Scenario) {
 		}
 	}
 	for _, a := range s.Actions {
-		if a.Do == "protect_vm" {
+		if s.Brings(a) {
 			c.vms[a.VM] = true
 		}
 	}

@@ -85,9 +85,17 @@ func (s *Scenario) shallRun(v VM) bool {
 	return v.Desired == "running" || slices.ContainsFunc(s.Actions, func(a Action) bool { return a.Do == "set_desired" && a.VM == v.ID && a.Desired == "running" })
 }
 
-// comes reports whether a VM's size is set as it comes under protection: it had that before.
+// comes reports whether a VM's size is set as it comes under protection, or as a person starts it: it had that before.
 func (s *Scenario) comes(size Action) bool {
-	return slices.ContainsFunc(s.Actions, func(a Action) bool { return a.Do == "protect_vm" && a.VM == size.VM && a.T == size.T })
+	return slices.ContainsFunc(s.Actions, func(a Action) bool {
+		return (a.Do == "protect_vm" || a.Do == "demand_start") && a.VM == size.VM && a.T == size.T
+	})
+}
+
+// Brings reports whether an action brings a VM, which the file's list need not have then: one that is
+// protected, or whose size is set as a person starts it.
+func (s *Scenario) Brings(a Action) bool {
+	return a.Do == "protect_vm" || a.Do == "set_vm_size" && s.comes(a)
 }
 
 const (
