@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -47,12 +49,45 @@ func loadCases(t *testing.T, file, mark string) []json.RawMessage {
 	return all.Cases
 }
 
+// eachCase runs the cases as subtests by their ids; one that cannot be read fails alone.
+func eachCase[T any](t *testing.T, all []json.RawMessage, run func(*testing.T, T, json.RawMessage)) {
+	t.Helper()
+	for _, raw := range all {
+		var named struct{ ID any }
+		if err := json.Unmarshal(raw, &named); err != nil {
+			t.Errorf("%v in %.200s", err, raw)
+			continue
+		}
+		t.Run(fmt.Sprint(named.ID), func(t *testing.T) { run(t, decode[T](t, raw), raw) })
+	}
+}
+
+// sound fails a case that makes no cluster. Where its VMs run a case need not say.
+func sound(t *testing.T, c *Cluster) *Cluster {
+	t.Helper()
+	stopped := *c
+	stopped.VMs = slices.Clone(c.VMs)
+	for i := range stopped.VMs {
+		stopped.VMs[i].Status = Stopped
+	}
+	if err := stopped.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// sizeOf reads a size that a case writes in units of so many bytes. What is beyond all bounds
+// stays so, and is found by Validate; a conversion would make some other number of it.
+func sizeOf(n float64, unit int64) int64 {
+	return int64(max(-1, min(n*float64(unit), boundless)))
+}
+
 // decode reads one case.
 func decode[T any](t *testing.T, raw json.RawMessage) T {
 	t.Helper()
 	var out T
 	if err := json.Unmarshal(raw, &out); err != nil {
-		t.Fatalf("%v in %s", err, raw)
+		t.Fatalf("%v in %.200s", err, raw)
 	}
 	return out
 }

@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -119,6 +120,9 @@ func (c *placementCase) cluster(t *testing.T) (out *Cluster, q Question, fenced,
 		again := len(v.RunningOn) > 1
 		if v.Failure != nil && v.Failure.Op == "stop" && c.Cluster.Fencing && c.Cluster.Quorum {
 			i := slices.IndexFunc(out.Hosts, func(h Host) bool { return h.Name == v.Failure.Host })
+			if i < 0 {
+				t.Fatalf("%s failed on %q, which is no host", v.Name, v.Failure.Host)
+			}
 			out.Hosts[i].State = Down
 			fence(v.Failure.Host)
 		} else if v.Failure != nil && (v.Failure.Op == "start" || v.Failure.Op == "monitor") {
@@ -170,7 +174,11 @@ func (c *placementCase) rules(t *testing.T, out *Cluster) {
 				rule.VMs = r.VMs
 			}
 		case "order":
-			g := &out.Groups[slices.IndexFunc(out.Groups, func(g Group) bool { return g.Name == r.Then })]
+			i := slices.IndexFunc(out.Groups, func(g Group) bool { return g.Name == r.Then })
+			if i < 0 {
+				t.Fatalf("order: there is no VM %q", r.Then)
+			}
+			g := &out.Groups[i]
 			g.StartAfter = append(g.StartAfter, r.First)
 			g.Strict = g.Strict || r.Mandatory
 			continue
@@ -191,49 +199,46 @@ func (c *placementCase) rules(t *testing.T, out *Cluster) {
 
 // What another cluster manager's scheduler was seen to decide.
 func TestPlacementCases(t *testing.T) {
-	for _, raw := range loadCases(t, "placement_cases.json", "cluster") {
-		c := decode[placementCase](t, raw)
-		t.Run(c.ID, func(t *testing.T) {
-			cl, q, fenced, events := c.cluster(t)
-			if err := cl.Validate(); err != nil {
-				t.Fatal(err)
+	eachCase(t, loadCases(t, "placement_cases.json", "cluster"), func(t *testing.T, c placementCase, _ json.RawMessage) {
+		cl, q, fenced, events := c.cluster(t)
+		if err := cl.Validate(); err != nil {
+			t.Fatal(err)
+		}
+		at, touched := map[string]string{}, map[string]bool{}
+		for _, v := range cl.VMs {
+			if v.Status == Running {
+				at[v.Name] = v.Host
+			} else {
+				touched[v.Name] = slices.ContainsFunc(events, func(e string) bool { return strings.HasPrefix(e, "stop:"+v.Name+"@") })
 			}
-			at, touched := map[string]string{}, map[string]bool{}
-			for _, v := range cl.VMs {
-				if v.Status == Running {
-					at[v.Name] = v.Host
-				} else {
-					touched[v.Name] = slices.ContainsFunc(events, func(e string) bool { return strings.HasPrefix(e, "stop:"+v.Name+"@") })
+		}
+		var live, stops, starts []string
+		decisions := Decide(cl, q).Decisions
+		if cl.Policy.NoQuorum {
+			decisions = nil // nothing changes, whatever its state
+			if c.Cluster.NoQuorumPolicy == "stop" {
+				clear(at)
+			}
+		}
+		for _, d := range decisions {
+			switch {
+			case d.Action == StayDown || d.Action == StayPut:
+				delete(at, d.VM)
+			case d.Action == Move && d.Live:
+				live = append(live, d.VM)
+				at[d.VM], touched[d.VM] = d.To, true
+			default:
+				if d.Action == Move {
+					stops = append(stops, "stop:"+d.VM+"@"+d.From)
 				}
+				starts = append(starts, "start:"+d.VM+"@"+d.To)
+				at[d.VM], touched[d.VM] = d.To, true
 			}
-			var live, stops, starts []string
-			decisions := Decide(cl, q).Decisions
-			if cl.Policy.NoQuorum {
-				decisions = nil // nothing changes, whatever its state
-				if c.Cluster.NoQuorumPolicy == "stop" {
-					clear(at)
-				}
-			}
-			for _, d := range decisions {
-				switch {
-				case d.Action == StayDown || d.Action == StayPut:
-					delete(at, d.VM)
-				case d.Action == Move && d.Live:
-					live = append(live, d.VM)
-					at[d.VM], touched[d.VM] = d.To, true
-				default:
-					if d.Action == Move {
-						stops = append(stops, "stop:"+d.VM+"@"+d.From)
-					}
-					starts = append(starts, "start:"+d.VM+"@"+d.To)
-					at[d.VM], touched[d.VM] = d.To, true
-				}
-			}
-			slices.Reverse(stops) // the last to start is the first to stop
-			events = append(append(events, stops...), starts...)
-			c.judge(t, at, touched, fenced, events, live)
-		})
-	}
+		}
+		slices.Reverse(stops) // the last to start is the first to stop
+		events = append(append(events, stops...), starts...)
+		c.judge(t, at, touched, fenced, events, live)
+	})
 }
 
 func (c *placementCase) judge(t *testing.T, at map[string]string, touched map[string]bool, fenced, events, live []string) {
@@ -289,6 +294,10 @@ func (c *placementCase) judge(t *testing.T, at map[string]string, touched map[st
 		return slices.IndexFunc(events, func(e string) bool { return e == event || strings.HasPrefix(e, event+"@") })
 	}
 	for _, pair := range x.Order {
+		if len(pair) != 2 {
+			t.Errorf("an order is of two events, and not %v", pair)
+			continue
+		}
 		if a, b := find(pair[0]), find(pair[1]); a < 0 || b < 0 || a > b {
 			t.Errorf("want %s before %s, got %v", pair[0], pair[1], events)
 		}
