@@ -88,6 +88,9 @@ type HostObservation struct {
 	// NeedsProof says that a suspected host is not declared dead by the wait: it has no
 	// watchdog that counts, and a fence device or a person has to prove it off.
 	NeedsProof bool `json:"needs_proof,omitempty"`
+	// Unsure are VMs, by UUID, that are started nowhere before this host has been heard once
+	// more (O5): somebody may have started them on it by hand.
+	Unsure []string `json:"unsure,omitempty"`
 }
 
 // Member is one raft server.

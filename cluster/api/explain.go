@@ -148,6 +148,7 @@ func (w World) explainPlacement(e *Explanation, vm *fsm.VM) {
 		if vm.Waiting != "" {
 			e.fact(time.Time{}, "not placed, because %s", vm.Waiting)
 		}
+		w.explainUnsure(e, vm)
 		e.rule("O1", "generation %d is the next: the first host with room gets it, by a committed placement, before the order to start leaves", vm.Generation+1)
 		return
 	}
@@ -215,7 +216,7 @@ func (w World) vmHeadline(vm *fsm.VM) string {
 		}
 		return fmt.Sprintf("%s belongs to %s, which is not heard; it is not restarted elsewhere before %s is known to be dead.", vm.Name, vm.Owner.Host, vm.Owner.Host)
 	}
-	why := vm.Waiting
+	why := w.waiting(vm)
 	if why == "" {
 		why = "its placement is being decided"
 	}

@@ -254,7 +254,7 @@ func (w World) vmProblems(vm *fsm.VM) []Problem {
 	}
 	switch w.vmState(vm) {
 	case VMWaiting:
-		why := vm.Waiting
+		why := w.waiting(vm)
 		if why == "" {
 			why = "its placement is being decided"
 		}

@@ -218,7 +218,7 @@ func (w World) domain(host, uuid string) *DomainReport {
 func (w World) vmView(vm *fsm.VM) VMView {
 	v := VMView{
 		Name: vm.Name, UUID: vm.UUID, Protected: true, State: w.vmState(vm), VCPUs: vm.VCPUs, Memory: vm.Memory, Intent: vm.Intent,
-		By: vm.By, Since: vm.Since, Generation: vm.Generation, Home: vm.Home, Waiting: vm.Waiting, WaitingSince: vm.WaitingSince, XMLHash: vm.XMLHash,
+		By: vm.By, Since: vm.Since, Generation: vm.Generation, Home: vm.Home, Waiting: w.waiting(vm), WaitingSince: vm.WaitingSince, XMLHash: vm.XMLHash,
 	}
 	if o := vm.Owner; o != nil {
 		v.Host = o.Host

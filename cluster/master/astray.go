@@ -22,17 +22,18 @@ func astray(in input, was map[string]time.Duration) map[string]time.Duration {
 	return is
 }
 
-// unsure are the VMs that are astray, and that a host may run which has not told of it (O5). Every
+// unsure are the VMs that are astray, by UUID, and that a host may run which has not told of it (O5),
+// with the names of those hosts. Every
 // host that the network brings is heard once more first, with a heartbeat that it sent after the
 // office knew: one that comes an interval later. One that began a new life since has to say first
 // what it runs in this one.
-func unsure(in input) map[string]bool {
-	all := map[string]bool{}
+func unsure(in input) map[string][]string {
+	all := map[string][]string{}
 	for uuid, since := range in.astray {
-		for _, h := range in.state.Hosts {
+		for _, h := range in.state.SortedHosts() {
 			o := in.hosts[h.Name]
 			if h.Status == fsm.HostLive && o != nil && o.reached(in.now, in.timing) && (o.present() == nil || o.reachedAt < since+in.timing.Heartbeat) {
-				all[uuid] = true
+				all[uuid] = append(all[uuid], h.Name)
 			}
 		}
 	}

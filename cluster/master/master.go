@@ -456,12 +456,21 @@ func (m *Master) Observations() (map[string]api.HostObservation, error) {
 		return nil, api.ErrNotMaster
 	}
 	now := m.cfg.Now()
+	for _, h := range s.Hosts {
+		m.office.observe(h, now)
+	}
+	unsureOn := map[string][]string{}
+	for uuid, hosts := range unsure(input{now: now, timing: m.cfg.Timing, state: s, hosts: m.office.hosts, astray: astray(input{now: now, state: s}, m.office.astray)}) {
+		for _, name := range hosts {
+			unsureOn[name] = append(unsureOn[name], uuid)
+		}
+	}
 	all := map[string]api.HostObservation{}
 	for name, h := range s.Hosts {
-		x := m.office.observe(h, now)
+		x := m.office.hosts[name]
 		signals := x.signals(s, h, view, now, m.cfg.Timing, m.cfg.Name)
 		v, ev := verdict.Judge(signals)
-		ob := api.HostObservation{Verdict: string(v), Evidence: ev, Applied: x.applied, Networks: map[string]time.Duration{}, Stored: map[string]time.Duration{}, Suspected: signals.Suspected, SuspectedFor: x.suspectedFor(now)}
+		ob := api.HostObservation{Verdict: string(v), Evidence: ev, Applied: x.applied, Networks: map[string]time.Duration{}, Stored: map[string]time.Duration{}, Suspected: signals.Suspected, SuspectedFor: x.suspectedFor(now), Unsure: unsureOn[name]}
 		if name == m.cfg.Name {
 			ob.Losses = m.office.storage.losses
 		}

@@ -42,9 +42,9 @@ type Input struct {
 	// Ready is what hosts say of VMs that run, by UUID. A VM that is not in it is ready
 	// once it runs, unless its group's ready_when asks for more.
 	Ready map[string]Readiness
-	// Unsure are VMs, by UUID, that may run where nobody has told of yet: they are given to
-	// nobody (O5).
-	Unsure map[string]bool
+	// Unsure are VMs, by UUID, that may run where nobody has told of yet, with the hosts that
+	// have yet to be heard: they are given to nobody (O5).
+	Unsure map[string][]string
 	Now    time.Time // wall clock, for delays and time-outs of starts only
 	// Builder reads definitions; nil: a new one.
 	Builder *inventory.Builder
@@ -246,7 +246,7 @@ func (p *planner) steps(decided []placement.Decision) (now, left []Step) {
 
 // step is what to do about one VM now, given where it would go.
 func (p *planner) step(vm *fsm.VM, d *placement.Decision) Step {
-	if p.Unsure[vm.UUID] {
+	if len(p.Unsure[vm.UUID]) > 0 {
 		return Step{VM: vm, Retry: p.Now}
 	}
 	if at := afterCrash(vm, p.Now); p.Now.Before(at) {
