@@ -30,28 +30,92 @@ func (m *model) clear(r *room, p *Plan, vms, from []int32, work *int, explain bo
 	}
 	slices.SortFunc(vms, m.startOrder)
 	to, phase, exact := r.empty(vms, work)
+	stays := map[int32]bool{} // beside which the others were placed
+	for rest := vms; ; {
+		hem := r.hemming(rest, to, from)
+		if len(hem) == 0 {
+			break
+		}
+		rest = slices.DeleteFunc(slices.Clone(rest), func(v int32) bool { return slices.Contains(hem, v) })
+		for _, v := range hem {
+			stays[v] = true
+			r.enter(v, from[v], need)
+		}
+		to, phase, exact = r.empty(rest, work)
+	}
 	p.Exact, p.Spread = p.Exact && exact, phase
+	first := len(p.Decisions)
 	for _, v := range vms {
-		d := Decision{VM: m.vms[v].Name, Action: Move, From: m.hosts[from[v]].Name, Live: m.vms[v].Live}
 		h, ok := to[v]
 		if !ok {
 			h = -1
-			d.Action = StayPut
 		}
-		if explain || !ok {
-			d.Hosts, d.Why = r.explain(v, h, to)
+		d := Decision{VM: m.vms[v].Name}
+		if !stays[v] {
+			d = r.cleared(v, from[v], h, to, explain)
 		}
 		if ok {
-			d.To = m.hosts[h].Name
 			r.enter(v, h, need)
 		}
 		p.Decisions = append(p.Decisions, d)
 	}
 	for _, v := range vms {
-		if _, ok := to[v]; !ok {
+		if _, ok := to[v]; !ok && !stays[v] {
 			r.enter(v, from[v], need)
 		}
 	}
+	for i, v := range vms {
+		if !stays[v] {
+			continue
+		}
+		r.leave(v, need)
+		h := int32(-1)
+		if m.mates[v] == nil { // the others may have left it a place
+			it := r.item([]int32{v})
+			h = r.best(&it)
+		}
+		p.Decisions[first+i] = r.cleared(v, from[v], h, to, explain)
+		if h < 0 {
+			h = from[v]
+		}
+		r.enter(v, h, need)
+	}
+}
+
+// cleared is the decision that a VM leaves its host for h, or that it stays where h is -1.
+func (r *room) cleared(v, from, h int32, to map[int32]int32, explain bool) Decision {
+	m := r.m
+	d := Decision{VM: m.vms[v].Name, Action: Move, From: m.hosts[from].Name, Live: m.vms[v].Live}
+	if explain || h < 0 {
+		d.Hosts, d.Why = r.explain(v, h, to)
+	}
+	if h < 0 {
+		d.Action = StayPut
+	} else {
+		d.To = m.hosts[h].Name
+	}
+	return d
+}
+
+// hemming are those of the VMs that found no host and stay in a failure domain that others were
+// to go to, which must not be there beside them.
+func (r *room) hemming(vms []int32, to map[int32]int32, from []int32) (hem []int32) {
+	m := r.m
+	for _, v := range vms {
+		if _, ok := to[v]; ok {
+			continue
+		}
+		for _, e := range m.apart[v] {
+			if slices.ContainsFunc(m.exclusive[e].members, func(x int32) bool {
+				h, goes := to[x]
+				return goes && m.scope(e, h) == m.scope(e, from[v])
+			}) {
+				hem = append(hem, v)
+				break
+			}
+		}
+	}
+	return hem
 }
 
 // Spread is how well an evacuation keeps to groups that are to be spread.

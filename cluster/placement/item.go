@@ -69,7 +69,9 @@ func (r *room) itemBeside(vms []int32, mates bool) item {
 	it := item{vms: vms, mask: m.maskOf(vms[0]), apart: m.apart[vms[0]]}
 	at, mate := bits(nil), int32(-1)
 	if mates {
-		at, mate = r.mateHosts(vms[0])
+		if at, mate = r.mateHosts(vms[0]); mate >= 0 {
+			r.follower(vms, at)
+		}
 	}
 	if len(vms) > 1 || mate >= 0 {
 		it.mask = r.jointMask(vms, at, mate)

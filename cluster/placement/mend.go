@@ -62,15 +62,21 @@ func (r *room) goBack(p *Plan, explain bool) {
 	}
 }
 
-// first is the VM of a crew by whose turn it is moved: the first that is not on a
-// host that is being emptied.
+// first is the VM of a crew by whose turn it is moved: the first that runs, and is not on a
+// host that is being emptied. One that is yet to be started comes along.
 func (r *room) first(crew []int32) int32 {
 	for _, v := range crew {
-		if !r.leaving.has(r.at[v]) {
+		if !r.leaving.has(r.at[v]) && !r.begins(v) {
 			return v
 		}
 	}
 	return crew[0]
+}
+
+// begins reports whether a VM is to be started where it is.
+func (r *room) begins(v int32) bool {
+	at := r.m.at[v]
+	return r.at[v] >= 0 && (at < 0 || r.dead.has(at))
 }
 
 func (r *room) isFixed(v int32) bool {
@@ -118,13 +124,13 @@ func (r *room) clashing(v int32) bool {
 // can be when a must asks for it; otherwise only to a host that is preferred to the one it is on.
 func (r *room) move(p *Plan, crew []int32, explain, must bool) {
 	m := r.m
-	if slices.ContainsFunc(crew, func(v int32) bool { return r.dead.has(r.at[v]) || m.fixed == nil && r.isFixed(v) }) {
+	if slices.ContainsFunc(crew, func(v int32) bool { return r.dead.has(r.at[v]) || m.fixed == nil && (r.isFixed(v) || r.begins(v)) }) {
 		return
 	}
 	need := make([]int64, len(m.dims))
-	old := make([]int32, len(crew))
+	old, begins := make([]int32, len(crew)), make([]bool, len(crew))
 	for i, v := range crew {
-		old[i] = r.at[v]
+		old[i], begins[i] = r.at[v], r.begins(v)
 		r.leave(v, need)
 	}
 	it := r.item(crew)
@@ -135,8 +141,8 @@ func (r *room) move(p *Plan, crew []int32, explain, must bool) {
 			continue
 		}
 		moves := 0
-		for _, o := range old {
-			if o != h {
+		for i, o := range old {
+			if o != h && !begins[i] {
 				moves++
 			}
 		}

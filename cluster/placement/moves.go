@@ -167,79 +167,6 @@ func (k *mover) stuck(v int32) string {
 	return ""
 }
 
-// evacuate empties hosts in maintenance.
-func (k *mover) evacuate() {
-	if k.r.leaving.empty() {
-		return
-	}
-	var vms []int32
-	for v, vm := range k.m.vms {
-		h := k.r.at[v]
-		if h < 0 || !k.r.leaving.has(h) || k.held[v] != "" && vm.Held == "" {
-			continue // it is elsewhere, or on its way
-		}
-		why := k.stuck(int32(v))
-		if why == "" && !vm.Live && !k.set.Restart {
-			why = "it cannot be moved while it runs: " + strings.Join(vm.NotLive, "; ")
-		}
-		if why != "" {
-			k.out.Stay = append(k.out.Stay, Stay{VM: vm.Name, Host: k.m.hosts[h].Name, Cause: Evacuate, Why: why})
-			continue
-		}
-		vms = append(vms, int32(v))
-	}
-	for {
-		p := &Plan{Exact: true}
-		after := k.r.clone()
-		k.m.clear(after, p, vms, slices.Clone(k.r.at), &k.work, true)
-		left := k.leftBehind(p)
-		if len(left) == 0 {
-			k.r = after
-			k.settle(p, Evacuate)
-			return
-		}
-		// Who must be together stays together: the room that some of them had is others'.
-		for _, s := range left {
-			k.out.Stay = append(k.out.Stay, s)
-			vms = slices.DeleteFunc(vms, func(v int32) bool { return k.m.vms[v].Name == s.VM })
-		}
-	}
-}
-
-// leftBehind are VMs of which some, but not all, would leave the host that they are
-// together on.
-func (k *mover) leftBehind(p *Plan) (all []Stay) {
-	stays := map[int32]*Decision{}
-	for i := range p.Decisions {
-		if d := &p.Decisions[i]; d.Action == StayPut {
-			stays[k.m.vmByID[d.VM]] = d
-		}
-	}
-	for i := range p.Decisions {
-		d := &p.Decisions[i]
-		v := k.m.vmByID[d.VM]
-		if d.Action != Move || k.torn(v) {
-			continue
-		}
-		var first *Decision
-		for _, x := range k.m.mates[v] {
-			if stays[x] != nil && first == nil {
-				first = stays[x]
-			}
-		}
-		if first != nil {
-			all = append(all, Stay{VM: d.VM, Host: d.From, Cause: Evacuate, Why: "it must be with " + first.VM + ", which stays: " + first.Why, Hosts: d.Hosts})
-		}
-	}
-	for v, d := range stays {
-		if slices.ContainsFunc(all, func(s Stay) bool { return slices.Contains(k.m.mates[v], k.m.vmByID[s.VM]) }) {
-			all = append(all, Stay{VM: d.VM, Host: d.From, Cause: Evacuate, Why: d.Why, Hosts: d.Hosts})
-		}
-	}
-	slices.SortFunc(all, func(a, b Stay) int { return strings.Compare(a.VM, b.VM) })
-	return all
-}
-
 // mend moves what rules want elsewhere.
 func (k *mover) mend() {
 	p := &Plan{}
@@ -436,16 +363,24 @@ func (k *mover) noRoom(v, to int32, need []int64) string {
 			return c.String() + ", until others have left"
 		}
 	}
+	if e := k.beside(k.now, v, to); e >= 0 {
+		return fmt.Sprintf("a VM that it must be apart from (rule %s) has not left %s yet", k.m.exclusive[e].rule.Name, k.m.hosts[to].Name)
+	}
+	return ""
+}
+
+// beside is a rule by which a VM must not be on a host yet; -1: there is none.
+func (k *mover) beside(r *room, v, to int32) int32 {
 	for _, e := range k.m.apart[v] {
-		there := int(k.now.occ[k.m.scope(e, to)])
+		there := int(r.occ[k.m.scope(e, to)])
 		if k.m.scope(e, to) == k.m.scope(e, k.from[v]) {
 			there-- // itself
 		}
 		if there > 0 {
-			return fmt.Sprintf("a VM that it must be apart from (rule %s) has not left %s yet", k.m.exclusive[e].rule.Name, k.m.hosts[to].Name)
+			return e
 		}
 	}
-	return ""
+	return -1
 }
 
 func (k *mover) later(b []Decision, cause Cause, waits string) {

@@ -30,6 +30,13 @@ func TestPlanMoves(t *testing.T) {
 	rule := func(kind RuleKind, hosts map[string]int, vms ...string) Rule {
 		return Rule{Name: string(kind) + " " + strings.Join(vms, ""), Kind: kind, Must: true, VMs: vms, Hosts: hosts}
 	}
+	// h1 and h3 are one failure domain, h2 and h4 the other, and h1 and h2 are left.
+	swap := func(c *Cluster, apart Rule) {
+		c.Hosts[1].State = Maintenance
+		c.Hosts[0].Domain, c.Hosts[2].Domain, c.Hosts[1].Domain, c.Hosts[3].Domain = "x", "x", "y", "y"
+		apart.Domains = true
+		c.Rules = []Rule{apart}
+	}
 	tests := []struct {
 		name string
 		c    Cluster
@@ -146,6 +153,34 @@ func TestPlanMoves(t *testing.T) {
 			c.VMs[1].Status = Waiting
 			c.Hosts[2].State = Closed
 		}, want: "a!"},
+		{name: "what waits does not hold up those that it must be with", c: Cluster{Hosts: hosts(8, 8), VMs: on("h1", "h1", "h2")}, edit: func(c *Cluster) {
+			c.VMs[0].Status, c.VMs[2].From = Waiting, "h1"
+			c.Rules = []Rule{rule(Together, nil, "a", "b", "c")}
+		}, want: "b>>h2"},
+		{name: "it does not take the room of those that follow", c: Cluster{Hosts: hosts(8, 2), VMs: on("h1", "h1", "h2")}, edit: func(c *Cluster) {
+			maintain(c)
+			c.VMs[0].Status, c.VMs[2].From = Waiting, "h1"
+			c.Rules = []Rule{rule(Together, nil, "a", "b", "c")}
+		}, want: "b>>h2"},
+		{name: "nor keeps them where it fits", c: Cluster{Hosts: hosts(8, 2), VMs: on("h1", "h1", "h2")}, edit: func(c *Cluster) {
+			c.VMs[0].Status, c.VMs[0].Memory, c.VMs[2].From = Waiting, 7*gibibyte, "h1"
+			c.Rules = []Rule{rule(Together, nil, "a", "b", "c")}
+		}, want: "b>>h2"},
+		{name: "beside those that stay in a failure domain", c: Cluster{Hosts: hosts(8, 8, 8), VMs: on("h1", "h1", "h3")}, edit: func(c *Cluster) {
+			maintain(c)
+			c.Hosts[0].Domain, c.Hosts[1].Domain = "x", "x"
+			c.Rules = []Rule{rule(Apart, nil, "a", "b", "c")}
+			c.Rules[0].Domains = true
+		}, want: "a! b!"},
+		{name: "one after the other where failure domains would be changed", c: Cluster{Hosts: hosts(8, 8, 8, 8), VMs: on("h1", "h2", "h3")}, edit: func(c *Cluster) {
+			maintain(c)
+			swap(c, rule(Apart, nil, "a", "b"))
+		}, want: "a>>h3 (b>>h3)", why: "h1 is in maintenance"},
+		{name: "neither of two that would have to change them", c: Cluster{Hosts: hosts(8, 8, 8, 8), VMs: on("h1", "h2", "h3")}, edit: func(c *Cluster) {
+			maintain(c)
+			swap(c, rule(Apart, nil, "a", "b"))
+			c.VMs[0].Barred, c.VMs[1].Barred = map[string]string{"h3": "CPU"}, map[string]string{"h4": "CPU"}
+		}, want: "a! b!"},
 		{name: "no majority, no moves", c: Cluster{Hosts: hosts(8, 8), VMs: on("h1")}, edit: func(c *Cluster) {
 			maintain(c)
 			c.Policy.NoQuorum = true

@@ -134,6 +134,11 @@ func (r *room) consider(v, h int32, need []int64) Considered {
 	if at, mate := r.mateHosts(v); mate >= 0 && !at.has(h) {
 		c.Rule = m.together(v, mate)
 		return c.no(NotWithMates, "it must be with "+m.vms[mate].Name+" on "+m.hosts[r.at[mate]].Name)
+	} else if mate >= 0 {
+		if x, to := r.follower([]int32{v}, at); x >= 0 && !at.has(h) {
+			c.Rule = m.together(v, x)
+			return c.no(NotWithMates, "it must be with "+m.vms[x].Name+", which is to follow others from "+m.hosts[r.at[x]].Name+" to "+m.hosts[to].Name+" first")
+		}
 	}
 	return c
 }
@@ -173,4 +178,52 @@ func (r *room) mateHosts(v int32) (bits, int32) {
 		}
 	}
 	return at, mate
+}
+
+// follower is a mate of VMs to be started that follows others which have moved from its host, and
+// to where; -1: there is none. As long as one does, the VMs are not started where mates are about
+// to leave, nor where they would take the room of those that come: such hosts it takes out of at,
+// the hosts of all mates.
+func (r *room) follower(vms []int32, at bits) (x, to int32) {
+	x, to = -1, -1
+	if at.len() < 2 {
+		return x, to
+	}
+	for h := range int32(len(r.m.hosts)) {
+		come := r.followers(vms, h)
+		if len(come) == 0 {
+			continue
+		}
+		x, to = come[0], h
+		for _, y := range come {
+			at.clear(r.at[y])
+		}
+		if all := r.itemBeside(append(come, vms...), false); !r.accepts(&all, h) {
+			at.clear(h)
+		}
+	}
+	return x, to
+}
+
+// followers are the mates of VMs to be started that are to follow others to host h, if all that run
+// elsewhere are, and can.
+func (r *room) followers(vms []int32, h int32) (come []int32) {
+	m := r.m
+	for _, x := range m.mates[vms[0]] {
+		vm, from := m.vms[x], r.at[x]
+		if from < 0 || from == h || m.moving[x] == h { // what has begun to move has its room
+			continue
+		}
+		follows := func(y int32) bool { return r.at[y] == h && m.hostOr(m.vms[y].From) == from }
+		if len(vm.Bound) > 0 || vm.Class == Unprotected || !vm.Live && m.hosts[from].State != Maintenance || !slices.ContainsFunc(m.mates[x], follows) {
+			return nil
+		}
+		come = append(come, x)
+	}
+	if len(come) > 0 {
+		if it := r.itemBeside(come, false); !r.accepts(&it, h) {
+			return nil
+		}
+	}
+	return come
 }
