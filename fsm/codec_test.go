@@ -44,6 +44,7 @@ func samples() []Command {
 		&SetMaintenance{Meta: m, Host: "b", On: true, Why: "new memory"},
 		&RetryVM{Meta: m, UUID: uuid(1)},
 		&HoldHost{Meta: m, Epoch: 2, Host: "b", Off: true},
+		&StandAside{Meta: m, Epoch: 2, Host: "b", Why: "it holds less"},
 		&RestartVM{Meta: m, UUID: uuid(1), Previous: 7, Why: "new kernel"},
 	}
 }

@@ -43,6 +43,7 @@ const (
 	TypeRetryVM          Type = 28
 	TypeHoldHost         Type = 30
 	TypeRestartVM        Type = 31
+	TypeStandAside       Type = 34
 )
 
 // Command is one change of the state. Only the types of this package implement it.
@@ -398,6 +399,8 @@ func blank(t Type) Command {
 		return &HoldHost{}
 	case TypeRestartVM:
 		return &RestartVM{}
+	case TypeStandAside:
+		return &StandAside{}
 	}
 	return nil
 }

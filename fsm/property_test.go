@@ -421,6 +421,8 @@ func drawCommand(t *rapid.T, s *State, step int) Command {
 		return &RetryVM{Meta: m, UUID: uuid(n)}
 	case TypeRestartVM:
 		return &RestartVM{Meta: m, UUID: uuid(n), Previous: generation}
+	case TypeStandAside:
+		return &StandAside{Meta: m, Epoch: epoch, Host: host, Why: "older"}
 	case TypeHoldHost:
 		return &HoldHost{Meta: m, Epoch: epoch, Host: host, Off: rapid.Bool().Draw(t, "off")}
 	case TypeNoteWatchdog:

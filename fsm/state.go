@@ -118,6 +118,8 @@ type Host struct {
 	Maintenance *Maintenance `json:"maintenance,omitempty"`
 	// Held is set while a person wants the host to stay off.
 	Held *Hold `json:"held,omitempty"`
+	// Aside is set while the host stands aside, as it has said itself.
+	Aside *Aside `json:"aside,omitempty"`
 	// Verdict is the last committed verdict that matters, with its evidence.
 	Verdict  string     `json:"verdict"`
 	Evidence []Evidence `json:"evidence,omitempty"`

@@ -72,6 +72,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.setMember(nil, err)
 		if errors.Is(err, errOldDisk) {
 			a.env.Logger.Error(err.Error())
+			a.standAside(ctx, ms, err)
 			<-ctx.Done() // to tell people, and to refuse them starts
 			return nil
 		}

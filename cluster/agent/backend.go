@@ -388,6 +388,15 @@ func (a *Agent) Claim(ctx context.Context, r api.ClaimRequest) error {
 	return m.master.Claim(ctx, r)
 }
 
+// StandAside implements api.Backend.
+func (a *Agent) StandAside(ctx context.Context, n api.AsideNotice) error {
+	m, err := a.current()
+	if err != nil {
+		return err
+	}
+	return m.master.StandAside(ctx, n)
+}
+
 // AdmitStranger implements api.Backend.
 func (a *Agent) AdmitStranger(ctx context.Context, r api.StrangerRequest) error {
 	m, err := a.current()

@@ -24,11 +24,27 @@ import (
 // errOldDisk: what this host's disk holds is older than what the host has stated of it.
 var errOldDisk = errors.New("this host's disk is older than the host")
 
-// oldDisk says so to people.
-func oldDisk(name, from string, stated, now durable.Position) error {
-	return fmt.Errorf("%w: its data directory holds %v, and by %s it has held %v: it was restored from a backup or a snapshot, or the disk lost what it had confirmed. It has forgotten votes and placements that other hosts count on (safety.md, L1), "+
-		"so this host takes part in nothing and no VM starts here. Power it off or stop its VMs; when it is dead, `haadm cluster leave %s` on another host; then empty the data directory and join anew, with a new token", errOldDisk, now, from, stated, name)
+// oldDisk is errOldDisk with what was found, and says so to people.
+type oldDisk struct {
+	name        string // of this host
+	from        string // by what it is known
+	stated, now durable.Position
 }
+
+// found is what the host found.
+func (o oldDisk) found() string {
+	return fmt.Sprintf("its data directory holds %v, and by %s it has held %v", o.now, o.from, o.stated)
+}
+
+// Error implements error.
+func (o oldDisk) Error() string {
+	return fmt.Sprintf("%v: %s: it was restored from a backup or a snapshot, or the disk lost what it had confirmed. It has forgotten votes and placements that other hosts count on (safety.md, L1), "+
+		"so this host takes part in nothing and no VM starts here. Power it off or stop its VMs. On another host wait until `haadm hosts list` shows it dead, and say `haadm cluster leave %s` there; then stop the agent here, empty its data directory, "+
+		"start it again, and join with a new token (`haadm cluster token create --host %s` on another host)", errOldDisk, o.found(), o.name, o.name)
+}
+
+// Unwrap implements the contract of package errors.
+func (o oldDisk) Unwrap() error { return errOldDisk }
 
 // words is what this host has heard of how far others' disks have come, by their
 // machines' IDs. A host that has joined anew has another.
@@ -148,7 +164,7 @@ func (w *witness) meet(c net.Conn, name, machine string, called bool) error {
 	}
 	// Read after it was heard: what was stated meanwhile is on the disk by now.
 	if stated, now := decodeWord(b), node.Written(); !now.Covers(stated) {
-		err := oldDisk(w.self, "the word of "+name, stated, now)
+		err := oldDisk{w.self, "the word of " + name, stated, now}
 		select {
 		case w.found <- err:
 		default:
@@ -214,7 +230,7 @@ func (m *member) compareWithVolumes(ctx context.Context, r host.Record, now dura
 				m.log.Debug("what this host has stated of its disk cannot be read", "path", a.path, "error", a.err)
 			}
 			if !now.Covers(a.stated) {
-				return oldDisk(m.agent.env.Name, "its own slot on the heartbeat volume "+a.path, a.stated, now)
+				return oldDisk{m.agent.env.Name, "its own slot on the heartbeat volume " + a.path, a.stated, now}
 			}
 		case <-limit.C:
 			m.log.Warn("not every heartbeat volume answers: what this host has stated there of its disk is not known")

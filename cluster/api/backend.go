@@ -189,6 +189,8 @@ type Backend interface {
 	// AdmitStranger says whether a VM that nobody protects may take room on a host; only
 	// ErrRefused is a no. *master*
 	AdmitStranger(ctx context.Context, r StrangerRequest) error
+	// StandAside notes that a host takes part in nothing. *master*
+	StandAside(ctx context.Context, n AsideNotice) error
 	// AdmitStart says whether a VM may be started on this host now; nil is yes. Local socket only.
 	AdmitStart(ctx context.Context, r AdmitRequest) error
 	// Facts are what this host says of itself and of the disks of protected VMs.

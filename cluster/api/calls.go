@@ -198,6 +198,11 @@ func (c *Client) AdmitStranger(ctx context.Context, r StrangerRequest) (*Done, e
 	return change[Done](ctx, c, http.MethodPost, "/v1/agent/admit", r)
 }
 
+// StandAside tells the master that the calling host stands aside.
+func (c *Client) StandAside(ctx context.Context, n AsideNotice) (*Done, error) {
+	return change[Done](ctx, c, http.MethodPost, "/v1/agent/aside", n)
+}
+
 // AdmitStart asks the agent of this host whether a VM may be started here now.
 func (c *Client) AdmitStart(ctx context.Context, r AdmitRequest) (*Done, error) {
 	return change[Done](ctx, c, http.MethodPost, "/v1/local/admit", r)

@@ -243,6 +243,11 @@ func (w World) ExplainHost(name string) (*Explanation, error) {
 		}
 	}
 	w.storageFacts(e, h, v)
+	if a := h.Aside; a != nil {
+		e.fact(a.At, "it stands aside: %s", a.Why)
+		e.rule("L1", "its data directory was restored from a backup or a snapshot, or its disk lost what it had confirmed: it has forgotten votes and placements that others count on, so it takes part in nothing and starts no VM. "+
+			"Power it off or stop its VMs; once it is dead, haadm cluster leave %s; then empty its data directory and let it join anew, with a new token", h.Name)
+	}
 	w.explainStanding(e, h, v)
 	w.explainService(e, h)
 	var owned []string

@@ -384,6 +384,20 @@ func (s *Server) admitStranger(ctx context.Context, c *call) (any, error) {
 	return &Done{Schema: Schema, Done: "VM " + r.UUID + " may take room on " + r.Host}, nil
 }
 
+func (s *Server) standAside(ctx context.Context, c *call) (any, error) {
+	var n AsideNotice
+	if err := c.decodeLoose(&n); err != nil {
+		return nil, err
+	}
+	if err := sameHost(c, n.Host); err != nil {
+		return nil, err
+	}
+	if err := s.backend.StandAside(ctx, n); err != nil {
+		return nil, err
+	}
+	return &Done{Schema: Schema, Done: n.Host + " stands aside"}, nil
+}
+
 func (s *Server) admitStart(ctx context.Context, c *call) (any, error) {
 	var r AdmitRequest
 	if err := c.decode(&r); err != nil {

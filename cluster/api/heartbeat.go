@@ -231,6 +231,14 @@ type StrangerRequest struct {
 	VCPUs  int    `json:"vcpus"`
 }
 
+// AsideNotice tells the master that the host stands aside, since its disk went back (safety.md, L1).
+type AsideNotice struct {
+	Host string `json:"host"`
+	// Run is as in Heartbeat. Why is what the host found.
+	Run uint64 `json:"run"`
+	Why string `json:"why"`
+}
+
 // AdmitRequest is what the hypervisor's hook asks the agent of its own host.
 type AdmitRequest struct {
 	UUID string `json:"uuid"`

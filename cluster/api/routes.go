@@ -35,6 +35,7 @@ func (s *Server) Peers() http.Handler {
 	mux.Handle("POST /v1/agent/begin", s.serve(s.identifyHost, bodySmall, writeTimeout, s.here(s.begin)))
 	mux.Handle("POST /v1/agent/claim", s.serve(s.identifyHost, bodySmall, writeTimeout, s.here(s.claim)))
 	mux.Handle("POST /v1/agent/admit", s.serve(s.identifyHost, bodySmall, admitTimeout, s.here(s.admitStranger)))
+	mux.Handle("POST /v1/agent/aside", s.serve(s.identifyHost, bodySmall, writeTimeout, s.here(s.standAside)))
 	mux.Handle("POST /v1/join", s.serve(identifyNobody, bodySmall, memberTimeout, s.write(s.admit))) // a token names every member
 	return mux
 }

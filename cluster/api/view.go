@@ -92,6 +92,8 @@ type HostView struct {
 	Maintenance *MaintenanceView `json:"maintenance,omitempty"`
 	// Held is set while a person wants it to stay off: the cluster does not switch it on.
 	Held *HoldView `json:"held,omitempty"`
+	// Aside is set while it takes part in nothing, since its disk went back (safety.md, L1).
+	Aside *AsideView `json:"aside,omitempty"`
 	// NeedsProof says that it is suspected, and that no wait makes it dead: a fence device
 	// or a person has to prove it off.
 	NeedsProof bool `json:"needs_proof,omitempty"`
@@ -123,6 +125,12 @@ type HostView struct {
 type HoldView struct {
 	By string    `json:"by,omitempty"`
 	At time.Time `json:"at"`
+}
+
+// AsideView says what a host that stands aside has found, and when the cluster learned of it.
+type AsideView struct {
+	At  time.Time `json:"at"`
+	Why string    `json:"why"`
 }
 
 // VMOnHost is a protected VM in a list of a host's.
@@ -196,6 +204,9 @@ func (w World) hostView(h *fsm.Host, volumes []VolumeView) HostView {
 	v.Maintenance = w.maintenanceView(h)
 	if h.Held != nil {
 		v.Held = &HoldView{By: h.Held.By, At: h.Held.At}
+	}
+	if h.Aside != nil {
+		v.Aside = &AsideView{At: h.Aside.At, Why: h.Aside.Why}
 	}
 	if h.Name == w.Self.Name {
 		v.Problems = w.Self.Problems

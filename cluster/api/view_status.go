@@ -173,7 +173,11 @@ func (w World) hostProblems(h HostView) []Problem {
 		severity, text := maintenanceProblem(m, h.Committed)
 		add(severity, "haadm maintenance list", "%s", text)
 	}
+	if a := h.Aside; a != nil {
+		add(fsm.Critical, explain, "stands aside since %s: its disk is older than the host, so it takes part in nothing; once it is dead let it leave, empty its data directory, and let it join anew", a.At.UTC().Format("2006-01-02 15:04 MST"))
+	}
 	switch {
+	case h.Committed == string(fsm.HostDead) && h.Aside != nil: // it does not return as it is
 	case h.Committed == string(fsm.HostDead) && h.Maintenance != nil: // it is out of service, as a person wants it
 	case h.Committed == string(fsm.HostDead):
 		add(fsm.Critical, explain, "is dead: what it owned is started elsewhere; it returns as a new incarnation")

@@ -134,6 +134,8 @@ func say(c fsm.Command) string {
 			types = append(types, e.Type+" "+e.Host)
 		}
 		return strings.Join(types, ", ")
+	case *fsm.StandAside:
+		return c.Host + " stands aside"
 	case *fsm.TakeOffice:
 		return fmt.Sprintf("epoch %d of %s", c.Epoch, c.Master)
 	case *fsm.BeginIncarnation:

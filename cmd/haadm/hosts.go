@@ -86,6 +86,9 @@ func (p *program) host(h api.HostView) {
 		state += ", and only a fence device or a person can prove that its VMs have stopped"
 	}
 	p.field("state", "%s", state)
+	if a := h.Aside; a != nil {
+		p.field("aside", "for %s: its disk is older than the host: %s", p.ago(a.At), a.Why)
+	}
 	if h.Held != nil {
 		p.field("held off", "%s", p.heldWords(h.Name, h.Held))
 	}

@@ -145,6 +145,8 @@ func (p *program) hostTable(hosts []api.HostView) {
 // stateWords is how a host stands; one that is out of service as people want it says that.
 func (p *program) stateWords(h api.HostView) string {
 	switch {
+	case h.Aside != nil:
+		return p.tint(h.State+", aside", fsm.Critical)
 	case h.Maintenance == nil:
 		return p.tint(h.State, hostSeverity(h.State))
 	case h.State == string(fsm.HostLive):

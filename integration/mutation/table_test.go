@@ -72,6 +72,17 @@ var table = []mutant{
 	{"L1", "a host's own slot that says that its disk is older is not heeded",
 		"cluster/agent/olddisk.go", `!now.Covers(a.stated) {`, `!now.Covers(a.stated) && false {`,
 		scenario("old-disk-found-by-its-slot"), ""},
+	{"L1", "a host that stands aside tells nobody elsewhere",
+		"cluster/agent/agent.go", `			a.standAside(ctx, ms, err)
+`, ``,
+		scenario("old-disk-found-by-its-slot"), "host_stands_aside"},
+	{"L1", "a host that stands aside is told of each time that it says so",
+		"fsm/aside.go", `case h.Aside != nil:`, `case false:`,
+		in("fsm", "TestAHostStandsAsideOnce"), ""},
+	{"L1", "a host that has joined the others again is shown as standing aside",
+		"fsm/apply.go", `	h.Aside = nil
+`, ``,
+		in("fsm", "TestAHostStandsAsideOnce"), ""},
 	{"L1", "what is not on the disk yet is stated",
 		"cluster/raftnode/overdue.go", `	err := w.write("a write to the log", func() error { return w.LogStore.StoreLogs(logs) })
 	if err == nil`, `	w.at.stored(logs[len(logs)-1])

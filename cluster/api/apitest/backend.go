@@ -436,6 +436,9 @@ func (b *Backend) ConfirmOff(context.Context, string, string) (int, error) { ret
 // Claim implements api.Backend.
 func (b *Backend) Claim(context.Context, api.ClaimRequest) error { return nil }
 
+// StandAside implements api.Backend.
+func (b *Backend) StandAside(context.Context, api.AsideNotice) error { return nil }
+
 // AdmitStranger implements api.Backend.
 func (b *Backend) AdmitStranger(context.Context, api.StrangerRequest) error { return nil }
 

@@ -197,6 +197,7 @@ var events = map[string]string{
 	"host_joined":                   "",
 	"host_left":                     "",
 	"host_held_off":                 "",
+	"host_stands_aside":             "",
 	"host_maintenance_ended":        "",
 	"vm_evacuation_failed":          "",
 	"vm_move_ordered":               "",
