@@ -75,6 +75,7 @@ func (m *machine) powerOn() {
 	m.w.net.PowerOn(m.name)
 	m.hyp.PowerOn()
 	m.hyp.SetDelays(m.delays)
+	m.stopNothing()
 	m.guard = newGuard(m)
 	ctx, cancel := context.WithCancel(m.w.ctx)
 	m.stopGuard = cancel

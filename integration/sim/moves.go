@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/holdfast-ha/holdfast/cluster/agent"
@@ -20,8 +21,12 @@ const (
 // moveTo is a person who has a VM moved by the cluster.
 func moveTo(cold bool) act {
 	return func(w *World, a scenario.Action) error {
-		w.people.ask("move "+a.VM+" to "+a.To, "", nil, func(ctx context.Context, on *agent.Agent) error {
-			_, _, err := on.Move(ctx, api.MoveRequest{VMs: []string{uuidOf("vm", a.VM)}, Host: a.To, Cold: cold, EvenIfNoSpare: true}, personName)
+		var vms []string
+		for _, vm := range append([]string{a.VM}, a.VMs...) {
+			vms = append(vms, uuidOf("vm", vm))
+		}
+		w.people.ask("move "+strings.Join(append([]string{a.VM}, a.VMs...), " and ")+" to "+a.To, "", nil, func(ctx context.Context, on *agent.Agent) error {
+			_, _, err := on.Move(ctx, api.MoveRequest{VMs: vms, Host: a.To, Cold: cold, EvenIfNoSpare: true}, personName)
 			return err
 		})
 		return nil

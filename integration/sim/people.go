@@ -146,6 +146,10 @@ func (p *people) once(what, vm string, then []want, request func(ctx context.Con
 				}
 			case errors.As(err, &refusal):
 				w.note("person: %s: refused by %s: %v", what, m.name, refusal)
+				p.rejected(vm)
+			case vm == "" && w.s.Recorded() && isNo(err):
+				w.note("person: %s: %s says no: %v", what, m.name, err)
+				p.rejected(vm)
 			case errors.Is(err, api.ErrNotMaster) || errors.Is(err, api.ErrNoMaster):
 			default:
 				w.note("person: %s: %s answers %v", what, m.name, err)
@@ -153,7 +157,7 @@ func (p *people) once(what, vm string, then []want, request func(ctx context.Con
 					p.perhaps(vm, then...)
 				}
 			}
-			done := err == nil || refusal != nil
+			done := err == nil || refusal != nil || vm == "" && w.s.Recorded() && isNo(err)
 			if done {
 				p.over(vm)
 			}

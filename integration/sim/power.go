@@ -21,6 +21,7 @@ type power struct {
 	still, asleep bool
 	guardStill    bool // its guard alone stands still
 	dogGone       bool // its watchdog is gone
+	dogRan        bool // its timer ran at the last look
 	dogLost       bool // it was, in this life of the machine
 	resetting     bool // the watchdog has fired, and devices may still write
 	startLater    bool // an agent is to be started once code runs again
@@ -218,6 +219,10 @@ func (m *machine) mindDog() {
 		m.note = &n
 	}
 	at, runs := m.dog.FiresAt()
+	if m.dogRan && !runs && !m.dogGone && !m.still && m.w.s.Recorded() {
+		m.w.watch.observe("went_idle", m.name, "", "nothing is covered any more, and its watchdog is let go of")
+	}
+	m.dogRan = runs
 	if left := at - m.awake.now(); runs && left <= Step {
 		boot := m.boot
 		m.w.later(max(0, left), func() { m.fires(boot) })

@@ -98,6 +98,8 @@ type hypervisor struct {
 	l     *life
 	host  *embedded.Host
 	guard *guard
+	// faults are starts that fail wherever they are tried.
+	faults *startFaults
 }
 
 // lateCall bounds a call that goes out only at a thaw.
@@ -151,7 +153,12 @@ func (h *hypervisor) XML(ctx context.Context, uuid string) (string, error) {
 
 // StartPaused implements vmm.Hypervisor.
 func (h *hypervisor) StartPaused(ctx context.Context, xml string) (vmm.Process, error) {
-	return call(ctx, h, func(ctx context.Context) (vmm.Process, error) { return h.host.StartPaused(ctx, xml) })
+	return call(ctx, h, func(ctx context.Context) (vmm.Process, error) {
+		if err := h.faults.consume(xml); err != nil {
+			return vmm.Process{}, err
+		}
+		return h.host.StartPaused(ctx, xml)
+	})
 }
 
 // Resume implements vmm.Hypervisor.
@@ -299,7 +306,7 @@ func (s store) OpenRaft(hclog.Logger) (raftnode.Stores, error) {
 func (m *machine) newAgent(a *agentProcess) *agent.Agent {
 	env := agent.Env{
 		Name: m.name, Reserve: 0, Version: "sim", BootID: m.bootID(), Run: uint64(m.clock.now()) + 1,
-		Network: a.stack, Hypervisor: &hypervisor{a.life, m.hyp, m.guard}, Guard: guardHandle{a.life, m.guard},
+		Network: a.stack, Hypervisor: &hypervisor{a.life, m.hyp, m.guard, &m.w.startFaults}, Guard: guardHandle{a.life, m.guard},
 		Reach: around{m}, Fencer: devices{a.life, m}, Store: store{a.life, a.disk}, Now: m.clock.now, Wall: m.wallClock, Gate: a.life.gate, Logger: m.w.logger(m.name),
 	}
 	env.OpenVolume, env.LookVolume = m.openVolume(a)

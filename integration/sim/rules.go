@@ -9,14 +9,26 @@ import (
 	"github.com/holdfast-ha/holdfast/integration/sim/scenario"
 )
 
-// rulePolicy puts a file's affinity rules into the cluster's policy. A recorded manager
-// starts the VMs of a host one after the other, in the order of their names, and its events
-// are in that order.
-func rulePolicy(rules []scenario.Rule, inOrder bool) string {
-	var b strings.Builder
-	if inOrder {
-		b.WriteString("restart {\n  max_per_host = 1\n}\n")
+// vmPolicy says of a recorded file's VMs what is policy here: that some cannot move while they
+// run and are restarted instead, and that some do not go back.
+func vmPolicy(vms []scenario.VM) string {
+	text := ""
+	if slices.ContainsFunc(vms, func(v scenario.VM) bool { return v.LiveMigratable != nil && !*v.LiveMigratable }) {
+		text = "migration {\n  when_not_live = \"restart\"\n}\n"
 	}
+	if slices.ContainsFunc(vms, func(v scenario.VM) bool { return v.Failback != nil && !*v.Failback }) {
+		text += "class \"stays\" {\n  failback = \"never\"\n}\ndefaults {\n  class = \"stays\"\n}\n"
+	}
+	return text
+}
+
+// oneByOne has VMs start as a recorded manager starts those of a host: one after the other, in
+// the order of their names. Its events are in that order.
+const oneByOne = "restart {\n  max_per_host = 1\n}\n"
+
+// rulePolicy puts a file's affinity rules into the cluster's policy.
+func rulePolicy(rules []scenario.Rule) string {
+	var b strings.Builder
 	kinds := map[string]string{"host_affinity": "on_hosts", "keep_together": "together", "keep_apart": "apart"}
 	for i, r := range rules {
 		strength := "should"

@@ -74,6 +74,9 @@ func (w *World) play(actions []scenario.Action, end time.Duration) {
 		if !w.begun {
 			w.begun = true
 			w.people.protectAll()
+			if !w.ruled {
+				w.later(w.s.RulesFrom.D()-w.now(), w.bringRules)
+			}
 			if w.s.Settings.AutoRebalance {
 				w.later(balanceAfter, w.switchBalanceOn)
 			}
@@ -178,9 +181,12 @@ func (w *World) final(name, on string) scenario.Final {
 		return f
 	}
 	f.Host = vm.Home
+	tried, given := w.givenUp(name)
 	switch {
 	case vm.Intent == fsm.IntentStop:
 		f.State = "stopped"
+	case vm.Owner == nil && given:
+		f.Host, f.State = tried, "failed"
 	case vm.Owner == nil:
 		f.State = "waiting_for_host"
 	default:

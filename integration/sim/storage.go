@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -66,12 +67,18 @@ func (w *World) policy() map[string][]byte {
 		fmt.Fprintf(&b, "heartbeat_volume %q { path = %q }\n", v.name, v.path())
 	}
 	b.WriteString(w.fencePolicy())
-	b.WriteString(rulePolicy(w.s.Rules, w.s.Recorded() && (len(w.s.Rules) > 0 || w.s.Settings.AutoRebalance)))
+	b.WriteString(vmPolicy(w.s.VMs))
+	if w.s.Recorded() && (len(w.s.Rules) > 0 || w.s.Settings.AutoRebalance) && !bytes.Contains(w.s.Policy, []byte(`"restart"`)) {
+		b.WriteString(oneByOne)
+	}
+	if w.ruled {
+		b.WriteString(rulePolicy(w.s.Rules))
+	}
 	if w.balancing {
 		b.WriteString(balancePolicy(w.s))
 	}
 	files := map[string][]byte{"cluster.hcl": []byte(b.String())}
-	if len(w.s.Policy) > 0 {
+	if len(w.s.Policy) > 0 && w.ruled {
 		files["scenario.json"] = w.s.Policy
 	}
 	return files

@@ -74,6 +74,7 @@ func (x *watch) step() {
 	x.leases()
 	x.witness()
 	x.release()
+	x.armed()
 	for _, v := range x.w.volumes {
 		for _, what := range v.disk.Violations() {
 			if v.wentBack && strings.Contains(what, hbtest.OverNewest) {

@@ -59,16 +59,19 @@ type World struct {
 
 	do chan func() // what goroutines ask the World's own to do
 	// switching is how many orders to fence devices are under way.
-	switching int
-	balancing bool             // balance has been switched on
-	taken     map[string]taken // what guests take, by VM
-	begun     bool             // people have asked for the protection of the scenario's VMs
-	people    *people
-	watch     *watch
-	outcome   scenario.Outcome
-	timeline  []moment
-	logs      strings.Builder
-	logMu     sync.Mutex
+	switching   int
+	balancing   bool  // balance has been switched on
+	ruled       bool  // the cluster has the file's rules and policy
+	arming      *bool // people are taking protection from every VM (false), or giving it back
+	startFaults startFaults
+	taken       map[string]taken // what guests take, by VM
+	begun       bool             // people have asked for the protection of the scenario's VMs
+	people      *people
+	watch       *watch
+	outcome     scenario.Outcome
+	timeline    []moment
+	logs        strings.Builder
+	logMu       sync.Mutex
 }
 
 // New builds the cluster: every host is a member, all are off. Call Close.
@@ -90,7 +93,8 @@ func New(cfg Config) (*World, error) {
 		net: simnet.New(cfg.Seed, networks...), disks: embedded.NewWorld(), machines: map[string]*machine{},
 		apart: map[[2]string]bool{}, cuts: map[string]bool{}, taken: map[string]taken{}, do: make(chan func()),
 	}
-	w.people, w.watch = newPeople(w), newWatch(w)
+	w.people, w.watch, w.ruled = newPeople(w), newWatch(w), s.RulesFrom == 0
+	w.startFaults.inject(s.VMs)
 	w.outcome.Actions = make([]time.Duration, len(s.Actions))
 	w.outcome.Bounds = map[string]time.Duration{
 		"member": timing.MemberBound() + timing.Heartbeat,
@@ -157,6 +161,9 @@ func (w *World) addMachine(h scenario.Host, number uint64) error {
 // inject sets what goes wrong with a VM's starts on this machine.
 func (m *machine) inject(vm *scenario.VM) {
 	f := vm.InjectedFaults
+	if vm.LiveMigratable != nil && !*vm.LiveMigratable {
+		m.hyp.SetMigratable(vm.ID, false)
+	}
 	if f != nil && f.MoveFailsFirstN > 0 {
 		m.hyp.SetMigrateFault(vm.ID, embedded.MigrateFault{Fails: f.MoveFailsFirstN})
 	}

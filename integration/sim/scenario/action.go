@@ -11,6 +11,7 @@ type Action struct {
 
 	Host    string     `json:"host,omitempty"`
 	VM      string     `json:"vm,omitempty"`
+	VMs     []string   `json:"vms,omitempty"` // that go with VM
 	From    string     `json:"from,omitempty"`
 	To      string     `json:"to,omitempty"`
 	Hosts   []string   `json:"hosts,omitempty"`
@@ -45,23 +46,18 @@ type signature struct {
 // The features that scenarios wait for, as people read them.
 const (
 	waitsWatchdog   = "watchdog"
-	waitsDisarm     = "disarm"
-	waitsContainers = "what cannot be moved while it runs"
-	waitsFailback   = "failback"
+	waitsLocks      = "leftover locks of VMs"
+	waitsFailback   = "failback by VM"
 	waitsShutdown   = "shutdown policies to choose from: a host that is shut down hands its VMs over"
 	waitsSizes      = "VMs that become larger"
 	waitsRetries    = "limits of retries and relocations by VM: they are the policy's"
-	waitsLocks      = "VM locks"
-	waitsIdle       = "idle hosts"
 	waitsSeed       = "a start from the middle of another manager's state: ours has a log"
-	waitsFailed     = "VMs that are failed until a person says otherwise: ours are tried again when something changes"
 	waitsPriority   = "restart priority as a number: the policy has five words"
 	waitsOrder      = "restart order and readiness"
 	waitsDatastores = "datastores"
 	waitsGuests     = "guest monitoring"
 	waitsStore      = "state store faults"
 	waitsZones      = "failure domains"
-	waitsRejection  = "rejected operator requests"
 )
 
 // actions lists every action of the language.
@@ -78,19 +74,19 @@ var actions = map[string]signature{
 
 	"set_desired":               {need: []string{"vm", "desired"}},
 	"request_stop":              {need: []string{"vm"}, may: []string{"grace_s"}},
-	"request_live_move":         {need: []string{"vm", "to"}},
+	"request_live_move":         {need: []string{"vm", "to"}, may: []string{"vms"}},
 	"request_cold_move":         {need: []string{"vm", "to"}},
 	"request_restart":           {need: []string{"vm"}},
 	"fail_moves":                {need: []string{"host", "fails"}, may: []string{"vm", "hang"}},
 	"admin_moved_vm_outside_ha": {need: []string{"vm", "to"}},
 	"protect_vm":                {need: []string{"vm", "host"}, may: []string{"desired", "already_running"}},
 	"unprotect_vm":              {need: []string{"vm"}},
-	"set_vm_lock":               {need: []string{"vm", "lock"}, waits: waitsLocks},
+	"set_vm_lock":               {need: []string{"vm", "lock"}},
 	"set_vm_size":               {need: []string{"vm"}, may: []string{"cpus", "mem_mib"}},
 	"set_vm_load":               {need: []string{"vm"}, may: []string{"cpu_used", "mem_used_mib"}},
 
-	"disarm_cluster":             {may: []string{"mode"}, waits: waitsDisarm},
-	"arm_cluster":                {waits: waitsDisarm},
+	"disarm_cluster":             {may: []string{"mode"}},
+	"arm_cluster":                {},
 	"restart_host_agent":         {need: []string{"host"}},
 	"stop_controller":            {need: []string{"host"}},
 	"state_store_access_fails":   {need: []string{"host"}},
@@ -173,24 +169,24 @@ var events = map[string]string{
 	"vm_moved":                          "",
 	"vm_recovery_assigned":              "",
 	"vm_no_eligible_host":               "",
-	"vm_start_retry_same_host":          waitsRetries,
-	"vm_relocated_after_start_failures": waitsRetries,
+	"vm_start_retry_same_host":          "",
+	"vm_relocated_after_start_failures": "",
 	"vm_move_failed":                    "",
-	"vm_failed_needs_admin":             waitsFailed,
-	"vm_failure_cleared":                waitsFailed,
+	"vm_failed_needs_admin":             "",
+	"vm_failure_cleared":                "",
 	"vm_held":                           "",
 	"vm_released":                       "",
-	"vm_unmanaged":                      waitsDisarm,
+	"vm_unmanaged":                      "",
 	"vm_return_after_maintenance":       "",
 	"vm_stale_lock_cleared":             waitsLocks,
 	"vm_protection_added":               "",
 	"vm_protection_removed":             "",
 	"rebalance_move_ordered":            "",
-	"command_rejected":                  waitsRejection,
-	"command_ignored":                   waitsDisarm,
-	"cluster_disarmed":                  waitsDisarm,
-	"cluster_armed":                     waitsDisarm,
-	"went_idle":                         waitsIdle,
+	"command_rejected":                  "",
+	"command_ignored":                   "",
+	"cluster_disarmed":                  "",
+	"cluster_armed":                     "",
+	"went_idle":                         "",
 
 	// Of Holdfast.
 	"cluster_created":               "",

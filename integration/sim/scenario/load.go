@@ -36,17 +36,21 @@ func LoadDir(dir string) ([]*Scenario, error) {
 	return all, errors.Join(bad...)
 }
 
-// Load reads one file.
+// Load reads one file. A recorded one is read with its mapping, if it has one (see Mapped).
 func Load(file string) (*Scenario, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("read scenario: %w", err)
 	}
+	want := strings.TrimSuffix(filepath.Base(file), ".json")
+	if b, err = mapped(want, b); err != nil {
+		return nil, err
+	}
 	s, err := Parse(file, b)
 	if err != nil {
 		return nil, err
 	}
-	if want := strings.TrimSuffix(filepath.Base(file), ".json"); s.ID != want {
+	if s.ID != want {
 		return nil, fmt.Errorf("%s: id is %q, but must be the file's name, %q", file, s.ID, want)
 	}
 	return s, nil
@@ -342,6 +346,9 @@ func (c *checker) expect(s *Scenario) {
 		if m.FromAction < 0 || m.FromAction >= len(s.Actions) {
 			c.p.wrong(at+".from_action", "is %d, but there are %d actions", m.FromAction, len(s.Actions))
 		}
+	}
+	for _, h := range s.Expect.Even {
+		c.host("expect.even", h)
 	}
 	for _, vm := range s.Expect.Doubled {
 		c.vm("expect.doubled", vm)

@@ -27,7 +27,9 @@ type Scenario struct {
 	// "adapted"). Those are held to placement up to lawful ties, host states, and
 	// kind and order of events; never to the other's times.
 	Portability string `json:"portability,omitempty"`
-	Summary     string `json:"summary"`
+	// Mapping says, of a recorded file, what is otherwise here and why.
+	Mapping string `json:"mapping,omitempty"`
+	Summary string `json:"summary"`
 	// TimeScale multiplies every time of the file, where a number of seconds is a
 	// consequence of another manager's timing; 0 is 1.
 	TimeScale  float64     `json:"time_scale,omitempty"`
@@ -36,7 +38,10 @@ type Scenario struct {
 	Datastores []Datastore `json:"datastores,omitempty"`
 	VMs        []VM        `json:"vms"`
 	Rules      []Rule      `json:"rules,omitempty"`
-	Settings   Settings    `json:"settings,omitzero"`
+	// RulesFrom is when people give the cluster the rules and the policy: what was placed before
+	// may break them. 0: the cluster is made with them.
+	RulesFrom Seconds  `json:"rules_from,omitempty"`
+	Settings  Settings `json:"settings,omitzero"`
 	// Policy is our cluster policy in HCL's JSON syntax.
 	Policy json.RawMessage `json:"policy,omitempty"`
 	// WaitsFor names what the scenario waits for beside what its text shows, such
@@ -171,6 +176,8 @@ type Expect struct {
 	HostState       []HostStateAt      `json:"host_state,omitempty"`
 	Running         []RunningAt        `json:"running,omitempty"`
 	Downtime        map[string]Seconds `json:"max_downtime,omitempty"` // by VM: longest time that it did not run, once it had
+	// Even are hosts of one size whose VMs' memory differs by no more than the largest of them.
+	Even []string `json:"even,omitempty"`
 	// Doubled are VMs that run twice, because nothing guards their host: the exposure that a file shows.
 	Doubled []string `json:"doubled,omitempty"`
 }
@@ -369,6 +376,7 @@ func (s *Scenario) scale() {
 		by(&s.Expect.Running[i].T)
 	}
 	by(&s.Until)
+	by(&s.RulesFrom)
 }
 
 // nearest returns the known name closest to name, or "" when none is close.

@@ -25,18 +25,12 @@ func Waits(s *Scenario) []string {
 	for _, h := range s.Hosts {
 		add(h.Zone != "", waitsZones)
 	}
-	add(s.Recorded(), otherwise[s.ID])
 	for _, v := range s.VMs {
 		add(v.Datastore != "", waitsDatastores)
 		add(v.Priority != nil, waitsPriority)
 		add(v.Order != nil || v.DependsOn != nil || v.ReadyAfterS != nil, waitsOrder)
-		add(v.MaxRestartsOnHost != nil || v.MaxRelocations != nil, waitsRetries)
-		add(v.Failback != nil && *v.Failback, waitsFailback)
-		add(v.LiveMigratable != nil && !*v.LiveMigratable, waitsContainers)
-		if f := v.InjectedFaults; f != nil && s.shallRun(v) {
-			add(f.StopAlwaysFails, waitsFailed)
-			add(f.StartFailsFirstN > 0 && f.StartAndMoveFaultsOnlyHost == "", waitsRetries)
-		}
+		add((v.MaxRestartsOnHost != nil || v.MaxRelocations != nil) && s.shallRun(v) && len(s.Policy) == 0, waitsRetries)
+		add(v.goesBack() != s.VMs[0].goesBack(), waitsFailback)
 	}
 	add(s.Settings.ShutdownPolicy != "", waitsShutdown)
 	for _, a := range s.Actions {
@@ -47,14 +41,8 @@ func Waits(s *Scenario) []string {
 	for _, ev := range e.Events {
 		add(true, events[ev.Type])
 	}
-	add(e.OrderOfStarted != nil, waitsPriority)
+	add(e.OrderOfStarted != nil && len(s.Policy) == 0, waitsPriority)
 	add(e.StoppedStarted != nil, waitsShutdown)
-	for _, p := range e.FinalPlacement {
-		add(p.State == "failed", waitsFailed)
-	}
-	if s.Better != nil {
-		add(s.Better.AddPriorities != nil, waitsPriority)
-	}
 	off := poweredOff(s)
 	for h, state := range e.FinalHosts {
 		add(state == "off" && !off[h] && !s.SelfFences(h), waitsWatchdog)
@@ -62,23 +50,8 @@ func Waits(s *Scenario) []string {
 	return slices.Sorted(maps.Keys(need))
 }
 
-// otherwise is recorded files that nothing is missing for, and whose story cannot
-// happen here all the same.
-var otherwise = map[string]string{
-	"fix-violations-group-vs-single":       startsByRules,
-	"fix-violations-two-groups-3-hosts":    startsByRules,
-	"together-inherits-host-preference":    startsByRules,
-	"together-inherits-host-subset":        startsByRules,
-	"idle-wakes-for-command":               waitsIdle,
-	"prefer-ranked-hosts-failback":         startsByRules,
-	"together-manual-move-drags":           refusesMoves,
-	"require-one-host-manual-move-returns": refusesMoves,
-	"shutdown-then-failback":               handsOver,
-	"policy-default-shutdown":              handsOver,
-	"leader-isolated-then-failback":        "a network that is mended by a boot",
-	"fifty-vms-spread-and-failover":        movesAtStart,
-	"place-on-start-then-failover-dynamic": movesAtStart,
-}
+// goesBack reports whether a VM is moved back after a fault.
+func (v VM) goesBack() bool { return v.Failback == nil || *v.Failback }
 
 // shallRun reports whether a VM is ever to run, so that faults of its starts and stops can befall it.
 func (s *Scenario) shallRun(v VM) bool {
@@ -97,13 +70,6 @@ func (s *Scenario) comes(size Action) bool {
 func (s *Scenario) Brings(a Action) bool {
 	return a.Do == "protect_vm" || a.Do == "set_vm_size" && s.comes(a)
 }
-
-const (
-	startsByRules = "starts against the rules that are mended by moves: VMs start where rules let them"
-	refusesMoves  = "moves against the rules: they are refused"
-	movesAtStart  = "starts on the home that are moved before they run: VMs start where they go"
-	handsOver     = "a shutdown after which VMs wait for the host's death: it hands them over"
-)
 
 // SelfFences reports whether the watchdog of a host resets it in a recorded file. Of
 // the manager that was recorded a reset is all that a watchdog does, and the host

@@ -1,0 +1,150 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/holdfast-ha/holdfast/cluster/agent"
+	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/fsm"
+	"github.com/holdfast-ha/holdfast/integration/sim/scenario"
+	"github.com/holdfast-ha/holdfast/vmm/domainxml"
+	"github.com/holdfast-ha/holdfast/vmm/embedded"
+)
+
+// startFaults are starts that shall fail wherever they are tried, by VM. Any goroutine may ask.
+type startFaults struct {
+	mu   sync.Mutex
+	left map[string]int // below zero: all of them
+}
+
+// inject takes over the faults of the scenario's VMs that are bound to no host.
+func (f *startFaults) inject(vms []scenario.VM) {
+	f.left = map[string]int{}
+	for _, v := range vms {
+		if x := v.InjectedFaults; x != nil && x.StartFailsFirstN > 0 && x.StartAndMoveFaultsOnlyHost == "" {
+			f.left[uuidOf("vm", v.ID)] = x.StartFailsFirstN
+		}
+	}
+}
+
+// set has the next n starts of a VM fail; below zero, all.
+func (f *startFaults) set(vm string, n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.left[uuidOf("vm", vm)] = n
+}
+
+// consume fails the start of a definition if it is to fail, and counts it.
+func (f *startFaults) consume(xml string) error {
+	def, err := domainxml.Parse(xml)
+	if err != nil {
+		return nil // whoever is asked to start it says so
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := f.left[def.UUID]
+	if n == 0 {
+		return nil
+	}
+	f.left[def.UUID] = n - 1
+	return fmt.Errorf("domain %s: %w", def.Name, embedded.ErrStartFault)
+}
+
+// lockVM has a VM's storage refuse to be opened by anybody, as a lock that nobody takes away
+// does: each start fails, wherever it is tried. What runs goes on.
+func lockVM(w *World, a scenario.Action) error {
+	w.startFaults.set(a.VM, -1)
+	return nil
+}
+
+// bringRules has people give the cluster the file's rules and policy, where it was made without.
+func (w *World) bringRules() {
+	w.ruled = true
+	files := w.policy()
+	w.people.ask("give the cluster its rules", "", nil, func(ctx context.Context, on *agent.Agent) error {
+		_, err := on.ApplyPolicy(ctx, files, 0, true, personName)
+		return err
+	})
+}
+
+// isNo reports whether an answer is a no for good, and not one to ask again after.
+func isNo(err error) bool {
+	return errors.Is(err, api.ErrRefused) && !strings.Contains(err.Error(), "try again in a moment")
+}
+
+// rejected notes that a person was refused, which a recorded manager has an event for.
+func (p *people) rejected(vm string) {
+	if p.w.s.Recorded() {
+		p.w.watch.observe("command_rejected", "", vm, "")
+	}
+}
+
+// givenUp is the host on which a VM was tried last that is not tried any more.
+func (w *World) givenUp(vm string) (host string, given bool) {
+	for _, e := range w.outcome.Events {
+		if e.VM != vm {
+			continue
+		}
+		switch e.Type {
+		case fsm.EventVMStartFailed:
+			host = e.Host
+		case fsm.EventVMGivenUp:
+			given = true
+		case fsm.EventVMAssigned, fsm.EventVMStarted, fsm.EventVMRetryAsked, fsm.EventVMIntentChanged, fsm.EventVMUnprotected:
+			given = false
+		}
+	}
+	return host, given
+}
+
+// stopNothing sees that a VM whose stops shall all fail neither obeys nor can be ended on its host.
+func (m *machine) stopNothing() {
+	for _, v := range m.w.s.VMs {
+		if v.InjectedFaults != nil && v.InjectedFaults.StopAlwaysFails && v.Host == m.name {
+			m.hyp.SetGuestsIgnoreShutdown(true)
+			m.failKills(true)
+		}
+	}
+}
+
+// arm is what people do here who disarm another manager: they take protection from every VM, so
+// that all of it is theirs, and give it back. Where nothing is left to do the wish has no effect.
+func (w *World) arm(on bool) {
+	s, any := w.watch.newest.state, false
+	for _, v := range w.s.VMs {
+		if protected := s != nil && s.FindVM(v.ID) != nil; protected == on {
+			continue
+		}
+		any = true
+		if on {
+			w.people.protect(v.ID)
+		} else {
+			w.people.unprotect(v.ID)
+		}
+	}
+	if !any {
+		w.watch.observe("command_ignored", "", "", "")
+		return
+	}
+	w.arming = &on
+}
+
+// armed sees that every VM has lost its protection, or has it again.
+func (x *watch) armed() {
+	w, s := x.w, x.newest.state
+	if w.arming == nil || s == nil {
+		return
+	}
+	for _, v := range w.s.VMs {
+		if (s.FindVM(v.ID) != nil) != *w.arming {
+			return
+		}
+	}
+	kind := map[bool]string{false: "cluster_disarmed", true: "cluster_armed"}[*w.arming]
+	w.arming = nil
+	x.observe(kind, "", "", "")
+}
