@@ -8,12 +8,17 @@ import "slices"
 //
 // When all fit without going back, each takes the host that ranks first for it.
 // Otherwise the exact search packs them. Otherwise VMs are taken one after the
-// other, each kept if all that were kept so far still fit with it.
+// other, each kept if all that were kept so far still fit with it. Of what was packed
+// each VM, one after the other, takes the host that ranks first of those with which the
+// rest still fits: asked again when some have started, the others get the same hosts.
 func (r *room) assign(vms []int32, work *int) (to map[int32]int32, exact bool) {
 	able := slices.DeleteFunc(slices.Clone(vms), func(v int32) bool { return !r.placeable(v) })
-	to, a := r.fit(able, work)
-	if a == Yes {
+	to, ranked, a := r.fit(able, work)
+	switch {
+	case ranked:
 		return to, true
+	case a == Yes:
+		return r.prefer(able, to), true
 	}
 	whole := len(able)
 	k := &keeper{base: r, work: work, to: map[int32]int32{}, now: r.clone()}
@@ -30,6 +35,8 @@ func (r *room) assign(vms []int32, work *int) (to map[int32]int32, exact bool) {
 		}
 		able = able[n:]
 	}
+	kept := slices.DeleteFunc(slices.Clone(vms), func(v int32) bool { _, yes := k.to[v]; return !yes })
+	k.settle(r.prefer(kept, k.to))
 	if k.unsure {
 		k.fillUp(vms)
 	}
@@ -54,7 +61,7 @@ func (k *keeper) keepAll(vms []int32) bool {
 	if *k.work < 0 {
 		return false
 	}
-	to, a := k.base.fit(append(slices.Clone(k.kept), vms...), k.work)
+	to, _, a := k.base.fit(append(slices.Clone(k.kept), vms...), k.work)
 	if a != Yes {
 		return false
 	}
@@ -122,25 +129,25 @@ func (k *keeper) fillUp(vms []int32) {
 	}
 }
 
-// fit finds hosts for all of the VMs.
-func (r *room) fit(vms []int32, work *int) (map[int32]int32, Answer) {
+// fit finds hosts for all of the VMs; ranked is set where each, in this order, has the one that
+// ranks first for it.
+func (r *room) fit(vms []int32, work *int) (to map[int32]int32, ranked bool, a Answer) {
 	if len(vms) == 0 {
-		return map[int32]int32{}, Yes
+		return map[int32]int32{}, true, Yes
 	}
 	*work -= 4 * len(vms) * len(r.m.hosts)
 	items := r.items(vms)
-	if to := r.rankedFirst(items); to != nil {
-		return to, Yes
+	if to = r.rankedFirst(items); to != nil {
+		return to, true, Yes
 	}
 	p := newPacking(r, items, work)
-	if to := r.rankedFirst(p.items); to != nil { // once more, the largest first
-		return to, Yes
+	if to = r.rankedFirst(p.items); to != nil { // once more, the largest first
+		return to, false, Yes
 	}
-	a := p.solve()
-	if a != Yes {
-		return nil, a
+	if a = p.solve(); a != Yes {
+		return nil, false, a
 	}
-	return p.placement(), Yes
+	return p.placement(), false, Yes
 }
 
 // rankedFirst gives each item, in this order, the host that ranks first for it; nil when one finds none.

@@ -152,7 +152,7 @@ func (r *room) empty(vms []int32, work *int) (map[int32]int32, Spread, bool) {
 				rest = append(rest, v)
 			}
 		}
-		if others, a := try.fit(rest, work); a == Yes {
+		if others, _, a := try.fit(rest, work); a == Yes {
 			maps.Copy(to, others)
 			return to, phase, true
 		}

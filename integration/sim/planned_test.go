@@ -193,9 +193,7 @@ func (w *World) whereAll() map[string]string {
 	return at
 }
 
-// searched is how a plan says of a VM that it does not go where it ranks first. How such VMs are
-// packed is one way of several, and the master, which plans anew as starts are under way, may find
-// another once some of them are placed: which VMs run is then the same, but not where.
+// searched is how a plan says of a VM that it does not go where it ranks first.
 const searched = "so that all VMs find a place"
 
 func packedBySearch(plan whatif.Failover) bool {
@@ -212,20 +210,19 @@ func (w *World) compare(lost []string, plan whatif.Failover, at time.Duration, b
 			first[r.Name] = r.Host
 		}
 	}
-	packed := packedBySearch(plan)
 	const dead = " (it is dead)" // which a host that may be lost is not yet
 	decided := map[string]bool{}
 	for _, d := range plan.Decisions {
 		decided[d.VM] = true
 		switch d.Action {
 		case planner.Start:
-			if first[d.VM] != d.To && (!packed || first[d.VM] == "") {
+			if first[d.VM] != d.To {
 				w.broken("planned: %s starts on %s (%s); it started on %q", d.VM, d.To, d.Why, first[d.VM])
 			}
 		case planner.StayDown:
 			if first[d.VM] != "" {
 				w.broken("planned: %s stays down (%s); it started on %s", d.VM, d.Why, first[d.VM])
-			} else if vm := w.watch.newest.state.FindVM(d.VM); !packed && strings.ReplaceAll(vm.Waiting, dead, "") != d.Why {
+			} else if vm := w.watch.newest.state.FindVM(d.VM); strings.ReplaceAll(vm.Waiting, dead, "") != d.Why {
 				w.broken("planned: %s stays down as %q; it is down as %q", d.VM, d.Why, vm.Waiting)
 			}
 		}
