@@ -38,6 +38,8 @@ type Policy struct {
 	VolumeUse VolumesPolicy `json:"volume_use"`
 	// Isolation is what a host does that hears nobody.
 	Isolation IsolationPolicy `json:"isolation"`
+	// Shutdown is what becomes of the VMs of a host that is shut down in good order.
+	Shutdown ShutdownPolicy `json:"host_shutdown"`
 	// Muted are the warnings that the warnings block switches off.
 	Muted Muted `json:"muted,omitzero"`
 	// Datastores, Placement, Admission, Restart, Migration, Balance, Classes, Groups and Rules say
@@ -183,6 +185,7 @@ func DefaultPolicy(clusterName string) *Policy {
 		Fencing:   FencingPolicy{Mode: FencingRequired},
 		VolumeUse: VolumesPolicy{Count: defaultVolumeCount},
 		Isolation: defaultIsolation(),
+		Shutdown:  defaultShutdown(),
 		Placement: defaultPlacement(),
 		Admission: defaultAdmission(),
 		Restart:   defaultRestart(),
@@ -290,7 +293,7 @@ func (r *report) policy(root *node, what, clusterName string) (*Policy, error) {
 	r.fencing(p, root)
 	r.volumes(p, root)
 	p.Fencing.Mode = get[string](root.one("fencing"), "mode")
-	p.Isolation = isolation(root)
+	p.Isolation, p.Shutdown = isolation(root), shutdownOf(root)
 	r.where(p, root)
 	warnings := root.one("warnings")
 	p.Muted = Muted{Volumes: !get[bool](warnings, "few_heartbeat_volumes"), OneServer: !get[bool](warnings, "volumes_on_one_server"), Networks: !get[bool](warnings, "single_network")}

@@ -29,6 +29,7 @@ func DiffPolicies(a, b *Policy) []Change {
 	d.field("fencing.mode", a.Fencing.Mode, b.Fencing.Mode)
 	d.volumes(a, b)
 	d.isolation(a.Isolation, b.Isolation)
+	d.said("host_shutdown", a.Shutdown.said(), b.Shutdown.said())
 	d.field("warnings.few_heartbeat_volumes", !a.Muted.Volumes, !b.Muted.Volumes)
 	d.field("warnings.volumes_on_one_server", !a.Muted.OneServer, !b.Muted.OneServer)
 	d.field("warnings.single_network", !a.Muted.Networks, !b.Muted.Networks)

@@ -132,6 +132,7 @@ func (p *Policy) Warnings() []string {
 	}
 	list = append(list, p.idleVMs()...)
 	list = append(list, p.idleBalance()...)
+	list = append(list, p.idleShutdown()...)
 	list = append(list, p.unasked()...)
 	list = append(list, p.backwards()...)
 	if text := p.scarceVolumes(); text != "" {

@@ -56,6 +56,9 @@ func (p *Policy) HCL() []byte {
 	}
 
 	putIsolation(open, p.Isolation)
+	if all := p.Shutdown.said(); anySaid(all) {
+		putSaid(open("host_shutdown"), all)
+	}
 
 	putWhere(open, p)
 

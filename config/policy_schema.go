@@ -66,6 +66,7 @@ func policySchema() *block {
 		volumeSchema(),
 		isolationSchemas()[0],
 		isolationSchemas()[1],
+		shutdownSchema(),
 		warningsSchema(),
 	}, whereSchemas(), []*block{
 		{name: "defaults", attrs: []attr{

@@ -97,6 +97,11 @@ isolation_response {
   delay            = "30s"
   shutdown_timeout = "2m"
 }
+host_shutdown {
+  action          = "conditional"
+  migrate_timeout = "25m"
+  freeze_timeout  = "0s"
+}
 defaults {
   protect  = "all"
   on_crash = "leave"
@@ -136,6 +141,7 @@ vm "vdi gold" {
   "fencing": {"mode": "best_effort"},
   "isolation_check": {"addresses": ["10.10.0.1", "fd00::1"], "use_default_gateway": false},
   "isolation_response": {"action": "shutdown", "delay": "30s", "shutdown_timeout": "2m"},
+  "host_shutdown": {"action": "conditional", "migrate_timeout": "25m", "freeze_timeout": "0s"},
   "defaults": {"protect": "all", "on_crash": "leave"},
   "vms": {"web": {"match": {"name": "web-*"}, "protect": false, "on_crash": "restart", "isolation": "power_off"}, "all": {"match": {"name": "*"}}},
   "vm": {"db1": {"protect": true, "on_crash": "restart", "note": "PostgreSQL\nprimary\n"}, "vdi gold": {"protect": false}}
@@ -159,6 +165,7 @@ vm "vdi gold" {
 		VolumeUse: VolumesPolicy{Count: 3},
 		Fencing:   FencingPolicy{Mode: FencingBestEffort},
 		Isolation: IsolationPolicy{Action: IsolationShutdown, Delay: 30 * time.Second, ShutdownTimeout: 2 * time.Minute, Addresses: []string{"10.10.0.1", "fd00::1"}},
+		Shutdown:  ShutdownPolicy{Action: ShutdownConditional, MigrateTimeout: 25 * time.Minute},
 		Placement: defaultPlacement(),
 		Admission: defaultAdmission(),
 		Restart:   defaultRestart(),

@@ -149,6 +149,7 @@ func (c *RemoveHost) apply(s *State) (any, *Refusal) {
 		}
 	}
 	s.endMovesTo(c.Host, c.Meta, c.Host+" leaves the cluster")
+	s.unfreeze(c.Host, c.Meta, c.Host+" leaves the cluster")
 	s.RetiredIncarnation = max(s.RetiredIncarnation, h.Incarnation)
 	left := maps.Clone(s.Left)
 	if left == nil {
@@ -204,7 +205,7 @@ func (c *BeginIncarnation) apply(s *State) (any, *Refusal) {
 	h.Incarnation++
 	h.Volumes = s.Volumes.Revision // the host is told, and begins with no older one
 	h.Watchdog = Watchdog{}        // it says it anew
-	h.Aside = nil
+	h.Aside, h.Shutdown = nil, nil
 	h.Status, h.BootID, h.Since, h.Verdict, h.Evidence = HostLive, c.BootID, c.At, "live", nil
 	id := s.emit(c.Meta, Event{Type: EventHostAvailable, Host: h.Name, Text: fmt.Sprintf("%s begins incarnation %d: %s", h.Name, h.Incarnation, c.Why)})
 	s.endMovesTo(h.Name, c.Meta, fmt.Sprintf("%s began incarnation %d", h.Name, h.Incarnation))
@@ -318,6 +319,7 @@ func (c *ConfirmOff) apply(s *State) (any, *Refusal) {
 			delete(s.writeLoose(), uuid)
 		}
 	}
+	s.unfreeze(c.Host, c.Meta, fmt.Sprintf("%s is off, says %s", c.Host, c.By))
 	return freed, nil
 }
 
@@ -420,6 +422,7 @@ func (c *SetIntent) apply(s *State) (any, *Refusal) {
 	vm.Intent = c.Intent
 	vm.Failures = nil
 	vm.Restart = nil // a stop that comes in the middle of it is a person's last word
+	vm.Frozen = nil
 	if vm.Move != nil {
 		s.endMove(vm, c.Meta, "it shall stop")
 	}

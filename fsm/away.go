@@ -12,7 +12,7 @@ type Away struct {
 // it belongs from then on; otherwise it belongs where it was before it first had to leave.
 func (vm *VM) goes(s *State, from, to string, asked bool) {
 	h := s.Hosts[from]
-	switch maintained := h != nil && h.Maintenance != nil; {
+	switch maintained := h != nil && h.Emptied(); {
 	case asked:
 		vm.Away = nil
 	case vm.Away == nil && from != "" && from != to:
@@ -25,7 +25,7 @@ func (vm *VM) goes(s *State, from, to string, asked bool) {
 
 // moves notes that the VM has moved: away from a host in maintenance, or by choice.
 func (vm *VM) moves(s *State, from string, v *Move) {
-	if h := s.Hosts[from]; v.By != "" || vm.Away != nil || h != nil && h.Maintenance != nil {
+	if h := s.Hosts[from]; v.By != "" || vm.Away != nil || h != nil && h.Emptied() {
 		vm.goes(s, from, v.Host, v.By != "")
 	}
 }

@@ -46,6 +46,7 @@ func samples() []Command {
 		&HoldHost{Meta: m, Epoch: 2, Host: "b", Off: true},
 		&StandAside{Meta: m, Epoch: 2, Host: "b", Why: "it holds less"},
 		&RestartVM{Meta: m, UUID: uuid(1), Previous: 7, Why: "new kernel"},
+		&NoteShutdown{Meta: m, Epoch: 3, Host: "a", Incarnation: 2, Reboot: true, Action: ShutdownMigrate, Rest: true},
 	}
 }
 

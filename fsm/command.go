@@ -44,6 +44,7 @@ const (
 	TypeHoldHost         Type = 30
 	TypeRestartVM        Type = 31
 	TypeStandAside       Type = 34
+	TypeNoteShutdown     Type = 33
 )
 
 // Command is one change of the state. Only the types of this package implement it.
@@ -401,6 +402,8 @@ func blank(t Type) Command {
 		return &RestartVM{}
 	case TypeStandAside:
 		return &StandAside{}
+	case TypeNoteShutdown:
+		return &NoteShutdown{}
 	}
 	return nil
 }

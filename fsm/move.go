@@ -157,6 +157,9 @@ func (s *State) takesVMs(host string, incarnation uint64) *Refusal {
 	if m := s.Hosts[host].Maintenance; m != nil {
 		return &Refusal{CodeConflict, fmt.Sprintf("%s is in maintenance since %s and is given no VMs", host, m.Since.UTC().Format("2006-01-02 15:04 MST"))}
 	}
+	if x := s.Hosts[host].Shutdown; x != nil {
+		return &Refusal{CodeConflict, fmt.Sprintf("%s %s since %s and is given no VMs", host, x.Going(), x.Since.UTC().Format("2006-01-02 15:04 MST"))}
+	}
 	return nil
 }
 
@@ -230,6 +233,7 @@ func (c *SetMaintenance) apply(s *State) (any, *Refusal) {
 		h.Maintenance = &Maintenance{Since: c.At, By: c.By, Why: c.Why}
 		s.emit(c.Meta, Event{Type: EventHostInMaintenance, Host: h.Name, Text: h.Name + " is in maintenance" + because(c.Why)})
 		s.endMovesTo(h.Name, c.Meta, h.Name+" was put into maintenance")
+		s.unfreeze(h.Name, c.Meta, h.Name+" was put into maintenance")
 	default:
 		h.Maintenance = nil
 		s.emit(c.Meta, Event{Type: EventHostInService, Host: h.Name, Text: h.Name + " is back in service" + because(c.Why)})

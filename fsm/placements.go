@@ -25,7 +25,7 @@ func (c *Assign) apply(s *State) (any, *Refusal) {
 	vm.Generation++
 	vm.Owner = &Placement{Host: c.Host, Incarnation: c.Incarnation, Generation: vm.Generation, Phase: PhaseOrdered, At: c.At, Round: c.Round, Why: c.Why}
 	vm.Choice = choice(c.Host, "", c.At, vm.Generation, c.Considered)
-	vm.Waiting, vm.Astray = "", false
+	vm.Waiting, vm.Astray, vm.Frozen = "", false, nil
 	if c.Round > 0 { // entries of before there were rounds come to what they came to then
 		vm.goes(s, vm.Home, c.Host, false)
 	}
@@ -52,6 +52,7 @@ func (s *State) placeable(uuid string, previous uint64, host string, incarnation
 
 func (vm *VM) see(host string, m Meta) {
 	vm.Generation++
+	vm.Frozen = nil // whoever started it there by hand has waited enough
 	vm.Sighting = &Sighting{Host: host, Generation: vm.Generation, At: m.At}
 }
 
@@ -163,6 +164,7 @@ func (c *Report) apply(s *State) (any, *Refusal) {
 			why = c.Detail
 		}
 		s.release(vm, c.Meta, why)
+		s.freeze(vm, c, o.Phase == PhaseRunning)
 		e.Type, e.Severity = EventVMStopped, Warning
 		if vm.Intent == IntentStop {
 			e.Severity = Info

@@ -26,8 +26,14 @@ func (c *RetryVM) apply(s *State) (any, *Refusal) {
 		return refuse(CodeConflict, "%s was stopped by a person or from inside, so nothing is tried: `haadm vms start %s` starts it", vm.Name, vm.Name)
 	}
 	n := len(vm.Failures) + len(vm.MoveFailures)
-	if n == 0 {
+	if n == 0 && vm.Frozen == nil {
 		return 0, nil
+	}
+	if vm.Frozen != nil {
+		s.thaw(s.editVM(c.UUID), c.Meta, "a person wants it tried elsewhere")
+		if n == 0 {
+			return 0, nil
+		}
 	}
 	vm = s.editVM(c.UUID)
 	vm.Failures, vm.MoveFailures = nil, nil

@@ -116,6 +116,8 @@ type Host struct {
 	Watchdog Watchdog `json:"watchdog,omitzero"`
 	// Maintenance is set while the host is out of service; it outlives incarnations.
 	Maintenance *Maintenance `json:"maintenance,omitempty"`
+	// Shutdown is set from when the host is shut down in good order until it is back.
+	Shutdown *Shutdown `json:"shutdown,omitempty"`
 	// Held is set while a person wants the host to stay off.
 	Held *Hold `json:"held,omitempty"`
 	// Aside is set while the host stands aside, as it has said itself.
@@ -175,6 +177,8 @@ type VM struct {
 	Move *Move `json:"move,omitempty"`
 	// Restart is set while its owner is to shut it down for a restart.
 	Restart *Restart `json:"restart,omitempty"`
+	// Frozen is set while nobody owns it, and it waits for the host that it was shut down with.
+	Frozen *Frozen `json:"frozen,omitempty"`
 	// MoveFailures are its moves that came to nothing since the last that did not, newest last.
 	MoveFailures []Failure `json:"move_failures,omitempty"`
 	// Home is the host that last ran it (or where it was defined).

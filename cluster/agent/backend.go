@@ -345,14 +345,17 @@ func (a *Agent) TransferMaster(ctx context.Context, to string) error {
 	return m.node.Transfer(ctx, to)
 }
 
-// Drain prepares this host for being shut down: its protected VMs are stopped in
-// an orderly way and start elsewhere, and the office, if it holds it, is handed over.
-func (a *Agent) Drain(ctx context.Context) error {
+// Drain prepares this host for being shut down: its protected VMs are moved, or stopped
+// in an orderly way, as the policy says, and the office, if it holds it, is handed over.
+//
+// reboot says that the host boots again. Drain bounds itself (host.Drain); what it could not hand over starts
+// elsewhere once this host's lease has ended.
+func (a *Agent) Drain(ctx context.Context, reboot bool) error {
 	m, err := a.current()
 	if err != nil {
 		return nil //nolint:nilerr // what is no member has nothing to hand over
 	}
-	if err := m.host.Drain(ctx); err != nil {
+	if err := m.host.Drain(ctx, reboot); err != nil {
 		return err
 	}
 	if m.node.IsLeader() && len(m.node.Members()) > 1 {

@@ -77,6 +77,8 @@ type HostReport struct {
 	Outcomes []OutcomeReport `json:"outcomes,omitempty"`
 	// Draining says that the host is being shut down: it gives its VMs back and takes none.
 	Draining bool `json:"draining,omitempty"`
+	// Reboot says, of a host that is being shut down, that it is to boot again.
+	Reboot bool `json:"reboot,omitempty"`
 	// Reserve is what the host keeps for itself, bytes.
 	Reserve uint64 `json:"reserve"`
 	// DiskError is why the host's own disk refuses what is written to its log; empty where it does not.

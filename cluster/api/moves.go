@@ -274,6 +274,9 @@ func (s *Server) retry(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if f := vm.Frozen; f != nil {
+		return &Done{Schema: Schema, Done: fmt.Sprintf("%s waits for %s no more, and starts where there is room for it", vm.Name, f.Host)}, nil
+	}
 	if n, _ := n.(int); n == 0 {
 		return &Done{Schema: Schema, Done: "nothing of " + vm.Name + " has failed that could be forgotten"}, nil
 	}

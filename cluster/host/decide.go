@@ -53,8 +53,9 @@ type Input struct {
 	Anew map[string]uint64
 	// Claimed is when a person's start of a VM here was admitted, by UUID.
 	Claimed map[string]time.Duration
-	// Draining says that the host is being shut down: it gives everything back.
-	Draining bool
+	// Closing says that the host is being shut down: it starts nothing any more. Draining says that it gives
+	// everything back for that (givesBack).
+	Closing, Draining bool
 	// Bounded is false while others count on a watchdog that this host has no more (W5).
 	Bounded bool
 	// Alone says that no master has answered over the network for a while, and that there are
@@ -356,7 +357,7 @@ func stopped(in Input, vm *fsm.VM, d vmm.Domain, defined bool, p *Plan) {
 		return
 	}
 	if in.Record.Executed[vm.UUID] < g {
-		if vm.Intent == fsm.IntentStop || vm.Restart != nil || in.Draining {
+		if vm.Intent == fsm.IntentStop || vm.Restart != nil || in.Closing || in.Draining {
 			p.Raise[vm.UUID] = g // reported in the next round, as stopped or given back
 			return
 		}
@@ -386,7 +387,7 @@ func stopped(in Input, vm *fsm.VM, d vmm.Domain, defined bool, p *Plan) {
 	if gone(in, vm, d, p) {
 		return
 	}
-	if in.Draining {
+	if in.Draining || in.Closing && vm.Owner.Phase == fsm.PhaseOrdered && in.Ran[vm.UUID] != g {
 		p.report(vm.UUID, g, fsm.OutcomeReleased, in.Self+" is being shut down")
 		return
 	}

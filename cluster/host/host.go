@@ -8,7 +8,6 @@ package host
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"sync"
 	"time"
@@ -126,7 +125,7 @@ type Host struct {
 	again     bool                     // a heartbeat before its time is due
 	claimed   map[string]time.Duration // when a person's start of an unowned VM was admitted, by UUID
 	expected  map[string]time.Duration // when the hypervisor was allowed to take in a VM, by UUID
-	draining  bool                     // the host is being shut down
+	closing   closing
 	around    surroundings
 	offers    offers
 	uses      uses
@@ -240,24 +239,6 @@ func (h *Host) Run(ctx context.Context) error {
 	}
 }
 
-// Drain gives every VM of this host back, because the host is being shut down:
-// guests are asked to stop, powered off after their grace, and may then run
-// elsewhere. It returns nil once this host owns none, while Run goes on.
-func (h *Host) Drain(ctx context.Context) error {
-	h.bring(ctx, func() { h.draining, h.beatNow = true, true })
-	for {
-		s, _, changed := h.cfg.View()
-		if len(s.Owned(h.cfg.Name, h.Status().Incarnation)) == 0 {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("give back the VMs of this host: %w", ctx.Err())
-		case <-changed:
-		}
-	}
-}
-
 // untilEnd is when to look again at the latest: at the end of the lease.
 func (h *Host) untilEnd() time.Duration {
 	left := h.lease.Left(h.cfg.Now())
@@ -361,7 +342,7 @@ func (h *Host) gather() Input {
 		Now: now, Self: h.cfg.Name, Timing: h.cfg.Timing, Lease: h.lease, Record: h.record, State: s,
 		Trusted: h.trustFrom != 0 && index >= h.trustFrom,
 		Domains: h.list.domains, Listed: h.list.no != 0 && h.list.err == nil,
-		Busy: map[string]bool{}, Unproven: map[string]bool{}, Killed: h.killed, Ran: h.ran, Failed: h.failed, Foreign: h.foreign, Stopping: h.stopping, Covered: map[string]bool{}, Draining: h.draining, Claimed: h.claimed,
+		Busy: map[string]bool{}, Unproven: map[string]bool{}, Killed: h.killed, Ran: h.ran, Failed: h.failed, Foreign: h.foreign, Stopping: h.stopping, Covered: map[string]bool{}, Claimed: h.claimed,
 		Bounded: h.bounded(), Alone: h.byStorageAlone(s, now), Response: h.response(now), AskedIsolated: h.around.asked, Tied: h.around.tied,
 		Leaving: map[string]uint64{}, Left: h.left, Anew: h.anew,
 	}
@@ -370,6 +351,7 @@ func (h *Host) gather() Input {
 	}
 	if s != nil {
 		policy := h.cfg.Policy(s)
+		in.Closing, in.Draining = h.closing.on, givesBack(h.closing, s, h.cfg.Name, h.lease.Incarnation, policy.Shutdown, now, h.cfg.Timing)
 		in.Policy = func(vm string) verdict.ResponsePolicy { return responsePolicy(policy, vm) }
 	}
 	if h.lease.Incarnation != 0 {

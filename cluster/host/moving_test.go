@@ -169,7 +169,7 @@ func TestSourceOfAMove(t *testing.T) {
 			r.wantOwner("", "")
 		}},
 		{"the host is shut down", func(r *rig, b *embedded.Host, _ uint64) {
-			go func() { _ = r.agent.Drain(r.Context()) }()
+			go func() { _ = r.agent.Drain(r.Context(), false) }()
 			r.pass(5 * time.Second)
 			r.none(r.hyp)
 			r.none(b)

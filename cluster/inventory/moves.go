@@ -37,7 +37,7 @@ func MoveSettings(p *config.Policy) placement.MoveSettings {
 
 // moves says of a protected VM whether and where it may be moved while it runs.
 func (k *maker) moves(v *placement.VM, vm *fsm.VM, p config.VMPolicy) {
-	if v.Status == placement.Waiting && k.in.Policy.Balance.Mode != config.BalanceOff {
+	if v.Status == placement.Waiting && k.in.Policy.Balance.Mode != config.BalanceOff && vm.Frozen == nil {
 		v.Home = "" // it goes where there is least load
 	}
 	if v.Status != placement.Running {

@@ -96,6 +96,7 @@ func decide(in input) decision {
 		watchdogs(in, m, h, o, &d)
 		ownDisk(in, m, h, o, &d)
 		twice(in, m, h, o, &d)
+		shutdowns(in, m, h, o, &d)
 		reports(in, m, h, o, &d)
 		givenBack(in, m, h, o, &d)
 		domains(in, m, h, o, &d)

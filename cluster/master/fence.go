@@ -39,8 +39,8 @@ func fence(in input, h *fsm.Host, o *observed, d *decision) {
 	if len(in.policy.Hosts[h.Name].Fence) == 0 || o.fence.busy || h.Name == in.self || o.speaks(in.now, in.timing) {
 		return
 	}
-	if h.Maintenance != nil && idle(in.state, h) {
-		return // nothing runs there that anybody waits for, and somebody may be at work on it
+	if (h.Maintenance != nil || h.Shutdown != nil) && idle(in.state, h) {
+		return // nothing runs there that anybody waits for, and somebody may be at work on it, or it boots
 	}
 	at, ok := o.watch.GoneAt(in.timing)
 	if !ok {

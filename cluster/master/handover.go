@@ -21,7 +21,7 @@ type heir struct {
 
 // fitness ranks hosts as masters: first by how many heartbeat volumes of the set they find
 // working, for where there are more claims can be published; among those that find as many,
-// one in maintenance comes last, for it is about to be shut down. The office goes only to one
+// one in maintenance, or that is emptied for its shutdown, comes last. The office goes only to one
 // that ranks higher, so it never comes back by itself.
 type fitness struct {
 	volumes   int
@@ -43,7 +43,7 @@ func fitter(in input) heir {
 				f.volumes++
 			}
 		}
-		f.inService = h.Maintenance == nil
+		f.inService = !h.Emptied()
 		return f, true
 	}
 	me := in.state.Hosts[in.self]
@@ -79,7 +79,7 @@ func (m *Master) handOver(ctx context.Context, o *office, to heir) {
 	e := fsm.Event{Type: "office_handed_over", Severity: fsm.Warning, Host: m.cfg.Name, From: m.cfg.Name, To: to.host,
 		Text: m.cfg.Name + " hands the office over to " + to.host + ", which reaches more heartbeat volumes"}
 	if to.serviced {
-		e.Severity, e.Text = fsm.Info, m.cfg.Name+" is in maintenance, and hands the office over to "+to.host
+		e.Severity, e.Text = fsm.Info, m.cfg.Name+" is being emptied, and hands the office over to "+to.host
 	}
 	o.jobs.Go(func() {
 		m.record(ctx, o, e)

@@ -127,7 +127,7 @@ func (m *Master) tellStays(ctx context.Context, o *office, s *fsm.State, p *move
 	for _, x := range p.Stay {
 		h := s.Hosts[x.Host]
 		if x.Cause != placement.Evacuate || h == nil || h.Maintenance == nil || told[x.VM].Equal(h.Maintenance.Since) {
-			continue
+			continue // those of a host that is shut down are told of as what is left there (stuck)
 		}
 		told[x.VM] = h.Maintenance.Since
 		events = append(events, fsm.Event{Type: "vm_evacuation_failed", Severity: fsm.Warning, VM: x.VM, Host: x.Host, From: x.Host,

@@ -180,7 +180,7 @@ func TestMovesAreCalledOff(t *testing.T) {
 				}
 			}
 			beat(true)
-		}, "a cannot take it: it is being shut down"},
+		}, "a is being shut down"},
 		{"the target is put into maintenance", func(s *stage) { s.maintain("a", true) }, "a was put into maintenance"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

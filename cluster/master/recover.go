@@ -62,6 +62,8 @@ func room(in input, h *fsm.Host) (rh recovery.Host, known bool) {
 	}
 	if h.Maintenance != nil && rh.State != placement.Down { // whatever else is wrong with it, nobody counts on it
 		rh.State, rh.Why, rh.Awaited = placement.Maintenance, inventory.Serviced(h.Maintenance), false
+	} else if h.Emptied() && rh.State != placement.Down {
+		rh.State, rh.Why, rh.Awaited = placement.Maintenance, "it "+h.Shutdown.Going(), false
 	}
 	return rh, known
 }
@@ -100,7 +102,7 @@ func inService(in input, h *fsm.Host) (rh recovery.Host, known bool) {
 	case r.HypervisorError != "":
 		rh.Why = "its hypervisor does not answer"
 		return rh, true
-	case r.Draining:
+	case r.Draining && (h.Shutdown == nil || h.Shutdown.Action != fsm.ShutdownMigrate):
 		rh.Why = "it is being shut down"
 		return rh, true
 	case r.Guard != "running":

@@ -88,7 +88,7 @@ func Plan(in Input) []Step {
 	}
 	p.look()
 	p.readGroups()
-	steps := p.awaitHomes()
+	steps := append(p.awaitHomes(), p.awaitFrozen()...)
 	for {
 		decided := placement.Decide(p.inv.Cluster, placement.Question{}).Decisions
 		if p.openStandby(decided) {
@@ -285,7 +285,7 @@ func (p *planner) step(vm *fsm.VM, d *placement.Decision) Step {
 
 // longWait reports whether a reason to wait is over, and not what led to the start.
 func longWait(waiting string) bool {
-	for _, begins := range []string{noHost, heldBy, heldByLevel, "it stays down: "} {
+	for _, begins := range []string{noHost, heldBy, heldByLevel, waitsFor, "it stays down: "} {
 		if strings.HasPrefix(waiting, begins) {
 			return true
 		}

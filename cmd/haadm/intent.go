@@ -287,7 +287,7 @@ func (p *program) retryCommand() *cli.Command {
 // historyTypes are the events that say when a VM was started, stopped or moved, and why.
 var historyTypes = []string{
 	fsm.EventVMProtected, fsm.EventVMUnprotected, fsm.EventVMSeenRunning, fsm.EventVMAssigned, fsm.EventVMStarted, fsm.EventVMStopped, fsm.EventVMCrashed, fsm.EventVMStartFailed,
-	fsm.EventVMNoHost, fsm.EventVMGivenUp, fsm.EventVMIntentChanged, fsm.EventVMRestartOrdered, fsm.EventVMMoveOrdered, fsm.EventVMMoved, fsm.EventVMMoveFailed, fsm.EventVMRetryAsked,
+	fsm.EventVMNoHost, fsm.EventVMGivenUp, fsm.EventVMIntentChanged, fsm.EventVMRestartOrdered, fsm.EventVMMoveOrdered, fsm.EventVMMoved, fsm.EventVMMoveFailed, fsm.EventVMRetryAsked, fsm.EventVMFreezeEnded,
 }
 
 func (p *program) historyCommand() *cli.Command {

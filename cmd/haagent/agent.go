@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"os/exec"
 	"os/user"
 	"path/filepath"
 	"runtime"
@@ -87,7 +86,7 @@ func runAgent(ctx context.Context, c *cli.Context) error {
 		log.Warn("may be paged out: on a host without free memory heartbeats may be late", "error", err)
 	}
 	log.Info("running", "host", cfg.NodeName, "version", version, "hypervisor", cfg.Hypervisor)
-	return untilStopped(ctx, a, log)
+	return untilStopped(ctx, a, systemd{log}, log)
 }
 
 // lastReset is why the watchdog reset this host, if it did.
@@ -102,13 +101,10 @@ func lastReset(cfg *config.Agent, bootID string, log hclog.Logger) *fencing.Note
 	return note
 }
 
-// drainLimit bounds the orderly end: the guests' grace, and some time to commit.
-const drainLimit = 100 * time.Second
-
 // untilStopped runs the agent until it is told to end. When that is because the
-// whole host is being shut down, the VMs are handed over first; when only the
-// agent is restarted they are left alone.
-func untilStopped(ctx context.Context, a *agent.Agent, log hclog.Logger) error {
+// whole host is being shut down, its VMs leave it first, as the policy says; when only
+// the agent is restarted they are left alone.
+func untilStopped(ctx context.Context, a *agent.Agent, manager service, log hclog.Logger) error {
 	live, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	done := make(chan error, 1)
@@ -118,24 +114,14 @@ func untilStopped(ctx context.Context, a *agent.Agent, log hclog.Logger) error {
 		return err
 	case <-ctx.Done():
 	}
-	if shuttingDown() {
-		log.Info("the host is being shut down; its protected VMs are handed over")
-		dctx, cancel := context.WithTimeout(live, drainLimit)
-		if err := a.Drain(dctx); err != nil {
+	if is := manager.Ending(live); is.down {
+		log.Info("the host is being shut down; its protected VMs are dealt with as the policy says", "reboot", is.reboot)
+		if err := extended(manager, func() error { return a.Drain(live, is.reboot) }); err != nil {
 			log.Error("not everything could be handed over; the rest starts elsewhere when this host's lease has ended", "error", err)
 		}
-		cancel()
 	}
 	end()
 	return <-done
-}
-
-// shuttingDown asks systemd whether the whole system stops.
-func shuttingDown() bool {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	out, _ := exec.CommandContext(ctx, "systemctl", "is-system-running").Output() // its exit status repeats what it prints
-	return strings.TrimSpace(string(out)) == "stopping"
 }
 
 // newLogger leaves out, unless asked to debug, what raft says several times a

@@ -155,6 +155,16 @@ isolation_response {
   #shutdown_timeout = "5m"
 }
 
+# What becomes of the VMs of a host that is shut down or rebooted in good order: failover (they
+# are shut down and start elsewhere), migrate (they are moved while they run, as for maintenance),
+# freeze (they are shut down and wait for the host), or conditional (freeze for a reboot, failover
+# for anything else).
+host_shutdown {
+  #action = "failover"
+  #migrate_timeout = "10m" # then what has not left is shut down
+  #freeze_timeout = "15m"  # then they start elsewhere; 0s: never
+}
+
 # --- Shared storage --------------------------------------------------------------
 
 # Storage that hosts share, each under the same path. A VM with a disk there can be

@@ -373,8 +373,8 @@ var table = []mutant{
 		scenario("broken-invariants-are-told"), "invariant_violated host=h3 did not occur"},
 	{"I3", "a start counts without a look at the generation that was carried out",
 		"cluster/host/decide.go", `	if in.Record.Executed[vm.UUID] < g {
-		if vm.Intent == fsm.IntentStop || vm.Restart != nil || in.Draining {`, `	if true {
-		if vm.Intent == fsm.IntentStop || vm.Restart != nil || in.Draining {`,
+		if vm.Intent == fsm.IntentStop || vm.Restart != nil || in.Closing || in.Draining {`, `	if true {
+		if vm.Intent == fsm.IntentStop || vm.Restart != nil || in.Closing || in.Draining {`,
 		in("cluster/host", "TestDecideUnderALease", "TestAnOrderIsExecutedOnce"), ""},
 	{"I3", "a start in a generation that was not saved is lawful",
 		"cluster/host/assert.go", `case h.record.Executed[o.UUID] != o.Generation:`, `case false:`,
@@ -500,4 +500,58 @@ var table = []mutant{
 		m.record`, `	if false {
 		m.record`,
 		in("cluster/master", "TestAStrangerAndWhatTheMasterKnows"), ""},
+
+	// A host that is shut down.
+	{"host_shutdown", "what a host gives back is committed before it is known what becomes of it",
+		"cluster/master/decide.go", `		shutdowns(in, m, h, o, &d)
+		reports(in, m, h, o, &d)
+`, `		reports(in, m, h, o, &d)
+		shutdowns(in, m, h, o, &d)
+`,
+		in("cluster/master", "TestShutdownIsNotedBeforeItsReports"), ""},
+	{"host_shutdown", "a host gives its VMs back before anybody has said what becomes of them",
+		"cluster/host/shutdown.go", `now-is.since >= t.MasterBound()`, `true`,
+		in("cluster/host", "TestGivesBack"), "freeze, before it is decided"},
+	{"host_shutdown", "a host that nobody answers never goes down",
+		"cluster/host/shutdown.go", ` || now-is.since >= t.MasterBound()`, ``,
+		in("cluster/host", "TestGivesBack"), "freeze, and nobody decides"},
+	{"host_shutdown", "VMs that do not leave keep their host from going down",
+		"cluster/host/shutdown.go", `x.Rest || now-is.since >= p.MigrateTimeout`, `x.Rest`,
+		in("cluster/host", "TestGivesBack"), "they have had their time"},
+	{"host_shutdown", "a host that is shut down starts what it was given",
+		"cluster/host/decide.go", `vm.Restart != nil || in.Closing || in.Draining {`, `vm.Restart != nil || in.Draining {`,
+		in("cluster/host", "TestClosingMovesAndStartsNothing"), ""},
+	{"host_shutdown", "a host that is shut down is given VMs",
+		"fsm/move.go", `if x := s.Hosts[host].Shutdown; x != nil {`, `if x := s.Hosts[host].Shutdown; x != nil && false {`,
+		in("fsm", "TestNoteShutdown"), "is given a VM"},
+	{"host_shutdown", "a VM that its host gave back waits for nobody",
+		"fsm/placements.go", `		s.freeze(vm, c, o.Phase == PhaseRunning)
+`, ``,
+		in("fsm", "TestFreeze"), ""},
+	{"host_shutdown", "a VM that waits for its host starts elsewhere",
+		"cluster/recovery/recovery.go", `append(p.awaitHomes(), p.awaitFrozen()...)`, `p.awaitHomes()`,
+		scenario("shutdown-freeze-reboot"), "vm_started"},
+	{"host_shutdown", "a VM waits for its host without end",
+		"cluster/recovery/frozen.go", `!p.Now.Before(s.Retry)`, `false`,
+		scenario("shutdown-freeze-timeout"), "v3"},
+	{"host_shutdown", "what a person says of a host that is off ends no wait for it",
+		"fsm/apply.go", `	s.unfreeze(c.Host, c.Meta, fmt.Sprintf("%s is off, says %s", c.Host, c.By))
+`, ``,
+		scenario("shutdown-freeze-confirmed-off"), "vm_freeze_ended"},
+	{"host_shutdown", "what cannot be moved is waited for",
+		"cluster/master/shutdown.go", `!x.Rest && stuck(in, h)`, `!x.Rest && false`,
+		in("cluster/master", "TestTheRestIsShutDown"), "all stay"},
+	{"host_shutdown", "what can be moved is shut down",
+		"cluster/master/shutdown.go", `vm.Move != nil || !stays[vm.UUID] &&`, `false &&`,
+		in("cluster/master", "TestTheRestIsShutDown"), "one leaves"},
+	{"host_shutdown", "a master keeps the office though its own host is emptied",
+		"cluster/master/handover.go", `f.inService = !h.Emptied()`, `f.inService = h.Maintenance == nil`,
+		scenario("shutdown-migrate-of-the-master"), "office_handed_over"},
+	{"host_shutdown", "a host that boots is switched off",
+		"cluster/master/fence.go", `(h.Maintenance != nil || h.Shutdown != nil)`, `h.Maintenance != nil`,
+		in("cluster/master", "TestAHostThatWasShutDownIsNotFenced"), "gave its VMs back"},
+	{"host_shutdown", "systemd cuts the shutdown short",
+		"cmd/haagent/shutdown.go", `		s.Extend(extendBy)
+`, ``,
+		in("cmd/haagent", "TestAnOrderlyEndIsNotCutShort"), "killed"},
 }

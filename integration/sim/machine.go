@@ -8,7 +8,10 @@ import (
 	"time"
 
 	"github.com/holdfast-ha/holdfast/cluster/agent"
+	"github.com/holdfast-ha/holdfast/cluster/host"
+	"github.com/holdfast-ha/holdfast/config"
 	"github.com/holdfast-ha/holdfast/fsm"
+	"github.com/holdfast-ha/holdfast/integration/sim/scenario"
 	"github.com/holdfast-ha/holdfast/integration/sim/simnet"
 	"github.com/holdfast-ha/holdfast/vmm/embedded"
 )
@@ -102,9 +105,9 @@ func (m *machine) shutDown(reboot bool) {
 	}
 	m.leaving = a
 	m.w.wg.Go(func() {
-		ctx, cancel := context.WithTimeout(m.w.ctx, drainLimit)
+		ctx, cancel := context.WithTimeout(m.w.ctx, drainLimit(m.w.s))
 		defer cancel()
-		err := a.agent.Drain(ctx)
+		err := a.agent.Drain(ctx, reboot)
 		m.w.soon(func() {
 			if m.agent != a {
 				return
@@ -118,8 +121,41 @@ func (m *machine) shutDown(reboot bool) {
 	})
 }
 
-// drainLimit is how long an agent has for that before it is ended.
-const drainLimit = 100 * time.Second
+// shutdownMigrateTimeout is what VMs get to leave a host that is shut down, but in recorded files,
+// which have the default.
+const shutdownMigrateTimeout = time.Minute
+
+// shutdownOf is the policy's host_shutdown of a scenario that does not bring its own. Without
+// the setting a recorded file has the other manager's default.
+func shutdownOf(s *scenario.Scenario) config.ShutdownPolicy {
+	p := config.DefaultPolicy(clusterName).Shutdown
+	switch {
+	case s.Settings.ShutdownPolicy != "":
+		p.Action = s.Settings.ShutdownPolicy
+	case s.Recorded():
+		p.Action = config.ShutdownConditional
+	}
+	if p.Action == config.ShutdownMigrate && !s.Recorded() {
+		p.MigrateTimeout = shutdownMigrateTimeout
+	}
+	return p
+}
+
+// shutdownPolicy writes it.
+func shutdownPolicy(s *scenario.Scenario) string {
+	p := shutdownOf(s)
+	if p.Action == config.ShutdownFailover {
+		return ""
+	}
+	b := fmt.Sprintf("host_shutdown {\n  action = %q\n", p.Action)
+	if p.Action == config.ShutdownMigrate {
+		b += fmt.Sprintf("  migrate_timeout = %q\n", p.MigrateTimeout)
+	}
+	return b + "}\n"
+}
+
+// drainLimit is how long an agent has before it is ended.
+func drainLimit(s *scenario.Scenario) time.Duration { return host.DrainLimit(shutdownOf(s)) }
 
 // halt ends all that runs on the machine but its VMs.
 func (m *machine) halt() {

@@ -123,7 +123,7 @@ func (g *generator) shutDown(h string, at, until time.Duration) {
 	what := []string{"host_shutdown_requested", "host_reboot_requested"}[g.r.IntN(2)]
 	g.add(at, scenario.Action{Do: what, Host: h})
 	g.add(until, scenario.Action{Do: "power_on", Host: h})
-	g.add(at+drainLimit+time.Second, scenario.Action{Do: "power_on", Host: h})
+	g.add(at+drainLimit(g.s)+time.Second, scenario.Action{Do: "power_on", Host: h})
 	if g.r.IntN(2) == 0 {
 		g.fault(at + time.Duration(g.r.Int64N(int64(until-at))))
 	}

@@ -68,12 +68,13 @@ func (w *World) policy() map[string][]byte {
 	}
 	b.WriteString(w.fencePolicy())
 	b.WriteString(vmPolicy(w.s.VMs))
-	if w.s.Recorded() && (len(w.s.Rules) > 0 || w.s.Settings.AutoRebalance) && !bytes.Contains(w.s.Policy, []byte(`"restart"`)) {
+	if w.s.Recorded() && (len(w.s.Rules) > 0 || w.s.Settings.AutoRebalance || w.s.Settings.ShutdownPolicy != "") && !bytes.Contains(w.s.Policy, []byte(`"restart"`)) {
 		b.WriteString(oneByOne)
 	}
 	if w.ruled {
 		b.WriteString(rulePolicy(w.s.Rules))
 	}
+	b.WriteString(shutdownPolicy(w.s))
 	if w.balancing {
 		b.WriteString(balancePolicy(w.s))
 	}

@@ -194,7 +194,11 @@ func definition(vm *scenario.VM) string {
 	if memory == 0 {
 		memory = defaultVMMemory
 	}
-	return embedded.MinimalXML(vm.ID, uuidOf("vm", vm.ID), memory, max(1, cpus))
+	xml := embedded.MinimalXML(vm.ID, uuidOf("vm", vm.ID), memory, max(1, cpus))
+	if vm.LiveMigratable != nil && !*vm.LiveMigratable { // what keeps it from being moved is in its definition
+		xml = strings.Replace(xml, "</vcpu>", "</vcpu>\n  <cpu><feature policy='require' name='invtsc'/></cpu>", 1)
+	}
+	return xml
 }
 
 // Close ends everything, so that the bubble can end.

@@ -48,7 +48,6 @@ const (
 	waitsWatchdog   = "watchdog"
 	waitsLocks      = "leftover locks of VMs"
 	waitsFailback   = "failback by VM"
-	waitsShutdown   = "shutdown policies to choose from: a host that is shut down hands its VMs over"
 	waitsSizes      = "VMs that become larger"
 	waitsRetries    = "limits of retries and relocations by VM: they are the policy's"
 	waitsSeed       = "a start from the middle of another manager's state: ours has a log"
@@ -195,6 +194,9 @@ var events = map[string]string{
 	"host_held_off":                 "",
 	"host_stands_aside":             "",
 	"host_maintenance_ended":        "",
+	"host_shut_down":                "",
+	"host_shutdown_called_off":      "",
+	"vm_freeze_ended":               "",
 	"vm_evacuation_failed":          "",
 	"vm_move_ordered":               "",
 	"vm_restart_ordered":            "",

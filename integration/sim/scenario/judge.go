@@ -421,6 +421,18 @@ func (j *judge) times() {
 			j.fail("%s was %s %v after action %d, at most %v is allowed", m.VM, m.To, at-from, m.FromAction, limit)
 		}
 	}
+	if most := j.e.StoppedStarted; most != nil {
+		limit := time.Duration(*most * float64(time.Second))
+		for i, r := range j.o.Runs {
+			again := slices.IndexFunc(j.o.Runs[i+1:], func(x Run) bool { return x.VM == r.VM && x.From >= r.To })
+			if r.To < 0 || again < 0 {
+				continue
+			}
+			if down := j.o.Runs[i+1+again].From - r.To; down > limit {
+				j.fail("%s was down for %v from %v, at most %v is allowed", r.VM, down, r.To, limit)
+			}
+		}
+	}
 	for _, vm := range slices.Sorted(maps.Keys(j.e.Downtime)) {
 		var ended time.Duration = -1
 		for _, r := range j.o.Runs {

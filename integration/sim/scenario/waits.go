@@ -32,7 +32,6 @@ func Waits(s *Scenario) []string {
 		add((v.MaxRestartsOnHost != nil || v.MaxRelocations != nil) && s.shallRun(v) && len(s.Policy) == 0, waitsRetries)
 		add(v.goesBack() != s.VMs[0].goesBack(), waitsFailback)
 	}
-	add(s.Settings.ShutdownPolicy != "", waitsShutdown)
 	for _, a := range s.Actions {
 		add(true, actions[a.Do].waits)
 		add(a.Do == "set_vm_size" && !s.comes(a), waitsSizes)
@@ -42,7 +41,6 @@ func Waits(s *Scenario) []string {
 		add(true, events[ev.Type])
 	}
 	add(e.OrderOfStarted != nil && len(s.Policy) == 0, waitsPriority)
-	add(e.StoppedStarted != nil, waitsShutdown)
 	off := poweredOff(s)
 	for h, state := range e.FinalHosts {
 		add(state == "off" && !off[h] && !s.SelfFences(h), waitsWatchdog)
