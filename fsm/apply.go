@@ -205,7 +205,8 @@ func (c *BeginIncarnation) apply(s *State) (any, *Refusal) {
 	h.Incarnation++
 	h.Volumes = s.Volumes.Revision // the host is told, and begins with no older one
 	h.Watchdog = Watchdog{}        // it says it anew
-	h.Aside, h.Shutdown = nil, nil
+	h.Aside = nil
+	h.Shutdown = nil
 	h.Status, h.BootID, h.Since, h.Verdict, h.Evidence = HostLive, c.BootID, c.At, "live", nil
 	id := s.emit(c.Meta, Event{Type: EventHostAvailable, Host: h.Name, Text: fmt.Sprintf("%s begins incarnation %d: %s", h.Name, h.Incarnation, c.Why)})
 	s.endMovesTo(h.Name, c.Meta, fmt.Sprintf("%s began incarnation %d", h.Name, h.Incarnation))
