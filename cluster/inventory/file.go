@@ -164,15 +164,39 @@ func ReadFile(r io.Reader) (*File, error) {
 			at = form.Offset
 		}
 		line := 1 + strings.Count(string(text[:min(int(at), len(text))]), "\n")
-		return nil, fmt.Errorf("%w: near line %d: %w", ErrBadFile, line, err)
+		return nil, fmt.Errorf("%w: near line %d: %w", ErrBadFile, line, inWords(err))
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("%w: something follows its end", ErrBadFile)
+	}
+	if f.Schema == 0 {
+		return nil, fmt.Errorf("%w: it does not say of which form it is; begin it with \"schema\": %d", ErrBadFile, FileSchema)
 	}
 	if f.Schema != FileSchema {
 		return nil, fmt.Errorf("%w: schema is %d, and this version reads %d", ErrBadFile, f.Schema, FileSchema)
 	}
 	return &f, nil
+}
+
+// inWords says what the JSON decoder did not like without its own words for types.
+func inWords(err error) error {
+	var wrong *json.UnmarshalTypeError
+	switch {
+	case errors.Is(err, io.EOF):
+		return errors.New("there is nothing in it")
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("it ends in the middle")
+	case errors.As(err, &wrong):
+		where := "the whole of it"
+		if wrong.Field != "" {
+			where = wrong.Field
+		}
+		return fmt.Errorf("%s is %s, which is not what belongs there", where, wrong.Value)
+	}
+	if name, unknown := strings.CutPrefix(err.Error(), "json: unknown field "); unknown {
+		return fmt.Errorf("there is no %s in such a file", name)
+	}
+	return err
 }
 
 // stateWords are the states of a host in a file.

@@ -58,12 +58,14 @@ func TestExampleFile(t *testing.T) {
 func TestBadFiles(t *testing.T) {
 	const hosts = `"hosts": [{"name": "kvm1", "memory": "64GiB", "cpus": 8}]`
 	for name, tt := range map[string]struct{ text, says string }{
-		"empty":                     {``, "EOF"},
+		"empty":                     {``, "near line 1: there is nothing in it"},
 		"not JSON":                  {"{\n\n!", "near line 3"},
-		"a list":                    {`[]`, "array"},
-		"no schema":                 {`{` + hosts + `}`, "schema is 0"},
+		"a list":                    {`[]`, "near line 1: the whole of it is array"},
+		"no schema":                 {`{` + hosts + `}`, `begin it with "schema": 1`},
+		"cut off":                   {"{\"schema\": 1,\n", "it ends in the middle"},
+		"a number for a name":       {`{"schema": 1, "hosts": [{"name": 5}]}`, "hosts.name is number, which is not what belongs there"},
 		"a newer schema":            {`{"schema": 2}`, "schema is 2"},
-		"an unknown field":          {`{"schema": 1, "host": []}`, `"host"`},
+		"an unknown field":          {`{"schema": 1, "host": []}`, `there is no "host" in such a file`},
 		"an unknown field of a VM":  {`{"schema": 1, ` + hosts + `, "vms": [{"name": "a", "memroy": 5}]}`, `"memroy"`},
 		"two documents":             {`{"schema": 1} {}`, "follows"},
 		"a size without a unit":     {`{"schema": 1, "hosts": [{"name": "kvm1", "memory": "64"}]}`, `"64" is no size`},

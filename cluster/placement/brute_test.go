@@ -102,10 +102,26 @@ func (b *brute) findUncovered(domains bool) {
 			return b.unit(&h, domains) != b.unit(home, domains) && b.able(vms, &h)
 		})
 	}
+	units, up := map[string]bool{}, map[string]bool{}
+	for i := range b.c.Hosts {
+		h := &b.c.Hosts[i]
+		units[b.unit(h, domains)] = true
+		if h.State == Up {
+			up[b.unit(h, domains)] = true
+		}
+	}
+	alone := len(up) == 1 && len(units) > 1 // what is missing is other hosts that take VMs
 	for i := range b.c.VMs {
-		if b.at[i] != "" && !elsewhere([]int{i}, b.at[i]) {
+		host := slices.IndexFunc(b.c.Hosts, func(h Host) bool { return h.Name == b.at[i] })
+		if b.at[i] == "" || alone && len(b.c.VMs[i].Bound) == 0 && up[b.unit(&b.c.Hosts[host], domains)] {
+			continue
+		}
+		if !elsewhere([]int{i}, b.at[i]) {
 			b.skip[b.c.VMs[i].Name] = true
 		}
+	}
+	if alone {
+		return
 	}
 	kept := map[string][]int{}
 	for i := range b.c.VMs { // names are in the order of the starts here

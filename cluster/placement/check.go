@@ -172,7 +172,7 @@ func (v *Verdict) reckon(after *Cluster, ch Change, work *int) {
 		if s.Capacity < a.Failures {
 			v.Answer = No
 		}
-		v.Why = fmt.Sprintf("%s; %d host failures can be borne, %d are asked for", s, max(0, s.Capacity), a.Failures)
+		v.Why = fmt.Sprintf("%s; %d of %d host failures can be borne", s, max(0, min(s.Capacity, a.Failures)), a.Failures)
 		if s.Largest != "" {
 			v.Why += "; " + s.Largest + " sets the size of a slot"
 		}
@@ -180,7 +180,7 @@ func (v *Verdict) reckon(after *Cluster, ch Change, work *int) {
 		p := m.percentages()
 		v.Percentages = &p
 		v.Culprit = p.Largest
-		if p.TotalMHz-p.RequiredMHz < p.KeptMHz || p.TotalMemory-p.RequiredMemory < p.KeptMemory {
+		if !p.Enough() {
 			v.Answer = No
 		}
 		v.Why = p.String()
@@ -211,8 +211,7 @@ func (v *Verdict) refuseUncovered(m *model, ch Change, work *int) {
 		}
 		return
 	}
-	uncovered := newSurvey(newRoom(m), Failures{N: 1, Domains: m.c.Policy.Admission.Domains}, nil, work).uncovered
-	for _, u := range uncovered {
+	for _, u := range newRoom(m).nowhere(m.c.Policy.Admission.Domains, work) {
 		if u.VM == ch.VM.Name && m.c.Policy.Admission.Failures > 0 {
 			v.Answer, v.Culprit, v.uncovered = No, u.VM, true
 			v.Why = fmt.Sprintf("%s cannot be protected: %s", u.VM, u.Why)
@@ -227,10 +226,9 @@ func (v *Verdict) refuseStranded(c, after *Cluster, work *int) {
 	if a.Failures == 0 {
 		return
 	}
-	f := Failures{N: 1, Domains: a.Domains}
-	was := newSurvey(newRoom(newModel(c)), f, nil, work).uncovered
+	was := newRoom(newModel(c)).nowhere(a.Domains, work)
 	*work -= modelWork * len(c.VMs)
-	for _, u := range newSurvey(newRoom(newModel(after)), f, nil, work).uncovered {
+	for _, u := range newRoom(newModel(after)).nowhere(a.Domains, work) {
 		if slices.ContainsFunc(was, func(x Uncovered) bool { return x.VM == u.VM }) {
 			continue
 		}

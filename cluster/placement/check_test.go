@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -204,6 +205,39 @@ func TestUncoveredByEveryRule(t *testing.T) {
 		}
 		if got := Check(three(a), Change{}).Uncovered; len(got) != 0 {
 			t.Errorf("by %s, mode %v: %+v where every VM can leave", a.Kind, a.Mode, got)
+		}
+	}
+}
+
+// A host of which nobody knows how fast its processors are is not one without any.
+func TestUnknownSpeed(t *testing.T) {
+	for _, a := range []Admission{
+		{Kind: BySlots, Failures: 1, MinMHz: 32},
+		{Kind: ByPercentage, MinMHz: 32, CPUPercent: 20, MemoryPercent: 20},
+		{Kind: ByPercentage, Auto: true, Failures: 1, MinMHz: 32},
+	} {
+		for _, tt := range []struct {
+			name   string
+			mhz    []int
+			memory int64 // GiB, of each of three VMs on hosts with 4
+			want   Answer
+			why    string
+		}{
+			{"none is known", []int{0, 0, 0}, 2, Yes, "by memory alone, as the MHz of h1, h2, h3 are not known"},
+			{"one is not known", []int{8000, 0, 8000}, 2, Yes, "as the MHz of h2 are not known"},
+			{"too little memory", []int{0, 0, 0}, 4, No, "by memory alone"},
+			{"all are known, and too slow", []int{40, 40, 40}, 2, No, ""},
+		} {
+			t.Run(fmt.Sprint(a.Kind, a.Auto, " ", tt.name), func(t *testing.T) {
+				c := &Cluster{Hosts: hosts(4, 4, 4), VMs: on("h1", "h2", "h3"), Policy: Policy{Admission: a}}
+				for i := range c.Hosts {
+					c.Hosts[i].MHz, c.VMs[i].Memory, c.VMs[i].ReservedMHz = tt.mhz[i], tt.memory*gibibyte, 33
+				}
+				got := Check(c, Change{})
+				if got.Answer != tt.want || !strings.Contains(got.Why, tt.why) || tt.why == "" && strings.Contains(got.Why, "alone") {
+					t.Errorf("%v (%s), want %v and %q", got.Answer, got.Why, tt.want, tt.why)
+				}
+			})
 		}
 	}
 }

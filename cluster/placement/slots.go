@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Slots are the figures of BySlots.
@@ -23,6 +24,9 @@ type Slots struct {
 	Spanning []string
 	// Largest is the VM that sets the size; empty when the minimum or a fixed size does.
 	Largest string
+	// NoSpeed are hosts of which nobody knows the speed of their processors: memory alone
+	// makes their slots.
+	NoSpeed []string
 }
 
 // counted are the VMs that slots and percentages count: those that run or shall, but for best-effort ones.
@@ -66,7 +70,12 @@ func (m *model) slots() Slots {
 	}
 	var sizes []int
 	for _, h := range m.good() {
-		n := min(int64(h.MHz)/int64(max(1, s.MHz)), h.size()/max(1, s.Memory))
+		n := h.size() / max(1, s.Memory)
+		if h.MHz > 0 {
+			n = min(n, int64(h.MHz)/int64(max(1, s.MHz)))
+		} else {
+			s.NoSpeed = append(s.NoSpeed, h.Name)
+		}
 		s.PerHost[h.Name] = int(n)
 		s.Total += int(n)
 		sizes = append(sizes, int(n))
@@ -103,7 +112,15 @@ func ceil(n, size int64) int {
 }
 
 func (s Slots) String() string {
-	return fmt.Sprintf("%d slots of %d MHz and %s on %d hosts, %d used, %d kept for failures", s.Total, s.MHz, mib(s.Memory), len(s.PerHost), s.Used, s.Failover)
+	return fmt.Sprintf("%d slots of %d MHz and %s on %d hosts, %d used, %d kept for failures", s.Total, s.MHz, mib(s.Memory), len(s.PerHost), s.Used, s.Failover) + noSpeed(s.NoSpeed)
+}
+
+// noSpeed says that processors were left out, and whose.
+func noSpeed(hosts []string) string {
+	if len(hosts) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; by memory alone, as the MHz of %s are not known", strings.Join(few(hosts), ", "))
 }
 
 // Percentages are the figures of ByPercentage.
@@ -117,6 +134,15 @@ type Percentages struct {
 	KeptMHz, KeptMemory int64
 	// Largest is the VM that requires the most memory.
 	Largest string
+	// NoSpeed are hosts of which nobody knows the speed of their processors. One is
+	// enough for the decision to be made on memory alone.
+	NoSpeed []string
+}
+
+// Enough reports whether what is kept is free.
+func (p Percentages) Enough() bool {
+	cpu := len(p.NoSpeed) > 0 || p.TotalMHz-p.RequiredMHz >= p.KeptMHz
+	return cpu && p.TotalMemory-p.RequiredMemory >= p.KeptMemory
 }
 
 // percentages reckons with sums alone; that every VM finds one host is not asked.
@@ -125,6 +151,9 @@ func (m *model) percentages() Percentages {
 	var p Percentages
 	var mhz, memory []int64
 	for _, h := range m.good() {
+		if h.MHz == 0 {
+			p.NoSpeed = append(p.NoSpeed, h.Name)
+		}
 		p.TotalMHz += int64(h.MHz)
 		p.TotalMemory += h.size()
 		mhz, memory = append(mhz, int64(h.MHz)), append(memory, h.size())
@@ -178,7 +207,7 @@ func largest(all []int64, n int) int64 {
 
 func (p Percentages) String() string {
 	return fmt.Sprintf("of %d MHz %d are required and %d kept, of %s of memory %s are required and %s kept",
-		p.TotalMHz, p.RequiredMHz, p.KeptMHz, mib(p.TotalMemory), mib(p.RequiredMemory), mib(p.KeptMemory))
+		p.TotalMHz, p.RequiredMHz, p.KeptMHz, mib(p.TotalMemory), mib(p.RequiredMemory), mib(p.KeptMemory)) + noSpeed(p.NoSpeed)
 }
 
 // Degradation says whether VMs would feel a failure, though they all run.

@@ -59,18 +59,12 @@ func newSurvey(r *room, f Failures, skip map[int32]string, work *int) *survey {
 	m := r.m
 	*work -= 16 * (len(m.vms) + len(m.hosts))
 	s := &survey{r: r, m: m, work: work, dead: m.none(), free: make([]int64, len(r.free)), settled: true}
-	owner := make([]int32, len(m.hosts))
-	for i := range owner {
-		owner[i] = -1
-	}
-	for u, hosts := range r.units(f.Domains) {
+	units, owner := r.owners(f.Domains)
+	for _, hosts := range units {
 		s.units = append(s.units, unit{hosts: hosts})
-		for _, h := range hosts {
-			owner[h] = int32(u)
-		}
 	}
 	if s.skip = skip; skip == nil {
-		s.skip = r.uncovered(owner)
+		s.skip = r.uncovered(owner, r.alone(owner, f.Domains))
 	}
 	kindOf := map[int32]int32{}
 	for v, vm := range m.vms {
@@ -189,9 +183,63 @@ func uncovered(c *Cluster) []Uncovered {
 	return all
 }
 
+// owners are the units, and for each host the number of its own; -1 for one that is down.
+func (r *room) owners(domains bool) (units [][]int32, owner []int32) {
+	owner = make([]int32, len(r.m.hosts))
+	for i := range owner {
+		owner[i] = -1
+	}
+	units = r.units(domains)
+	for u, hosts := range units {
+		for _, h := range hosts {
+			owner[h] = int32(u)
+		}
+	}
+	return units, owner
+}
+
+// alone is the unit of the hosts that are up where there are others, and none of them
+// takes VMs; -1 elsewhere.
+func (r *room) alone(owner []int32, domains bool) int32 {
+	m := r.m
+	up := slices.IndexFunc(m.hosts, func(h *Host) bool { return h.State == Up })
+	if up < 0 {
+		return -1
+	}
+	others := false
+	for h, host := range m.hosts {
+		if h == up || domains && m.domain[h] == m.domain[up] {
+			continue
+		}
+		if others = true; host.State == Up {
+			return -1
+		}
+	}
+	if !others {
+		return -1
+	}
+	return owner[up]
+}
+
+// nowhere lists the protected VMs that could not be restarted anywhere if their unit was lost
+// now: those that no plan covers, and all where the other hosts are out of service.
+func (r *room) nowhere(domains bool, work *int) []Uncovered {
+	*work -= 16 * (len(r.m.vms) + len(r.m.hosts))
+	_, owner := r.owners(domains)
+	why := r.uncovered(owner, -1)
+	var all []Uncovered
+	for v, vm := range r.m.vms {
+		if text, yes := why[int32(v)]; yes {
+			all = append(all, Uncovered{vm.Name, text})
+		}
+	}
+	return all
+}
+
 // uncovered finds protected VMs that have nowhere to go when their own unit is
-// lost, whatever else is free, and says why.
-func (r *room) uncovered(owner []int32) map[int32]string {
+// lost, whatever else is free, and says why. Those of the unit alone are none if they could
+// leave it: that all other hosts are out of service is room that is missing.
+func (r *room) uncovered(owner []int32, alone int32) map[int32]string {
 	m := r.m
 	out := map[int32]string{}
 	elsewhere := func(it *item, h int32) bool {
@@ -205,7 +253,7 @@ func (r *room) uncovered(owner []int32) map[int32]string {
 	stuck := map[[2]int32]bool{} // by mask and unit, so that it is worked out once
 	for v, vm := range m.vms {
 		h := r.at[v]
-		if h < 0 || owner[h] < 0 || vm.Class != Protected {
+		if h < 0 || owner[h] < 0 || vm.Class != Protected || alone == owner[h] && len(vm.Bound) == 0 {
 			continue
 		}
 		key := [2]int32{m.maskOf(int32(v)), owner[h]}
@@ -219,8 +267,10 @@ func (r *room) uncovered(owner []int32) map[int32]string {
 			out[int32(v)] = r.whyNowhere(int32(v), owner)
 		}
 	}
-	for _, crew := range m.crews {
-		r.uncoveredMates(crew, elsewhere, out)
+	if alone < 0 {
+		for _, crew := range m.crews {
+			r.uncoveredMates(crew, elsewhere, out)
+		}
 	}
 	return out
 }

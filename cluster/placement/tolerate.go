@@ -107,14 +107,21 @@ func MaxFailures(c *Cluster, f Failures) Capability {
 }
 
 // quorum is how many voters that are not down may fail before the others are no majority.
+// Those that are down have their votes still.
 func (m *model) quorum() int {
-	voters := 0
+	voters, alive := 0, 0
 	for _, h := range m.hosts {
-		if h.Voter && h.State != Down {
-			voters++
+		if !h.Voter {
+			continue
+		}
+		if voters++; h.State != Down {
+			alive++
 		}
 	}
-	return (voters+1)/2 - 1
+	if voters == 0 {
+		return -1
+	}
+	return max(0, alive-voters/2-1)
 }
 
 func (m *model) unitsAlive(domains bool) int {
@@ -176,7 +183,11 @@ func (m *model) tolerate(f Failures, work *int) Tolerance {
 }
 
 // uncoveredNow reports whether a VM that waits could run on no host even if all were empty.
+// Where no host is up that is not to be known.
 func (m *model) uncoveredNow(r *room, v int32) bool {
+	if !slices.ContainsFunc(m.hosts, func(h *Host) bool { return h.State == Up }) {
+		return false
+	}
 	it := r.item([]int32{v})
 	return it.wide == 0 || len(m.vms[v].Bound) > 0
 }
@@ -186,6 +197,16 @@ func (m *model) tell(t *Tolerance) {
 	switch t.Answer {
 	case Yes:
 		t.Why = fmt.Sprintf("%s may fail: every protected VM finds a host", t.Failures)
+		if t.N == 0 {
+			t.Why = "every protected VM has a host"
+		}
+		if n := len(t.Uncovered); n > 0 {
+			names := make([]string, n)
+			for i, u := range t.Uncovered {
+				names[i] = u.VM
+			}
+			t.Why += ", but for " + strings.Join(few(names), ", ") + ", which no plan covers"
+		}
 		return
 	case Unknown:
 		t.Why = fmt.Sprintf("whether %s may fail could not be decided within the bound on the work", t.Failures)

@@ -56,6 +56,38 @@ func TestTolerate(t *testing.T) {
 			want: Yes, uncovered: "b: it must be with c, and no other host can take both",
 		},
 		{
+			name: "that the only other host is down is no reason to count apart", c: Cluster{Hosts: hosts(4, 4), VMs: on("h1", "h1")}, f: Failures{N: 1},
+			edit: func(c *Cluster) { c.Hosts[1].State, c.VMs[1].Bound = Down, []string{"a disk"} },
+			want: No, lost: "h1", down: "a", uncovered: "b: it cannot leave h1: a disk", why: "with h1 lost a would stay down",
+		},
+		{
+			name: "nor that all others are in maintenance", c: Cluster{Hosts: hosts(4, 4, 4), VMs: on("h1")}, f: Failures{N: 1},
+			edit: func(c *Cluster) { c.Hosts[1].State, c.Hosts[2].State = Maintenance, Closed },
+			want: No, lost: "h1", down: "a",
+		},
+		{
+			name: "mates on the last host", c: Cluster{Hosts: hosts(4, 4), VMs: on("h1", "h1")}, f: Failures{N: 1},
+			edit: func(c *Cluster) {
+				c.Hosts[1].State = Down
+				c.Rules = []Rule{{Name: "r", Kind: Together, Must: true, VMs: []string{"a", "b"}}}
+			},
+			want: No, lost: "h1", down: "a b",
+		},
+		{
+			name: "the last host of two domains", c: Cluster{Hosts: hosts(4, 4, 4), VMs: on("h1")}, f: Failures{N: 1, Domains: true},
+			edit: func(c *Cluster) { c.Hosts[0].Domain, c.Hosts[1].Domain, c.Hosts[2].State = "r", "r", Down },
+			want: No, lost: "h1 h2", down: "a",
+		},
+		{
+			name: "one host alone has no others", c: Cluster{Hosts: hosts(4), VMs: on("h1")}, f: Failures{N: 1},
+			want: Yes, uncovered: "a: there is no other host", why: "every protected VM finds a host, but for a, which no plan covers",
+		},
+		{
+			name: "a VM waits, and all hosts are down", c: Cluster{Hosts: hosts(4, 4), VMs: on("")}, f: Failures{N: 1},
+			edit: func(c *Cluster) { c.Hosts[0].State, c.Hosts[1].State, c.VMs[0].Status = Down, Down, Waiting },
+			want: No, down: "a", why: "a waits for a host even now",
+		},
+		{
 			name: "only one host has the datastore, beside its own", c: Cluster{Hosts: hosts(4, 4, 4), VMs: on("h1")}, f: Failures{N: 2},
 			edit: func(c *Cluster) {
 				c.VMs[0].Datastores, c.Hosts[0].Datastores, c.Hosts[2].Datastores = []string{"san"}, []string{"san"}, []string{"san"}
@@ -244,5 +276,24 @@ func TestPlansEndWhenWorkRunsOut(t *testing.T) {
 	}
 	if starts < len(p.Decisions)/3 {
 		t.Errorf("only %d of %d VMs were placed", starts, len(p.Decisions))
+	}
+}
+
+// The votes of hosts that are down still count for the majority that the others must be.
+func TestQuorum(t *testing.T) {
+	for _, tt := range []struct{ voters, others, down, want int }{
+		{0, 3, 0, -1}, {1, 0, 0, 0}, {2, 0, 0, 0}, {3, 0, 0, 1}, {4, 0, 0, 1}, {5, 0, 0, 2}, {5, 3, 0, 2}, {3, 0, 1, 0}, {5, 0, 1, 1}, {5, 0, 2, 0}, {5, 0, 4, 0},
+	} {
+		c := &Cluster{}
+		for i := range tt.voters + tt.others {
+			h := Host{Name: fmt.Sprint("h", i), Memory: gibibyte, Voter: i < tt.voters}
+			if i < tt.down {
+				h.State = Down
+			}
+			c.Hosts = append(c.Hosts, h)
+		}
+		if got := MaxFailures(c, Failures{}).Quorum; got != tt.want {
+			t.Errorf("%d voters of %d hosts, %d of them down: %d more may fail, want %d", tt.voters, tt.voters+tt.others, tt.down, got, tt.want)
+		}
 	}
 }

@@ -31,7 +31,8 @@ type Capacity struct {
 type Admission struct {
 	Mode string                  `json:"mode"` // enforce, warn or off
 	By   placement.AdmissionKind `json:"by"`
-	// Failures are to be borne: of hosts, or of failure domains; in succession, or all at once.
+	// Failures are to be borne: of hosts, or of failure domains; in succession, or all at once. 0
+	// where the policy says what is kept in per cent, and not for how many failures.
 	Failures   int    `json:"failures"`
 	Domains    bool   `json:"domains,omitempty"`
 	Succession bool   `json:"succession,omitempty"`
@@ -126,6 +127,9 @@ func Room(b *inventory.Builder, in inventory.Input, h Hypothesis, known *Outlook
 	out := &Capacity{Problems: slices.Concat(problems, inv.Problems), Added: p.Added, Hosts: []HostRoom{}, Admission: Admission{
 		Mode: map[placement.Mode]string{placement.Enforce: "enforce", placement.Warn: "warn", placement.Off: "off"}[a.Mode],
 		By:   a.Kind, Failures: a.Failures, Domains: a.Domains, Succession: a.Succession, Answer: v.Answer.String(), Why: v.Why, Culprit: v.Culprit, Standby: v.Failover}}
+	if a.Kind == placement.ByPercentage && !a.Auto {
+		out.Admission.Failures = 0
+	}
 	for _, u := range v.Uncovered {
 		out.Admission.Uncovered = append(out.Admission.Uncovered, Uncovered(u))
 	}

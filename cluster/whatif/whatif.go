@@ -35,7 +35,7 @@ type Question struct {
 
 // Plan is the answer to a Question.
 type Plan struct {
-	// Fine: every protected VM that admission control keeps room for runs in the end, and
+	// Fine: every protected VM runs in the end, those included that no plan covers, and
 	// what was to be added is admitted; hosts that go into maintenance get empty, and room for
 	// failures is left.
 	Fine bool `json:"fine"`
@@ -140,7 +140,7 @@ func Ask(b *inventory.Builder, in inventory.Input, q Question, known *Outlook) (
 		f := placement.Failures{N: q.FailAny, Domains: c.Policy.Admission.Domains, Succession: c.Policy.Admission.Succession}
 		t := placement.Tolerate(c, f)
 		p.Any = tolerance(t)
-		p.Fine = p.Fine && t.Answer == placement.Yes
+		p.Fine = p.Fine && t.Answer == placement.Yes && len(t.Uncovered) == 0
 		if len(t.Lost) > 0 {
 			p.failover(c, q.LoseDatastores, t.Lost, placement.Decide(c, placement.Question{Lost: t.Lost}))
 		}
@@ -153,9 +153,11 @@ func Ask(b *inventory.Builder, in inventory.Input, q Question, known *Outlook) (
 			}
 			return placement.EveryHost(c)
 		}
-		for _, f := range every() {
+		hosts := every()
+		for _, f := range hosts {
 			p.failover(c, nil, []string{f.Host}, f.Plan)
 		}
+		p.Fine = p.Fine && len(hosts) > 0 // none is up, and nothing runs
 	}
 	return p, nil
 }

@@ -194,3 +194,37 @@ func TestWhatWasReckonedBefore(t *testing.T) {
 		}
 	}
 }
+
+// What stays down is no fine answer, be it that admission control counts it apart.
+func TestFine(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		hosts string
+		vm    string
+		q     Question
+		want  bool
+	}{
+		{"room", `{"name": "a", "memory": "8GiB", "cpus": 4}, {"name": "b", "memory": "8GiB", "cpus": 4}`, `"disks": []`, Question{FailAny: 1}, true},
+		{"a VM that cannot leave its host", `{"name": "a", "memory": "8GiB", "cpus": 4}, {"name": "b", "memory": "8GiB", "cpus": 4}`, `"ties": [{"kind": "disk", "effect": "bound", "text": "its disk is here"}]`, Question{FailAny: 1}, false},
+		{"no other host", `{"name": "a", "memory": "8GiB", "cpus": 4}`, `"disks": []`, Question{FailAny: 1}, false},
+		{"nothing is up", `{"name": "a", "memory": "8GiB", "cpus": 4, "state": "down"}`, `"disks": []`, Question{}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f, err := inventory.ReadFile(strings.NewReader(`{"schema": 1, "hosts": [` + tt.hosts + `], "vms": [{"name": "v", "host": "a", "memory": "1GiB", "vcpus": 1, ` + tt.vm + `}]}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			in, err := f.Input()
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := Ask(&inventory.Builder{}, in, tt.q, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.Fine != tt.want {
+				t.Errorf("fine: %v, want %v (%+v)", p.Fine, tt.want, p)
+			}
+		})
+	}
+}

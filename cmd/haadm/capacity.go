@@ -74,19 +74,26 @@ func (p *program) capacity(a *api.CapacityAnswer) {
 	if m.Failures == 0 {
 		text = "none"
 	}
+	if m.Failures > 0 && m.Beyond.Answer == placement.Yes.String() {
+		text += ", all that there are: none runs a protected VM that another could take"
+	}
 	if !m.Exact {
 		text += ", perhaps more (the bound on the work was reached)"
 	}
 	p.field("may fail", "%s", text)
-	if m.Beyond.Why != "" && m.Exact {
+	if m.Beyond.Answer == placement.No.String() {
 		p.field("one more", "%s", m.Beyond.Why)
 	}
 	if m.Quorum >= 0 && m.Quorum < m.Failures {
 		p.field("majority", "%s", fmt.Sprintf("more than %s would leave no majority, and then nothing starts", plural(m.Quorum, "lost voter", "lost voters")))
 	}
-	largest := "none"
+	largest := "no further VM would leave the room that is asked for"
 	if a.LargestAdmitted > 0 {
-		largest = size(uint64(a.LargestAdmitted))
+		largest = size(uint64(a.LargestAdmitted)) + " is the largest VM that still leaves the room that is asked for"
+	}
+	fits := "none would fit on a host now"
+	if a.LargestFits > 0 {
+		fits = size(uint64(a.LargestFits)) + " would fit on a host now"
 	}
 	if f := a.Performance; f != nil {
 		is := "not warned of (tolerated_degradation = 100)"
@@ -98,7 +105,7 @@ func (p *program) capacity(a *api.CapacityAnswer) {
 		}
 		p.field("performance", "%s: %s", is, f.Why)
 	}
-	p.field("largest", "%s is the largest VM that is still admitted; %s would fit on a host now", largest, size(uint64(max(0, a.LargestFits))))
+	p.field("largest", "%s; %s", largest, fits)
 }
 
 func (p *program) admission(a whatif.Admission) {
@@ -106,14 +113,17 @@ func (p *program) admission(a whatif.Admission) {
 	if severity == "" {
 		severity = fsm.Warning
 	}
-	kept := plural(a.Failures, "host failure", "host failures")
+	kept := ", for " + plural(a.Failures, "host failure", "host failures")
 	if a.Domains {
-		kept = plural(a.Failures, "failure of a domain", "failures of domains")
+		kept = ", for " + plural(a.Failures, "failure of a domain", "failures of domains")
 	}
 	if a.Succession {
 		kept += " one after the other"
 	}
-	p.field("policy", "%s, by %s, for %s", a.Mode, strings.ReplaceAll(string(a.By), "_", " "), kept)
+	if a.Failures == 0 {
+		kept = ""
+	}
+	p.field("policy", "%s, by %s%s", a.Mode, strings.ReplaceAll(string(a.By), "_", " "), kept)
 	if a.Mode == "off" {
 		p.field("room", "%s", p.tint("not reckoned", fsm.Warning)+": "+a.Why)
 		p.uncovered(a.Uncovered)

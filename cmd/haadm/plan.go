@@ -115,13 +115,17 @@ func (p *program) planText(a *api.PlanAnswer, q whatif.Question) {
 		}
 		p.outOfService(&a.Maintenance[i])
 	}
+	each := q.FailAny == 0 && len(q.Fail) == 0 && len(q.LoseDatastores) == 0 && len(q.Maintenance) == 0
 	if len(a.Failovers) == 0 {
+		if each {
+			p.say("No host is up: nothing runs, and none could be lost.")
+		}
 		return
 	}
 	if len(a.Added) > 0 || a.Any != nil {
 		p.say("")
 	}
-	if q.FailAny == 0 && len(q.Fail) == 0 && len(q.LoseDatastores) == 0 {
+	if each {
 		p.eachHost(a.Failovers)
 	} else {
 		for _, f := range a.Failovers {
