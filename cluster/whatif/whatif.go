@@ -118,6 +118,7 @@ func Ask(b *inventory.Builder, in inventory.Input, q Question, known *Outlook) (
 	if err != nil {
 		return nil, err
 	}
+	q.Fail, q.LoseDatastores = once(q.Fail), once(q.LoseDatastores)
 	inv := b.Build(in)
 	c := inv.Cluster
 	if err := q.check(c, in); err != nil {
@@ -160,6 +161,16 @@ func Ask(b *inventory.Builder, in inventory.Input, q Question, known *Outlook) (
 		p.Fine = p.Fine && len(hosts) > 0 // none is up, and nothing runs
 	}
 	return p, nil
+}
+
+// once is a list of names without those that are there again.
+func once(names []string) (out []string) {
+	for _, s := range names {
+		if !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // check refuses what is not there.

@@ -33,7 +33,7 @@ func TestPlans(t *testing.T) {
 		fmt.Fprintf(&b, "exit %d\n\n", got.code)
 	}
 	for _, line := range []string{
-		"plan", "plan --fail kvm1", "plan --fail kvm1 -o wide", "plan --fail kvm1,kvm2", "plan --fail-any 1", "plan --fail-any 2", "plan --lose-datastore san",
+		"plan", "plan --fail kvm1", "plan --fail kvm1 -o wide", "plan --fail kvm1,kvm2", "plan --fail kvm1 --fail kvm1", "plan --fail-any 1", "plan --fail-any 2", "plan --lose-datastore san",
 		"plan --lose-datastore san --fail kvm2", "plan --fail kvm1 --add-vm testdata/plan/small.json", "plan --add-vm testdata/plan/large.xml", "capacity", "placement violations",
 		"plan --maintenance kvm1", "plan --maintenance kvm1 -o wide", "plan --maintenance kvm3,kvm2", "plan --maintenance kvm1,kvm2,kvm3", "plan --maintenance kvm9", "plan --maintenance kvm1 --fail kvm2", "plan --maintenance kvm2 --add-vm testdata/plan/small.json",
 		"capacity --add-vm testdata/plan/small.json", "capacity --add-vm testdata/plan/large.xml", "capacity --add-host testdata/plan/host.json", "capacity --add-host like:kvm1 --add-host like:kvm1 --add-vm testdata/plan/large.xml",
