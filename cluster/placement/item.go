@@ -19,7 +19,8 @@ type item struct {
 }
 
 // items makes items of the VMs to be placed, in room r: mates among them become
-// one, and mates that run already bind it to their hosts.
+// one, and mates that run already bind it to their hosts. What is bound to one host so
+// comes first: its room was spoken for when the first of its mates was placed.
 func (r *room) items(vms []int32) []item { return r.itemsBeside(vms, true) }
 
 // itemsBeside is items, with or without a look at mates that run.
@@ -28,6 +29,7 @@ func (r *room) itemsBeside(vms []int32, mates bool) []item {
 	out := make([]item, 0, len(vms))
 	var wanted map[int32]bool // made when there are mates at all
 	done := map[int32]bool{}
+	bound := 0
 	for _, v := range vms {
 		crew := m.mates[v]
 		if crew == nil {
@@ -50,13 +52,20 @@ func (r *room) itemsBeside(vms []int32, mates bool) []item {
 				done[x] = true
 			}
 		}
-		if at, _ := r.mateHosts(v); mates && at.len() > 1 {
+		at, _ := r.mateHosts(v)
+		if mates && at.len() > 1 {
 			for _, x := range some { // torn apart already: each may join any of the others
 				out = append(out, r.itemBeside([]int32{x}, mates))
 			}
 			continue
 		}
-		out = append(out, r.itemBeside(some, mates))
+		it := r.itemBeside(some, mates)
+		if mates && at.len() == 1 {
+			out = slices.Insert(out, bound, it)
+			bound++
+			continue
+		}
+		out = append(out, it)
 	}
 	return out
 }

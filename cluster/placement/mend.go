@@ -230,7 +230,7 @@ func (r *room) goHome(p *Plan) {
 		}
 		it, s := r.item(crew), r.scores(crew)
 		to := from
-		if r.accepts(&it, home) && cmp.Or(cmp.Compare(s.preference[home], s.preference[from]), cmp.Compare(s.broken[from], s.broken[home])) >= 0 {
+		if r.accepts(&it, home) && !s.gathers(home, from) && cmp.Or(cmp.Compare(s.preference[home], s.preference[from]), cmp.Compare(s.broken[from], s.broken[home])) >= 0 {
 			to = home
 		}
 		for _, x := range crew {

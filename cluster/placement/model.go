@@ -55,6 +55,7 @@ type model struct {
 	key       []byte             // scratch for the two
 	members   map[*Rule][]int32  // VMs of a rule
 	crowd     map[*Group][]int32 // VMs of a group
+	gathered  map[int32]*Rule    // VM → what stands for the wish that its group is spread, as one of members
 }
 
 // exclusive is an apart rule that is a must. Its scopes are hosts or domains;
@@ -71,7 +72,7 @@ func newModel(c *Cluster) *model {
 		c: c, hostByID: make(map[string]int32, len(c.Hosts)), vmByID: make(map[string]int32, len(c.VMs)),
 		apart: map[int32][]int32{}, bound: map[int32][]*Rule{}, soft: map[int32][]*Rule{}, spread: map[int32]*Group{},
 		after: map[int32][]int32{}, strict: map[int32]bool{}, mates: map[int32][]int32{},
-		maskID: map[string]int32{}, profile: map[string]int32{}, members: map[*Rule][]int32{}, crowd: map[*Group][]int32{},
+		maskID: map[string]int32{}, profile: map[string]int32{}, members: map[*Rule][]int32{}, crowd: map[*Group][]int32{}, gathered: map[int32]*Rule{},
 	}
 	m.hosts, m.vms = sorted(c.Hosts, func(h *Host) string { return h.Name }), sorted(c.VMs, func(v *VM) string { return v.Name })
 	for i, h := range m.hosts {
@@ -285,9 +286,14 @@ func (m *model) readGroups() {
 		}
 	}
 	for _, g := range groups {
+		var wish *Rule
+		if g.Spread {
+			wish = &Rule{Name: "group " + g.Name, Kind: spreadOut}
+			m.members[wish] = m.crowd[g]
+		}
 		for _, v := range m.crowd[g] {
 			if g.Spread {
-				m.spread[v] = g
+				m.spread[v], m.gathered[v] = g, wish
 			}
 			m.strict[v] = g.Strict
 			for _, before := range g.StartAfter {

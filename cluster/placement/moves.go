@@ -23,7 +23,7 @@ const (
 	Evacuate Cause = "maintenance" // its host is in maintenance
 	Mend     Cause = "rule"        // a rule that is a must is broken where it is
 	Failback Cause = "failback"    // it goes back to where its rules prefer it, or where it had to leave
-	Wish     Cause = "wish"        // a rule that is no must is broken where it is
+	Wish     Cause = "wish"        // a rule that is no must is broken where it is, or a group is not spread
 	Even     Cause = "balance"     // load becomes more even
 )
 
@@ -54,7 +54,7 @@ type Moves struct {
 	Begin, Later []Relocation
 	Stay         []Stay
 	// Broken are the apart and together rules that are no must and broken, by name, when
-	// balance moves VMs.
+	// balance moves VMs, and the groups that are to be spread and run on one host, each as "group" and its name.
 	Broken []string
 	// Imbalance is how uneven load is (Balance), per cent; 0 when nobody asked.
 	Imbalance float64

@@ -20,6 +20,9 @@ func TestPlansAreKeptWhenSomeHaveStarted(t *testing.T) {
 		for i := range c.VMs {
 			c.VMs[i].Priority = 100 * rng.IntN(3)
 		}
+		if rng.IntN(3) == 0 {
+			c.Rules = append(c.Rules, Rule{Name: "mates", Kind: Together, Must: true, VMs: []string{"v1", "v4"}})
+		}
 		lost := "h0"
 		whole := Decide(c, Question{Lost: []string{lost}})
 		m := newModel(c)

@@ -1,6 +1,9 @@
 package placement
 
-import "cmp"
+import (
+	"cmp"
+	"slices"
+)
 
 // better compares two hosts that could take a VM: negative when a comes first.
 // Equal scores are told apart by the hosts' names, by whoever sorts.
@@ -111,6 +114,30 @@ func (s *scores) add(v int32, rule *Rule) {
 			}
 		}
 	}
+}
+
+// gathers reports whether a group that is to be spread, and is, would all be on host h.
+func (s *scores) gathers(h, from int32) bool {
+	m := s.r.m
+	for _, v := range s.vms {
+		g := m.spread[v]
+		if g == nil {
+			continue
+		}
+		others, there := 0, 0
+		for _, x := range m.crowd[g] {
+			if at := s.r.at[x]; at >= 0 && !slices.Contains(s.vms, x) {
+				others++
+				if at == h {
+					there++
+				}
+			}
+		}
+		if others > 0 && there == others && h != from {
+			return true
+		}
+	}
+	return false
 }
 
 // of is the score of host h.

@@ -109,7 +109,7 @@ func (o *outlook) stays(rule *Rule, v int32) string {
 	}
 	list, n := m.concern(o.all, crew)
 	if i := slices.IndexFunc(list, func(w *wish) bool { return w.unsettled }); i >= 0 && w != nil {
-		return "waits: a VM of rule " + list[i].rule.Name + " is on its way, or is to be moved or started first"
+		return "waits: a VM of " + list[i].words() + " is on its way, or is to be moved or started first"
 	}
 	return "stays: " + o.nowhere(rule, crew, list, n)
 }
@@ -142,7 +142,7 @@ func (o *outlook) nowhere(rule *Rule, crew []int32, list []*wish, n map[*wish]in
 		case o.all[rule] == nil && s.preference[to] == s.preference[from]:
 			why = "host rules prefer it no more than " + m.hosts[from].Name
 		case o.all[rule] != nil && g.costs != nil && (g.mends == nil || g.costs.weight >= g.mends.weight):
-			why = fmt.Sprintf("rule %s (weight %d) would be kept less", g.costs.rule.Name, g.costs.weight)
+			why = fmt.Sprintf("%s (weight %d) would be kept less", g.costs.words(), g.costs.weight)
 		case o.all[rule] != nil && !g.lawful():
 			why = "lighter rules would be kept less, which weigh as much together"
 		}

@@ -77,7 +77,7 @@ func repairWishes(c *Cluster, s MoveSettings, all []Violation) {
 			v.Repair, v.Stays = nil, "no majority is heard, and without one nothing is moved"
 		case len(v.Repair) == 0:
 			v.Stays = o.unmended(v.rule, v.VMs)
-		case !s.Balance.On && (v.rule.Kind == Apart || v.rule.Kind == Together):
+		case !s.Balance.On && v.rule.Kind.wished():
 			v.Stays = `nothing is moved for it: only mode = "automatic" in the policy's balance block mends rules that are no must`
 		}
 	}
@@ -91,6 +91,9 @@ func (r *room) crowded() (all []Violation) {
 			continue
 		}
 		v, hosts := Violation{Rule: g.Name}, map[int32]bool{}
+		for _, x := range r.m.crowd[g] {
+			v.rule = r.m.gathered[x]
+		}
 		var host int32
 		for _, name := range g.VMs {
 			if x, known := r.m.vmByID[name]; known && r.at[x] >= 0 {

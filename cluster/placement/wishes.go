@@ -6,13 +6,19 @@ import (
 	"slices"
 )
 
-// wish is an apart or together rule that is no must, and how far it is kept where VMs are.
+// spreadOut is the kind of what stands for a group that is to be spread: its VMs are not all on one
+// host. It weighs as little as a rule can, and is called "group" and its name.
+const spreadOut RuleKind = "spread"
+
+// wish is an apart or together rule that is no must, or a group that is to be spread, and how far it
+// is kept where VMs are.
 // A VM that waits counts nowhere before it has been started.
 type wish struct {
 	rule   *Rule
 	weight int
 	count  []int // VMs of it by host, or by failure domain
-	pairs  int   // of two VMs that are not to each other as it asks
+	total  int   // of all hosts
+	pairs  int   // of two VMs that are not to each other as it asks; of a group 1 when it is on one host
 	// ripe: it has been broken for as long as the policy asks.
 	ripe bool
 	// unsettled: one of its VMs is on its way, or about to leave or to start. What a move would
@@ -22,30 +28,54 @@ type wish struct {
 
 func pairs(n int) int { return n * (n - 1) / 2 }
 
+// wished reports whether rules of the kind that are no must are mended as wishes.
+func (k RuleKind) wished() bool { return k == Apart || k == Together || k == spreadOut }
+
+// crowded is 1 when a group has so many VMs on one host, and that is all of several.
+func (w *wish) crowded(there int) int {
+	if w.total > 1 && there == w.total {
+		return 1
+	}
+	return 0
+}
+
+// words are what a person reads of whom the wish is about.
+func (w *wish) words() string {
+	if w.rule.Kind == spreadOut {
+		return w.rule.Name
+	}
+	return "rule " + w.rule.Name
+}
+
 // wishes are the rules of that kind by rule, as VMs are in k.r.
 func (k *mover) wishes() map[*Rule]*wish {
 	m := k.m
 	all := map[*Rule]*wish{}
 	for rule, members := range m.members {
-		if rule.Must || rule.Kind != Apart && rule.Kind != Together {
+		if rule.Must || !rule.Kind.wished() {
 			continue
 		}
 		w := &wish{rule: rule, weight: max(1, rule.Weight), count: make([]int, len(m.hosts)), ripe: k.set.Balance.Ripe == nil || k.set.Balance.Ripe[rule.Name]}
-		n := 0
 		for _, v := range members {
 			h := k.r.at[v]
 			w.unsettled = w.unsettled || h != k.from[v] || h >= 0 && h != m.at[v] || k.way[m.vms[v].Name] != ""
 			if h >= 0 {
 				w.count[m.wishScope(rule, h)]++
-				n++
+				w.total++
 			}
 		}
-		together := 0
+		together, most := 0, 0
 		for _, c := range w.count {
 			together += pairs(c)
+			most = max(most, c)
 		}
-		if w.pairs = together; rule.Kind == Together {
-			w.pairs = pairs(n) - together
+		switch rule.Kind {
+		case Together:
+			w.pairs = pairs(w.total) - together
+		case spreadOut:
+			w.pairs = w.crowded(most)
+		default:
+			w.pairs = together
 		}
 		all[rule] = w
 	}
@@ -66,6 +96,9 @@ func (w *wish) change(m *model, n int, from, to int32) int {
 	if s == t {
 		return 0
 	}
+	if w.rule.Kind == spreadOut {
+		return w.crowded(w.count[t]+n) - w.pairs
+	}
 	d := pairs(w.count[s]-n) + pairs(w.count[t]+n) - pairs(w.count[s]) - pairs(w.count[t])
 	if w.rule.Kind == Together {
 		return -d
@@ -78,7 +111,11 @@ func (w *wish) change(m *model, n int, from, to int32) int {
 func (m *model) concern(all map[*Rule]*wish, crew []int32) (list []*wish, n map[*wish]int) {
 	n = map[*wish]int{}
 	for _, v := range crew {
-		for _, rule := range m.soft[v] {
+		for i := range len(m.soft[v]) + 1 {
+			rule := m.gathered[v]
+			if i < len(m.soft[v]) {
+				rule = m.soft[v][i]
+			}
 			w := all[rule]
 			if w == nil {
 				continue
@@ -194,9 +231,9 @@ func (k *mover) wish() {
 func (k *mover) prescribe(x *remedy) (moves []Decision) {
 	for _, v := range x.crew {
 		d := Decision{VM: k.m.vms[v].Name, Action: Move, From: k.m.hosts[x.from].Name, To: k.m.hosts[x.to].Name, Live: true,
-			Why: fmt.Sprintf("rule %s is better kept there", x.gain.mends.rule.Name)}
+			Why: fmt.Sprintf("%s is better kept there", x.gain.mends.words())}
 		if x.gain.costs != nil {
-			d.Why += fmt.Sprintf(", which weighs more than rule %s, which is kept less", x.gain.costs.rule.Name)
+			d.Why += fmt.Sprintf(", which weighs more than %s, which is kept less", x.gain.costs.words())
 		}
 		d.Hosts, _ = k.r.explain(v, -1, nil)
 		moves = append(moves, d)
@@ -209,7 +246,7 @@ func (k *mover) remedy(all map[*Rule]*wish, refused map[[2]int32]bool) (best *re
 	m, r := k.m, k.r
 	need := make([]int64, len(m.dims))
 	for _, v := range r.settled() {
-		if len(m.soft[v]) == 0 && m.mates[v] == nil {
+		if len(m.soft[v]) == 0 && m.gathered[v] == nil && m.mates[v] == nil {
 			continue
 		}
 		crew := r.crew(v)

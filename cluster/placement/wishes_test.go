@@ -22,6 +22,11 @@ func TestWishesAreMended(t *testing.T) {
 		r.Name, r.Must = "must "+r.Name, true
 		return r
 	}
+	group := func(members string) func(c *Cluster, _ *MoveSettings) {
+		return func(c *Cluster, _ *MoveSettings) {
+			c.Groups = []Group{{Name: "g", Spread: true, VMs: strings.Split(members, "")}}
+		}
+	}
 	prefer := func(vm string, hosts ...string) Rule {
 		r := Rule{Name: "prefer " + vm, Kind: OnHosts, VMs: []string{vm}, Hosts: map[string]int{}}
 		for _, h := range hosts {
@@ -76,6 +81,25 @@ func TestWishesAreMended(t *testing.T) {
 		{name: "not at the cost of the room for failures", at: []string{"h1", "h1", "h3"}, rules: []Rule{apart(1, "a", "b")}, edit: func(c *Cluster, _ *MoveSettings) {
 			c.Hosts = hosts(2, 2, 2)
 			c.VMs[2].Memory, c.Policy.Admission.Failures = 2*gibibyte, 1
+		}},
+		{name: "a group on one host", at: []string{"h1", "h1", "h1"}, edit: group("abc"), want: "c>>h2", why: "a rule is not kept; group g is better kept there"},
+		{name: "a group on two hosts", at: []string{"h1", "h1", "h2"}, edit: group("abc")},
+		{name: "a group of one", at: []string{"h1", "h1", "h2"}, edit: group("a")},
+		{name: "two groups", at: []string{"h1", "h1", "h2", "h2"}, edit: func(c *Cluster, s *MoveSettings) {
+			group("ab")(c, s)
+			c.Groups = append(c.Groups, Group{Name: "other", Spread: true, VMs: []string{"c", "d"}})
+		}, want: "d>>h3 b>>h2"},
+		{name: "a group on one host not for long enough", at: []string{"h1", "h1"}, edit: func(c *Cluster, s *MoveSettings) {
+			group("ab")(c, s)
+			s.Balance.Ripe = map[string]bool{"g": true}
+		}},
+		{name: "a group, not at the cost of a rule", at: []string{"h1", "h1"}, rules: []Rule{together(1, "a", "b")}, edit: group("ab")},
+		{name: "a rule that weighs more than a group", at: []string{"h1", "h2"}, rules: []Rule{together(2, "a", "b")}, edit: group("ab"), want: "b>>h1", why: "which weighs more than group g, which is kept less"},
+		{name: "a group, not to where a VM is liked less", at: []string{"h1", "h1"}, rules: []Rule{prefer("b", "h1")}, edit: group("ab"), want: "a>>h2"},
+		{name: "a group whose VMs must be together", at: []string{"h1", "h1"}, rules: []Rule{must(together(1, "a", "b"))}, edit: group("ab")},
+		{name: "home no more where a group would be on one host", at: []string{"h1", "h2"}, edit: func(c *Cluster, s *MoveSettings) {
+			group("ab")(c, s)
+			c.VMs[0].Return = "h2"
 		}},
 		{name: "home no more where a rule likes it less", at: []string{"h1", "h2"}, rules: []Rule{apart(1, "a", "b")}, edit: func(c *Cluster, _ *MoveSettings) { c.VMs[0].Return = "h2" }},
 	}
@@ -180,6 +204,20 @@ func (x *travel) unkept() unkept {
 		u.pairs += n * max(1, r.Weight)
 		u.each[r.Name] = n
 	}
+	for _, g := range x.c.Groups {
+		hosts, n := map[string]bool{}, 0
+		for _, name := range g.VMs {
+			if v := x.vm(name); v.Status == Running && x.c.host(v.Host).State != Down {
+				hosts[v.Host] = true
+				n++
+			}
+		}
+		if g.Spread && n > 1 && len(hosts) == 1 {
+			u.rules++
+			u.pairs++
+			u.each["group "+g.Name] = 1
+		}
+	}
 	for _, r := range x.c.Rules {
 		if r.Must && r.Kind == OnHosts { // weights of a must rank the hosts that it allows
 			for _, name := range slices.Compact(slices.Sorted(slices.Values(r.VMs))) {
@@ -205,6 +243,14 @@ func dearer(c *Cluster, was, is unkept) string {
 			harmed = max(harmed, r.Weight, 1)
 		}
 	}
+	for _, g := range c.Groups {
+		switch d := is.each["group "+g.Name] - was.each["group "+g.Name]; {
+		case d < 0:
+			mended = max(mended, 1)
+		case d > 0:
+			harmed = max(harmed, 1)
+		}
+	}
 	switch {
 	case is.rules > was.rules:
 		return fmt.Sprintf("rules of weight %d are broken, and were of %d", is.rules, was.rules)
@@ -222,7 +268,7 @@ func dearer(c *Cluster, was, is unkept) string {
 // whatever else comes to nothing meanwhile; and when no more is proposed, no VM is left that could
 // have been moved so.
 func TestWishesAreMendedAsFarAsCanBe(t *testing.T) {
-	mended := 0
+	mended, spread := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		x := drawTravel(t)
 		x.set.Balance = Balance{On: true, Threshold: 1000}
@@ -280,6 +326,7 @@ func TestWishesAreMendedAsFarAsCanBe(t *testing.T) {
 				}
 				if all && !fails {
 					mended += arrived
+					spread += was.each["group g"] - x.unkept().each["group g"]
 					if why := dearer(x.c, was, x.unkept()); why != "" {
 						t.Fatalf("%s is moved for a wish: %s\n%s\nnow\n%s", v.Name, why, what, describe(x.c))
 					}
@@ -294,12 +341,12 @@ func TestWishesAreMendedAsFarAsCanBe(t *testing.T) {
 			x.nothingLeft(t, &x.c.VMs[i])
 		}
 		for _, v := range Violations(x.c, x.set) {
-			if i := slices.IndexFunc(x.c.Rules, func(r Rule) bool { return r.Name == v.Rule && !r.Must }); i >= 0 && (len(v.Repair) > 0 || v.Stays == "") {
+			if i := slices.IndexFunc(x.c.Rules, func(r Rule) bool { return r.Name == v.Rule && !r.Must }); (i >= 0 || v.Rule == "g") && (len(v.Repair) > 0 || v.Stays == "") {
 				t.Fatalf("no more moves are planned, and %s: repair %+v, stays %q\n%s", v.Why, v.Repair, v.Stays, describe(x.c))
 			}
 		}
 	})
-	t.Logf("%d VMs were moved for a wish", mended)
+	t.Logf("%d VMs were moved for a wish, %d so that a group is spread", mended, spread)
 }
 
 // nothingLeft fails the test when the VM, alone, could still be moved for a wish.
@@ -326,5 +373,42 @@ func (x *travel) nothingLeft(t *rapid.T, v *VM) {
 			t.Fatalf("%s could be moved to %s for a wish, and nobody does\n%s", v.Name, h.Name, describe(x.c))
 		}
 		v.Host = home
+	}
+}
+
+// Of a group on one host people read which VM moves, or why none does.
+func TestCrowdedGroupsAreExplained(t *testing.T) {
+	tests := []struct {
+		name         string
+		edit         func(c *Cluster, s *MoveSettings)
+		repair, want string
+	}{
+		{"by a move", nil, "b>>h2", ""},
+		{"balance moves nothing", func(_ *Cluster, s *MoveSettings) { s.Balance.On = false }, "b>>h2", `only mode = "automatic"`},
+		{"no room", func(c *Cluster, _ *MoveSettings) { c.Hosts[1].Memory = 0 }, "", "a stays: h2: has 0 MiB of memory for VMs in all, 1024 MiB of memory are needed; b stays: h2:"},
+		{"not at the cost of a rule", func(c *Cluster, _ *MoveSettings) {
+			c.Rules = []Rule{{Name: "r", Kind: Together, VMs: []string{"a", "b"}}}
+		}, "", "a stays: h2: rule r (weight 1) would be kept less"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := &Cluster{Hosts: hosts(16, 16), VMs: on("h1", "h1"), Groups: []Group{{Name: "g", Spread: true, VMs: []string{"a", "b"}}}}
+			c.VMs[0].Live, c.VMs[1].Live = true, true
+			set := MoveSettings{PerHost: 2, Balance: Balance{On: true, Threshold: 1000}}
+			if tt.edit != nil {
+				tt.edit(c, &set)
+			}
+			all := Violations(c, set)
+			if len(all) != 1 || all[0].Rule != "g" {
+				t.Fatalf("violations %+v, want one of g", all)
+			}
+			var repair []string
+			for _, d := range all[0].Repair {
+				repair = append(repair, d.VM+">>"+d.To)
+			}
+			if got := strings.Join(repair, " "); got != tt.repair || !strings.Contains(all[0].Stays, tt.want) || (tt.want == "") != (all[0].Stays == "") {
+				t.Errorf("repair %q, stays %q; want %q, %q", got, all[0].Stays, tt.repair, tt.want)
+			}
+		})
 	}
 }
