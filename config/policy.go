@@ -42,9 +42,10 @@ type Policy struct {
 	Shutdown ShutdownPolicy `json:"host_shutdown"`
 	// Muted are the warnings that the warnings block switches off.
 	Muted Muted `json:"muted,omitzero"`
-	// Datastores, Placement, Admission, Restart, Migration, Balance, Classes, Groups and Rules say
+	// Datastores, Devices, Placement, Admission, Restart, Migration, Balance, Classes, Groups and Rules say
 	// where VMs go, and in which order. Of two groups that fit a VM the first counts.
 	Datastores map[string]Datastore `json:"datastores,omitempty"`
+	Devices    map[string]Devices   `json:"devices,omitempty"`
 	Placement  PlacementPolicy      `json:"placement"`
 	Admission  AdmissionPolicy      `json:"admission"`
 	Restart    RestartPolicy        `json:"restart"`

@@ -61,7 +61,7 @@ func (p PlacementPolicy) said() []said {
 
 // whereSchemas are the blocks that say where VMs go, and in which order.
 func whereSchemas() []*block {
-	return []*block{datastoreSchema(), placementSchema(), admissionSchema(), restartSchema(), moveSchemas()[0], moveSchemas()[1], classSchema(), groupSchema(), ruleSchema()}
+	return []*block{datastoreSchema(), devicesSchema(), placementSchema(), admissionSchema(), restartSchema(), moveSchemas()[0], moveSchemas()[1], classSchema(), groupSchema(), ruleSchema()}
 }
 
 // where takes those blocks over.
@@ -71,6 +71,7 @@ func (r *report) where(p *Policy, root *node) {
 	p.Restart = r.restart(root.one("restart"))
 	r.moves(p, root)
 	r.datastores(p, root)
+	r.devices(p, root)
 	r.admission(p, root)
 	r.classes(p, root)
 	r.groups(p, root)
@@ -82,6 +83,7 @@ func putWhere(open func(kind string, labels ...string) *hclwrite.Body, p *Policy
 	for _, name := range sortedKeys(p.Datastores) {
 		putSaid(open("datastore", name), p.Datastores[name].said())
 	}
+	putDevices(open, p.Devices)
 	if all := p.Placement.said(); anySaid(all) {
 		putSaid(open("placement"), all)
 	}
@@ -107,6 +109,7 @@ func putWhere(open func(kind string, labels ...string) *hclwrite.Body, p *Policy
 // where lists what differs in them.
 func (d *differ) where(a, b *Policy) {
 	blocksDiffer(d, "datastore", a.Datastores, b.Datastores, Datastore.said)
+	d.devices(a.Devices, b.Devices)
 	d.said("placement", a.Placement.said(), b.Placement.said())
 	d.admission(a.Admission, b.Admission)
 	d.said("restart", a.Restart.said(), b.Restart.said())
@@ -120,6 +123,7 @@ func (d *differ) where(a, b *Policy) {
 // cloneWhere copies them from p to q.
 func cloneWhere(q, p *Policy) {
 	q.Datastores, q.Classes, q.Rules = maps.Clone(p.Datastores), maps.Clone(p.Classes), maps.Clone(p.Rules)
+	q.Devices = cloneDevices(p.Devices)
 	q.Restart.Retries = slices.Clone(p.Restart.Retries)
 	for name, c := range q.Classes {
 		c.Retries = slices.Clone(c.Retries)

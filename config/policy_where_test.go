@@ -41,6 +41,22 @@ func genWhere(t *rapid.T, p *Policy, name, vm *rapid.Generator[string]) {
 		}
 		p.Datastores[s] = Datastore{Path: fmt.Sprintf("/srv/%d/x y", i), Mounted: bools("mounted")}
 	}
+	for i, s := range rapid.SliceOfNDistinct(name, 0, 2, rapid.ID[string]).Draw(t, "pools") {
+		if p.Devices == nil {
+			p.Devices = map[string]Devices{}
+		}
+		d := Devices{Hosts: map[string][]string{}}
+		form := rapid.SampledFrom([]string{"pci:0000:%02x:00.%d", "mdev:c2177883-f1bb-47f0-914d-32a22e3a%02x0%d", "usb:0529:%02x0%d"}).Draw(t, "form")
+		if bools("id") && strings.HasPrefix(form, "pci") {
+			d.ID = "10de:1eb8"
+		}
+		for _, host := range rapid.SliceOfNDistinct(name, 1, 3, rapid.ID[string]).Draw(t, "pool's hosts") {
+			for n := range between(1, 3, "devices") {
+				d.Hosts[host] = append(d.Hosts[host], fmt.Sprintf(form, i, n))
+			}
+		}
+		p.Devices[s] = d
+	}
 	p.Placement = PlacementPolicy{MemoryOvercommit: rapid.Float64Range(0.1, 100).Draw(t, "memory"), Strategy: rapid.SampledFrom([]string{StrategySpread, StrategyPack}).Draw(t, "strategy")}
 	if bools("cpu") {
 		p.Placement.CPUOvercommit = rapid.Float64Range(0.1, 100).Draw(t, "overcommit")
@@ -435,5 +451,36 @@ func TestValidateRefusesIdleFigures(t *testing.T) {
 				t.Errorf("accepted:\n%s", p.HCL())
 			}
 		})
+	}
+}
+
+func TestDevicePools(t *testing.T) {
+	p := parse(t, `cluster "c" {}
+devices "gpu" {
+  id = "10de:1eb8"
+  host "kvm1" { pci = ["0000:41:00.0"] }
+  host "kvm2" { pci = ["0000:41:00.0", "0000:02:00.0"] }
+}
+devices "dongle" {
+  host "kvm1" { usb = ["0529:0001"] }
+}
+`)
+	for _, x := range []struct{ host, word, want string }{
+		{"kvm1", "pci:0000:41:00.0", "gpu"}, {"kvm2", "pci:0000:02:00.0", "gpu"}, {"kvm1", "pci:0000:02:00.0", ""},
+		{"kvm1", "usb:0529:0001", "dongle"}, {"kvm2", "usb:0529:0001", ""}, {"kvm3", "pci:0000:41:00.0", ""},
+	} {
+		if got := p.DevicePool(x.host, x.word); got != x.want {
+			t.Errorf("%s of %s is of pool %q, want %q", x.word, x.host, got, x.want)
+		}
+	}
+	q := p.Clone()
+	q.Devices["gpu"].Hosts["kvm2"][0] = "pci:0000:03:00.0"
+	delete(q.Devices, "dongle")
+	want := []Change{
+		{`devices "dongle"`, `{ host "kvm1" = ["usb:0529:0001"] }`, ""},
+		{`devices "gpu".host "kvm2"`, `["pci:0000:41:00.0", "pci:0000:02:00.0"]`, `["pci:0000:03:00.0", "pci:0000:02:00.0"]`},
+	}
+	if d := cmp.Diff(want, DiffPolicies(p, q)); d != "" {
+		t.Errorf("differences (-want +got):\n%s", d)
 	}
 }

@@ -164,7 +164,7 @@ func TestDiffIsExact(t *testing.T) {
 			case 10:
 				b.Admission, b.Placement, b.Balance = other.Admission, other.Placement, other.Balance
 			case 11:
-				b.Datastores = other.Datastores
+				b.Datastores, b.Devices = other.Datastores, other.Devices
 			case 6:
 				b.Hosts, b.Fences = other.Hosts, other.Fences
 			case 5:

@@ -346,6 +346,9 @@ func (c *Protect) apply(s *State) (any, *Refusal) {
 	}
 	vm := VM{UUID: c.VM.UUID, Name: c.VM.Name, XML: c.VM.XML, XMLHash: c.VM.XMLHash, VCPUs: c.VM.VCPUs, Memory: c.VM.Memory,
 		Intent: c.VM.Intent, By: c.By, Since: c.At, Generation: s.RetiredGeneration, Home: c.Host}
+	if vm.Devices = c.VM.Devices; vm.Devices != nil {
+		vm.DevicesOf = c.Host
+	}
 	if c.Running {
 		vm.Intent = IntentRun
 	}
@@ -395,15 +398,23 @@ func (c *Redefine) apply(s *State) (any, *Refusal) {
 	if vm == nil {
 		return refuse(CodeNotFound, "VM %s is not protected", c.UUID)
 	}
-	if vm.XMLHash == c.XMLHash {
+	if vm.XMLHash == c.XMLHash && slices.Equal(vm.Devices, c.Devices) && (c.Devices == nil || vm.DevicesOf == c.Host) {
 		return nil, nil
+	}
+	if o := vm.Owner; o != nil && o.Phase == PhaseOrdered && o.Devices != nil {
+		return refuse(CodeConflict, "%s is being started on %s, with devices that were chosen by the definition that is known", vm.Name, o.Host)
 	}
 	for _, other := range s.SortedVMs() {
 		if other.Name == c.Name && other.UUID != c.UUID {
 			return refuse(CodeConflict, "%s was renamed to %s, but another protected VM (%s) has that name", vm.Name, c.Name, other.UUID)
 		}
 	}
+	same := vm.XMLHash == c.XMLHash
+	changed := vm.reads(c)
 	vm.Name, vm.XML, vm.XMLHash, vm.VCPUs, vm.Memory = c.Name, c.XML, c.XMLHash, c.VCPUs, c.Memory
+	if same && !changed {
+		return nil, nil // it names the devices of another host, as it was started there
+	}
 	vm.Failures = nil // they were another definition's
 	s.emit(c.Meta, Event{Type: EventVMRedefined, VM: vm.Name, Host: vm.Home, Text: fmt.Sprintf("the definition of %s changed", vm.Name)})
 	return nil, nil

@@ -159,7 +159,7 @@ func (c *Protect) check() error {
 	if c.VM.Intent != IntentRun && c.VM.Intent != IntentStop {
 		return invalid("intent %q: run or stop is wanted", c.VM.Intent)
 	}
-	return first(checkVM(c.VM.UUID, c.VM.Name, c.VM.XML), CheckHostName(c.Host))
+	return first(checkVM(c.VM.UUID, c.VM.Name, c.VM.XML), CheckHostName(c.Host), checkDevices(c.VM.Devices))
 }
 func checkVM(uuid, name string, xml []byte) error {
 	if name == "" || len(name) > 255 {
@@ -171,12 +171,19 @@ func checkVM(uuid, name string, xml []byte) error {
 	return checkUUID(uuid)
 }
 func (c *Unprotect) check() error { return checkUUID(c.UUID) }
-func (c *Redefine) check() error  { return checkVM(c.UUID, c.Name, c.XML) }
+func (c *Redefine) check() error {
+	if c.Host != "" {
+		if err := CheckHostName(c.Host); err != nil {
+			return err
+		}
+	}
+	return first(checkVM(c.UUID, c.Name, c.XML), checkDevices(c.Devices))
+}
 func (c *Assign) check() error {
 	if c.Round < 0 || c.Round > maxRound {
 		return invalid("round %d: 0 to %d are wanted", c.Round, maxRound)
 	}
-	return first(checkUUID(c.UUID), CheckHostName(c.Host), checkIncarnation(c.Incarnation), checkText("reason", c.Why), checkLots(c.Considered))
+	return first(checkUUID(c.UUID), CheckHostName(c.Host), checkIncarnation(c.Incarnation), checkText("reason", c.Why), checkLots(c.Considered), checkDevices(c.Devices))
 }
 
 // maxRound bounds the tries of a schedule, which the policy bounds further.

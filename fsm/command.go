@@ -219,6 +219,10 @@ type Redefine struct {
 	XMLHash string `json:"xml_hash"`
 	VCPUs   int    `json:"vcpus"`
 	Memory  uint64 `json:"memory"`
+	// Host is where it was read, and Devices are as in VM; none: it hands over no devices that could
+	// be exchanged.
+	Host    string   `json:"host,omitempty"`
+	Devices []string `json:"devices,omitempty"`
 }
 
 // Assign is a placement: a compare-and-set on the generation (O1).
@@ -234,6 +238,8 @@ type Assign struct {
 	// on every host that could take it. 0: it is no matter.
 	Round int    `json:"round,omitempty"`
 	Why   string `json:"why"`
+	// Devices are as in Placement.
+	Devices []string `json:"devices,omitempty"`
 	// Considered is what was said of every host that was looked at.
 	Considered []Lot `json:"considered,omitempty"`
 }

@@ -39,6 +39,9 @@ func (s *State) follows(before *State) error {
 		if err := s.soundOwner(vm); err != nil {
 			return err
 		}
+		if err := s.soundDevices(vm); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -19,6 +19,8 @@ type Move struct {
 	By          string    `json:"by,omitempty"` // a person, where one asked for it
 	Why         string    `json:"why"`
 	Considered  []Lot     `json:"considered,omitempty"`
+	// Devices are those of the target that were chosen for it, as in Placement.
+	Devices []string `json:"devices,omitempty"`
 }
 
 // Maintenance says that a host is out of service by a person's wish: it is given no VMs.
@@ -62,6 +64,8 @@ type BeginMove struct {
 	Why         string `json:"why"`
 	// Considered is what was said of every host that was looked at.
 	Considered []Lot `json:"considered,omitempty"`
+	// Devices are as in Move.
+	Devices []string `json:"devices,omitempty"`
 }
 
 // EndMove calls a move off. Its source stops it; where that comes too late the VM is
@@ -88,7 +92,10 @@ func (*EndMove) kind() Type        { return TypeEndMove }
 func (*SetMaintenance) kind() Type { return TypeSetMaintenance }
 
 func (c *BeginMove) check() error {
-	return first(checkUUID(c.UUID), CheckHostName(c.Host), checkIncarnation(c.Incarnation), checkText("reason", c.Why), checkLots(c.Considered))
+	if len(c.Devices) > 0 && !c.Cold {
+		return invalid("a VM with devices of its host cannot go elsewhere while it runs")
+	}
+	return first(checkUUID(c.UUID), CheckHostName(c.Host), checkIncarnation(c.Incarnation), checkText("reason", c.Why), checkLots(c.Considered), checkDevices(c.Devices))
 }
 
 func (c *EndMove) check() error {
@@ -135,10 +142,13 @@ func (c *BeginMove) apply(s *State) (any, *Refusal) {
 	case vm.Owner.Host == c.Host:
 		return refuse(CodeConflict, "%s runs on %s already", vm.Name, c.Host)
 	}
+	if r := s.devicesFree(c.UUID, c.Host, c.Devices); r != nil {
+		return nil, r
+	}
 	vm = s.editVM(c.UUID)
 	id := s.emit(c.Meta, Event{Type: EventVMMoveOrdered, VM: vm.Name, Host: c.Host, From: vm.Owner.Host, To: c.Host, Cause: vm.Cause, Considered: c.Considered,
 		Text: fmt.Sprintf("%s shall go from %s to %s, %s: %s", vm.Name, vm.Owner.Host, c.Host, manner(c.Cold), c.Why)})
-	vm.Move = &Move{ID: id, Host: c.Host, Incarnation: c.Incarnation, Cold: c.Cold, At: c.At, By: c.By, Why: c.Why, Considered: c.Considered}
+	vm.Move = &Move{ID: id, Host: c.Host, Incarnation: c.Incarnation, Cold: c.Cold, At: c.At, By: c.By, Why: c.Why, Considered: c.Considered, Devices: c.Devices}
 	return id, nil
 }
 
@@ -214,7 +224,7 @@ func (c *Report) moved(s *State, vm *VM, e *Event) {
 	}
 	s.release(vm, c.Meta, "")
 	vm.Generation++
-	vm.Owner = &Placement{Host: v.Host, Incarnation: v.Incarnation, Generation: vm.Generation, Phase: PhaseOrdered, At: c.At, Round: 1, From: from, Cold: v.Cold, Why: v.Why}
+	vm.Owner = &Placement{Host: v.Host, Incarnation: v.Incarnation, Generation: vm.Generation, Phase: PhaseOrdered, At: c.At, Round: 1, From: from, Cold: v.Cold, Devices: v.Devices, Why: v.Why}
 	vm.Choice = choice(v.Host, from, v.At, vm.Generation, v.Considered)
 	vm.MoveFailures = nil
 	vm.moves(s, from, v)

@@ -18,12 +18,15 @@ func (c *Assign) apply(s *State) (any, *Refusal) {
 	if r := s.takesVMs(c.Host, c.Incarnation); r != nil {
 		return nil, r
 	}
+	if r := s.devicesFree(c.UUID, c.Host, c.Devices); r != nil {
+		return nil, r
+	}
 	vm := s.editVM(c.UUID)
 	if vm.Intent != IntentRun {
 		return refuse(CodeConflict, "%s was stopped by a person: it is not started", vm.Name)
 	}
 	vm.Generation++
-	vm.Owner = &Placement{Host: c.Host, Incarnation: c.Incarnation, Generation: vm.Generation, Phase: PhaseOrdered, At: c.At, Round: c.Round, Why: c.Why}
+	vm.Owner = &Placement{Host: c.Host, Incarnation: c.Incarnation, Generation: vm.Generation, Phase: PhaseOrdered, At: c.At, Round: c.Round, Devices: c.Devices, Why: c.Why}
 	vm.Choice = choice(c.Host, "", c.At, vm.Generation, c.Considered)
 	vm.Waiting, vm.Astray, vm.Frozen = "", false, nil
 	if c.Round > 0 { // entries of before there were rounds come to what they came to then

@@ -158,7 +158,12 @@ type VM struct {
 	XMLHash string `json:"xml_hash"` // as the hypervisor computes it
 	VCPUs   int    `json:"vcpus"`
 	Memory  uint64 `json:"memory"` // bytes
-	Intent  Intent `json:"intent"`
+	// Devices are the host's devices that the definition hands to the guest and that could be
+	// exchanged for others, in its order, as words such as "pci:0000:41:00.0"; DevicesOf is the
+	// host whose they are.
+	Devices   []string `json:"devices,omitempty"`
+	DevicesOf string   `json:"devices_of,omitempty"`
+	Intent    Intent   `json:"intent"`
 	// By is who protects it: "policy" or a person's name.
 	By    string    `json:"by"`
 	Since time.Time `json:"since"`
@@ -226,6 +231,9 @@ type Placement struct {
 	From string `json:"from,omitempty"`
 	// Cold says that nothing of its memory came: a copy that waits here is of another move.
 	Cold bool `json:"cold,omitempty"`
+	// Devices are those of the host that were chosen for it, in the place of VM.Devices and in
+	// that order. Nobody else is given them while this placement stands. nil: those of its definition.
+	Devices []string `json:"devices,omitempty"`
 	// Why is the placement's reason, for people: cause and the figures that ranked the host.
 	Why string `json:"why"`
 }

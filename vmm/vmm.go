@@ -62,8 +62,12 @@ type Domain struct {
 	StartTime  uint64 // of that process, as in Process
 	VCPUs      int
 	Memory     uint64 // bytes that the guest may use at most
-	// XMLHash changes when the definition changes (of the inactive, migratable XML).
+	// XMLHash changes when the definition changes (of the inactive, migratable XML), but for
+	// which of the host's devices those are that Devices lists.
 	XMLHash string
+	// Devices are those of the host that the definition hands to the guest and that could be
+	// exchanged for others, in its order, as words such as "pci:0000:41:00.0".
+	Devices []string
 }
 
 // Capacity is what the host has and what its running VMs take.

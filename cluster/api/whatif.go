@@ -45,7 +45,9 @@ type TieView struct {
 	Kind   domainxml.TieKind `json:"kind"`
 	Effect domainxml.Effect  `json:"effect"`
 	What   string            `json:"what,omitempty"`
-	Text   string            `json:"text"`
+	// Device is a device of its host that a devices block of the policy may name, such as "pci:0000:41:00.0".
+	Device string `json:"device,omitempty"`
+	Text   string `json:"text"`
 }
 
 // FitView is one host; without reasons the VM could run there.

@@ -86,7 +86,9 @@ type (
 		Kind   domainxml.TieKind `json:"kind"`
 		Effect domainxml.Effect  `json:"effect"`
 		What   string            `json:"what,omitempty"`
-		Text   string            `json:"text"`
+		// Device is a device of its host that a devices block may name, such as "pci:0000:41:00.0".
+		Device string `json:"device,omitempty"`
+		Text   string `json:"text"`
 	}
 )
 

@@ -181,6 +181,37 @@ datastore "san" {
   mounted = false # no mount point
 }
 
+# --- Devices ---------------------------------------------------------------------
+
+# Devices of hosts that are handed to guests (<hostdev>). Of one pool any does, so that a VM
+# with one can be started wherever another is free. Each must say that it is id, or counts
+# as missing.
+devices "gpu" {
+  id = "10de:1eb8" # only for PCI devices; none: that is not asked
+
+  host "kvm1" {
+    pci = ["0000:41:00.0"]
+  }
+  host "kvm2" {
+    pci = ["0000:01:00.0", "0000:02:00.0"]
+  }
+}
+
+devices "vgpu" {
+  host "kvm1" {
+    mdev = ["c2177883-f1bb-47f0-914d-32a22e3a8804"]
+  }
+  host "kvm2" {
+    mdev = ["83b8f4f2-509f-382f-3c1e-e6bfe0fa1001"]
+  }
+}
+
+devices "dongle" {
+  host "kvm1" {
+    usb = ["0529:0001"] # vendor and product
+  }
+}
+
 # --- Where VMs go ----------------------------------------------------------------
 
 # What a host can carry. Memory is a hard limit; processors are shared without one (0)

@@ -43,6 +43,9 @@ type Tie struct {
 	Effect Effect
 	// What is the thing: a path, a device's address, a network.
 	What string
+	// Device is the word for a device of the host that could be exchanged for another like it
+	// (Devices); empty: it is none.
+	Device string
 	// Text says in words what it is and what follows.
 	Text string
 }
@@ -264,6 +267,9 @@ func (n *Needs) interfaces(list []libvirtxml.DomainInterface) {
 				what = pciText(s.Hostdev.PCI.Address)
 			}
 			n.tie(TieNetwork, Bound, what, "%s is the host's own device %s, handed to the guest", who, what)
+			if s.Hostdev.PCI != nil && s.Hostdev.PCI.Address != nil {
+				n.exchangeable(pciWord + what)
+			}
 		case s.VDPA != nil:
 			n.tie(TieNetwork, Bound, s.VDPA.Device, "%s is the host's own device %s (vDPA)", who, s.VDPA.Device)
 		case s.VHostUser != nil:
@@ -285,6 +291,9 @@ func (n *Needs) hostDevices(l *libvirtxml.DomainDeviceList) {
 				what = pciText(h.SubsysPCI.Source.Address)
 			}
 			n.tie(TieDevice, Bound, what, "PCI device %s of the host is handed to the guest", what)
+			if what != "?" {
+				n.exchangeable(pciWord + what)
+			}
 		case h.SubsysUSB != nil:
 			s := h.SubsysUSB.Source
 			if s != nil && s.StartUpPolicy == "optional" {
@@ -292,12 +301,18 @@ func (n *Needs) hostDevices(l *libvirtxml.DomainDeviceList) {
 			}
 			what := usbText(s)
 			n.tie(TieDevice, Bound, what, "USB device %s of the host is handed to the guest", what)
+			if s != nil && s.Address == nil && s.Vendor != nil && s.Product != nil {
+				n.exchangeable(usbDevice(s.Vendor.ID, s.Product.ID))
+			}
 		case h.SubsysMDev != nil:
 			what := "?"
 			if s := h.SubsysMDev.Source; s != nil && s.Address != nil {
 				what = s.Address.UUID
 			}
 			n.tie(TieDevice, Bound, what, "mediated device %s of the host (a virtual GPU, mostly) is handed to the guest", what)
+			if what != "?" {
+				n.exchangeable(mdevWord + strings.ToLower(what))
+			}
 		case h.SubsysSCSI != nil:
 			s := h.SubsysSCSI.Source
 			if s != nil && s.ISCSI != nil {
@@ -312,6 +327,9 @@ func (n *Needs) hostDevices(l *libvirtxml.DomainDeviceList) {
 		}
 	}
 }
+
+// exchangeable notes of the newest tie that its device could be exchanged.
+func (n *Needs) exchangeable(word string) { n.ties[len(n.ties)-1].Device = word }
 
 func pciText(a *libvirtxml.DomainAddressPCI) string {
 	if a == nil {

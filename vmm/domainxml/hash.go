@@ -15,10 +15,11 @@ import (
 // Hash returns a short hexadecimal digest of what a definition means. White
 // space between elements, comments, the order and quoting of attributes and the
 // number that a running domain has (<domain id=...>) do not change it; order of
-// elements does, since the order of disks is the order of booting.
+// elements does, since the order of disks is the order of booting. Which of the host's devices
+// those are that can be exchanged (Devices) makes no difference either.
 func Hash(text string) (string, error) {
 	sum := sha256.New()
-	dec := xml.NewDecoder(strings.NewReader(text))
+	dec := xml.NewDecoder(strings.NewReader(withoutDevices(text)))
 	depth := 0
 	var chars strings.Builder // text since the last tag; a comment does not split it
 	for {

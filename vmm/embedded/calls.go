@@ -70,7 +70,7 @@ func (h *Host) Domains(ctx context.Context) ([]vmm.Domain, error) {
 		list = append(list, vmm.Domain{
 			UUID: d.UUID, Name: d.Name, State: d.state, Reason: d.reason,
 			Persistent: !d.transient, Autostart: d.autostart, PID: d.process.PID, StartTime: d.process.StartTime,
-			VCPUs: d.VCPUs, Memory: d.Memory, XMLHash: d.hash,
+			VCPUs: d.VCPUs, Memory: d.Memory, XMLHash: d.hash, Devices: d.devices,
 		})
 	}
 	return list, nil
@@ -159,6 +159,10 @@ func (h *Host) create(uuid string) (vmm.Process, error) {
 	}
 	if err := h.consumeFault(d); err != nil {
 		d.reason = vmm.ReasonFailed // libvirt has no event for this either
+		return vmm.Process{}, err
+	}
+	if err := h.handOver(d); err != nil {
+		d.reason = vmm.ReasonFailed
 		return vmm.Process{}, err
 	}
 	h.spawn(d)

@@ -74,6 +74,7 @@ type Host struct {
 	silent   map[string]bool // guests whose agent does not answer, by name or UUID
 	bound    map[string]bool // domains that cannot be migrated, by name or UUID
 	offer    vmm.Offer
+	devices  []string       // that a guest can be handed; nil: all
 	starting map[string]int // starts by UUID that were asked for and are not done
 	subs     []*subscription
 	ticks    uint64 // last start time that a process got
@@ -96,6 +97,7 @@ type domain struct {
 	domainxml.Definition
 	xml       string
 	hash      string
+	devices   []string // of the host, by its definition
 	transient bool
 	autostart bool
 	state     vmm.State
@@ -184,6 +186,10 @@ func (h *Host) define(text string) (*domain, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", vmm.ErrBadXML, err)
 	}
+	devices, err := domainxml.Devices(text)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", vmm.ErrBadXML, err)
+	}
 	for _, other := range h.domains {
 		if other.Name == def.Name && other.UUID != def.UUID {
 			return nil, fmt.Errorf("%w: domain %q already exists with uuid %s", vmm.ErrBadXML, def.Name, other.UUID)
@@ -194,7 +200,7 @@ func (h *Host) define(text string) (*domain, error) {
 		d = &domain{state: vmm.Stopped, reason: vmm.ReasonUnknown}
 		h.domains[def.UUID] = d
 	}
-	d.Definition, d.xml, d.hash = def, text, hash
+	d.Definition, d.xml, d.hash, d.devices = def, text, hash, devices
 	h.emit(d, vmm.EventDefined)
 	return d, nil
 }

@@ -22,6 +22,8 @@ type parsedXML struct {
 	text string
 	def  domainxml.Definition
 	hash string
+
+	devices []string
 }
 
 // Domains lists every domain, by name. A QEMU process whose domain libvirt holds
@@ -87,7 +89,7 @@ func (d *Driver) list(ctx context.Context, l *rpc.Libvirt) ([]vmm.Domain, error)
 			}
 		}
 		if p, err := d.parse(dom.UUID, withoutMark(text)); err == nil {
-			dom.VCPUs, dom.Memory, dom.XMLHash = p.def.VCPUs, p.def.Memory, p.hash
+			dom.VCPUs, dom.Memory, dom.XMLHash, dom.Devices = p.def.VCPUs, p.def.Memory, p.hash, p.devices
 		} else {
 			d.log.Warn("definition cannot be read", "vm", dom.Name, "uuid", dom.UUID, "error", err)
 		}
@@ -165,7 +167,11 @@ func (d *Driver) parse(uuid, text string) (parsedXML, error) {
 	if err != nil {
 		return parsedXML{}, err
 	}
-	p = parsedXML{text: text, def: def, hash: hash}
+	devices, err := domainxml.Devices(text)
+	if err != nil {
+		return parsedXML{}, err
+	}
+	p = parsedXML{text: text, def: def, hash: hash, devices: devices}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.parsed[uuid] = p
