@@ -410,7 +410,7 @@ func (c *Redefine) apply(s *State) (any, *Refusal) {
 		}
 	}
 	same := vm.XMLHash == c.XMLHash
-	changed := vm.reads(c)
+	changed := vm.reads(s, c)
 	vm.Name, vm.XML, vm.XMLHash, vm.VCPUs, vm.Memory = c.Name, c.XML, c.XMLHash, c.VCPUs, c.Memory
 	if same && !changed {
 		return nil, nil // it names the devices of another host, as it was started there

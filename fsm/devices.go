@@ -74,7 +74,7 @@ func (s *State) holder(host, word, but string) (name string) {
 
 // reads takes over which devices of a host a definition hands over that was read there, and
 // reports whether they are others than it had there: a person's change.
-func (vm *VM) reads(c *Redefine) (changed bool) {
+func (vm *VM) reads(s *State, c *Redefine) (changed bool) {
 	if c.Host == "" || len(c.Devices) == 0 {
 		changed = c.XMLHash != vm.XMLHash && vm.Devices != nil
 		vm.Devices, vm.DevicesOf = nil, ""
@@ -85,7 +85,7 @@ func (vm *VM) reads(c *Redefine) (changed bool) {
 		had = vm.Devices
 	}
 	changed = had != nil && !slices.Equal(had, c.Devices)
-	if o := vm.Owner; changed && o != nil && o.Devices == nil && o.Host == c.Host {
+	if o := vm.Owner; changed && o != nil && o.Devices == nil && o.Host == c.Host && s.alsoChosen(vm.UUID, o.Host, had) == "" {
 		o.Devices = had // what runs has them until it ends
 	}
 	vm.Devices, vm.DevicesOf = c.Devices, c.Host
@@ -114,17 +114,24 @@ func (s *State) soundDevices(vm *VM) error {
 		hosts = append(hosts, vm.Move.Host)
 	}
 	for _, host := range hosts {
-		mine := vm.chosenOn(host)
-		for uuid, other := range s.VMs {
-			if uuid == vm.UUID {
-				continue
-			}
-			for _, w := range other.chosenOn(host) {
-				if slices.Contains(mine, w) {
-					return fmt.Errorf("device %s of %s was chosen for both %s and %s", w, host, vm.Name, other.Name)
-				}
-			}
+		if other := s.alsoChosen(vm.UUID, host, vm.chosenOn(host)); other != "" {
+			return fmt.Errorf("a device of %s was chosen for both %s and %s", host, vm.Name, other)
 		}
 	}
 	return nil
+}
+
+// alsoChosen is the VM besides one for which one of the devices of a host was chosen; empty: there is none.
+func (s *State) alsoChosen(but, host string, words []string) (name string) {
+	for uuid, vm := range s.VMs {
+		if uuid == but {
+			continue
+		}
+		for _, w := range vm.chosenOn(host) {
+			if slices.Contains(words, w) && (name == "" || vm.Name < name) {
+				name = vm.Name
+			}
+		}
+	}
+	return name
 }

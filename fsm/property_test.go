@@ -239,8 +239,25 @@ func (l *ledger) check(s *State) error {
 		}
 		l.slots[h.Slot] = machine
 	}
-	names := map[string]string{}
+	names, handed := map[string]string{}, map[string]string{}
 	for uuid, vm := range s.VMs {
+		var has []string
+		if o := vm.Owner; o != nil {
+			for _, w := range o.Devices {
+				has = append(has, o.Host+" "+w)
+			}
+		}
+		if v := vm.Move; v != nil {
+			for _, w := range v.Devices {
+				has = append(has, v.Host+" "+w)
+			}
+		}
+		for _, device := range has {
+			if other := handed[device]; other != "" {
+				return fmt.Errorf("%s was chosen for both %s and %s", device, other, vm.Name)
+			}
+			handed[device] = vm.Name
+		}
 		if other, twice := names[vm.Name]; twice {
 			return fmt.Errorf("%s and %s are both named %s", other, uuid, vm.Name)
 		}
@@ -370,6 +387,16 @@ func drawCommand(t *rapid.T, s *State, step int) Command {
 	if wild() {
 		definition.Name = "vm2"
 	}
+	handed := func(label string) []string {
+		return []string{rapid.SampledFrom([]string{"pci:0000:01:00.0", "pci:0000:02:00.0"}).Draw(t, label)}
+	}
+	var chosen []string
+	if rapid.Bool().Draw(t, "with devices") {
+		definition.Devices = handed("its device")
+	}
+	if vm != nil && vm.Devices != nil {
+		chosen = handed("chosen")
+	}
 	token := fmt.Sprintf("t%d", rapid.IntRange(1, 4).Draw(t, "token"))
 	switch rapid.SampledFrom(weighted).Draw(t, "type") {
 	case TypeTakeOffice:
@@ -412,7 +439,11 @@ func drawCommand(t *rapid.T, s *State, step int) Command {
 				life = max(h.Incarnation, 1)
 			}
 		}
-		return &BeginMove{Meta: m, Epoch: epoch, UUID: uuid(n), Previous: generation, Host: host, Incarnation: life, Cold: rapid.Bool().Draw(t, "cold")}
+		cold := rapid.Bool().Draw(t, "cold")
+		if !cold {
+			chosen = nil
+		}
+		return &BeginMove{Meta: m, Epoch: epoch, UUID: uuid(n), Previous: generation, Host: host, Incarnation: life, Cold: cold, Devices: chosen}
 	case TypeEndMove:
 		return &EndMove{Meta: m, Epoch: epoch, UUID: uuid(n), Move: drawMove(t, vm)}
 	case TypeSetMaintenance:
@@ -439,9 +470,9 @@ func drawCommand(t *rapid.T, s *State, step int) Command {
 	case TypeUnprotect:
 		return &Unprotect{Meta: m, UUID: uuid(n)}
 	case TypeRedefine:
-		return &Redefine{Meta: m, Epoch: epoch, UUID: uuid(n), Name: definition.Name, XML: []byte("new"), XMLHash: fmt.Sprint(small())}
+		return &Redefine{Meta: m, Epoch: epoch, UUID: uuid(n), Name: definition.Name, XML: []byte("new"), XMLHash: fmt.Sprint(small()), Host: host, Devices: definition.Devices}
 	case TypeAssign:
-		return &Assign{Meta: m, Epoch: epoch, UUID: uuid(n), Previous: generation, Host: host, Incarnation: life, Why: "free"}
+		return &Assign{Meta: m, Epoch: epoch, UUID: uuid(n), Previous: generation, Host: host, Incarnation: life, Devices: chosen, Why: "free"}
 	case TypeReport:
 		if vm != nil && !wild() { // most often by the one whose word counts
 			switch {

@@ -29,6 +29,9 @@ type Look interface {
 	// Has says whether there is something under a path; mounted asks that it is on a file
 	// system of its own, and not the root's.
 	Has(path string, mounted bool) bool
+	// Device says why a device of the host cannot be handed to a guest; empty: it can. id is what
+	// it is to say that it is, VENDOR:PRODUCT; empty: anything.
+	Device(word, id string) string
 }
 
 // heartbeats are the heartbeat volumes as the host reaches them.

@@ -18,6 +18,7 @@ type everywhereNFS struct{}
 
 func (everywhereNFS) Facts(context.Context) doctor.Facts { return doctor.Facts{} }
 func (everywhereNFS) Has(string, bool) bool              { return true }
+func (everywhereNFS) Device(string, string) string       { return "" }
 func (everywhereNFS) Multipath(path string) *doctor.Multipath {
 	if path != "/dev/mapper/hb" {
 		return nil

@@ -124,7 +124,9 @@ func (a *Agent) enter(ctx context.Context, ms *Membership) (_ *member, err error
 		look = m.look
 	}
 	var has func(config.Datastore) bool
+	var handed func(word, id string) string
 	if env.Look != nil {
+		handed = env.Look.Device
 		has = func(d config.Datastore) bool { return env.Look.Has(d.Path, d.Mounted) }
 	}
 	var reach func(ctx context.Context, host, uuid, name string) (vmm.Destination, func(), error)
@@ -132,7 +134,7 @@ func (a *Agent) enter(ctx context.Context, ms *Membership) (_ *member, err error
 		reach = m.ways.reach
 	}
 	m.host = host.New(host.Config{Name: env.Name, Networks: networks, Timing: ms.Timing, BootID: env.BootID, LastReset: env.LastReset, Run: env.Run, Reserve: env.Reserve,
-		Version: env.Version, Hypervisor: env.Hypervisor, Guard: env.Guard, Volumes: m.volumes, Disk: m.node.Refused, Written: m.node.Written, Look: look, Has: has, Reach: reach, Policy: a.parsed, Master: toMaster{m}, View: m.machine.View,
+		Version: env.Version, Hypervisor: env.Hypervisor, Guard: env.Guard, Volumes: m.volumes, Disk: m.node.Refused, Written: m.node.Written, Look: look, Has: has, Device: handed, Reach: reach, Policy: a.parsed, Master: toMaster{m}, View: m.machine.View,
 		Record: record, Save: env.Store.SaveRecord, Now: env.Now, Gate: env.Gate, Log: m.log.Named("host")})
 	return m, nil
 }

@@ -54,11 +54,12 @@ type HostObservation struct {
 	// Networks is the age of the last heartbeat on each HA network, by name; negative: never heard.
 	Networks map[string]time.Duration `json:"networks"`
 	Capacity vmm.Capacity             `json:"capacity"`
-	// Offer, Datastores and Reserve are as in HostReport.
-	Offer      vmm.Offer `json:"offer,omitzero"`
-	Datastores []string  `json:"datastores,omitzero"`
-	Reserve    uint64    `json:"reserve,omitempty"`
-	Draining   bool      `json:"draining,omitempty"`
+	// Offer, Datastores, Devices and Reserve are as in HostReport.
+	Offer      vmm.Offer         `json:"offer,omitzero"`
+	Datastores []string          `json:"datastores,omitzero"`
+	Devices    map[string]string `json:"devices,omitempty"`
+	Reserve    uint64            `json:"reserve,omitempty"`
+	Draining   bool              `json:"draining,omitempty"`
 	// HypervisorError is why the host's hypervisor cannot be asked.
 	HypervisorError string `json:"hypervisor_error,omitempty"`
 	// DiskError is why the host's own disk refuses what is written to its log, and DiskRefuses

@@ -68,6 +68,9 @@ type HostReport struct {
 	// the host has, sorted. A nil list is not known: nothing follows from it.
 	Offer      vmm.Offer `json:"offer,omitzero"`
 	Datastores []string  `json:"datastores,omitzero"`
+	// Devices say of the devices that the policy names of this host why they cannot be handed to a
+	// guest, by their words; empty: they can. nil: not known.
+	Devices map[string]string `json:"devices,omitempty"`
 	// HypervisorError is why the hypervisor could not be asked; empty when it answers.
 	HypervisorError string         `json:"hypervisor_error,omitempty"`
 	Domains         []DomainReport `json:"domains"` // all, ordered by name
@@ -128,6 +131,8 @@ type DomainReport struct {
 	VCPUs   int        `json:"vcpus"`
 	Memory  uint64     `json:"memory"`
 	XMLHash string     `json:"xml_hash"`
+	// Devices are as in vmm.Domain.
+	Devices []string `json:"devices,omitempty"`
 	// Persistent is false for a domain that is gone once it stops.
 	Persistent bool `json:"persistent"`
 	// Ready, of a VM that the host owns, says that it runs and that what the policy asks of

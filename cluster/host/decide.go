@@ -128,7 +128,9 @@ type Order struct {
 	Name       string
 	Generation uint64
 	XML        []byte // packed
-	Why        string
+	// Devices are those of this host that take the place of those in the definition; nil: none does.
+	Devices []string
+	Why     string
 	// Copy is the process that came from another host and waits to be let run; zero: one is to be created.
 	Copy vmm.Process
 	// Lost says that there should have been one.
@@ -362,7 +364,7 @@ func stopped(in Input, vm *fsm.VM, d vmm.Domain, defined bool, p *Plan) {
 			return
 		}
 		if in.Bounded && in.Lease.MayStart(in.Now, in.Timing) {
-			p.Start = append(p.Start, Order{UUID: vm.UUID, Name: vm.Name, Generation: g, XML: vm.XML, Why: vm.Owner.Why, Lost: comesBy(vm.Owner)})
+			p.Start = append(p.Start, Order{UUID: vm.UUID, Name: vm.Name, Generation: g, XML: vm.XML, Devices: vm.Owner.Devices, Why: vm.Owner.Why, Lost: comesBy(vm.Owner)})
 		}
 		return
 	}

@@ -57,6 +57,9 @@ type Config struct {
 	Look    func() Around // what the host can reach; nil: it cannot tell, and is never isolated
 	// Has tells whether the host has a datastore now, without hanging; nil: it cannot tell.
 	Has func(config.Datastore) bool
+	// Device tells why a device of the host cannot be handed to a guest, without hanging; empty: it
+	// can. id is what it is to say that it is; empty: anything. nil: it cannot tell.
+	Device func(word, id string) string
 	// Reach opens a way to another host's hypervisor, for a migration of the VM, and what closes
 	// it again; nil: its name is way enough, as between embedded ones.
 	Reach func(ctx context.Context, host, uuid, name string) (vmm.Destination, func(), error)

@@ -10,6 +10,7 @@ import (
 	"github.com/holdfast-ha/holdfast/fencing"
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/vmm"
+	"github.com/holdfast-ha/holdfast/vmm/domainxml"
 )
 
 // listing is what the hypervisor said when it was asked last.
@@ -88,6 +89,9 @@ func (h *Host) tryStart(ctx context.Context, o Order, permitted func() bool) *St
 		return &StartFailure{Generation: o.Generation, Detail: fmt.Sprintf(format, args...)}
 	}
 	xml, err := fsm.UnpackXML(o.XML)
+	if err == nil && o.Devices != nil {
+		xml, err = domainxml.WithDevices(xml, o.Devices)
+	}
 	if err != nil {
 		return failed("%v", err)
 	}

@@ -19,8 +19,9 @@ const (
 // offers is what the host has for VMs, as it was last found.
 type offers struct {
 	offer      vmm.Offer
-	datastores []string // nil: not known
-	policy     uint64   // revision that the datastores were looked for by
+	datastores []string          // nil: not known
+	devices    map[string]string // of the policy: why they cannot be handed to a guest; nil: not known
+	policy     uint64            // revision that the two were looked for by
 	next       time.Duration
 	busy       bool
 }
@@ -39,13 +40,13 @@ func (h *Host) lookForOffer(ctx context.Context) {
 		if h.cfg.Gate(ctx) != nil {
 			return
 		}
-		has := datastores(policy, h.cfg.Has)
+		has, devices := datastores(policy, h.cfg.Has), devices(policy, h.cfg.Name, h.cfg.Device)
 		cctx, cancel := context.WithTimeout(ctx, offerTimeout)
 		defer cancel()
 		offer, err := h.cfg.Hypervisor.Offer(cctx)
 		h.bring(ctx, func() {
 			o := &h.offers
-			o.busy, o.datastores, o.policy, o.next = false, has, revision, h.cfg.Now()+offerEvery
+			o.busy, o.datastores, o.devices, o.policy, o.next = false, has, devices, revision, h.cfg.Now()+offerEvery
 			if err != nil {
 				h.cfg.Log.Debug("the hypervisor does not say what it offers", "error", err)
 				return
@@ -68,4 +69,22 @@ func datastores(p *config.Policy, has func(config.Datastore) bool) []string {
 	}
 	slices.Sort(list)
 	return list
+}
+
+// devices says of those that the policy names of the host why they cannot be handed to a guest, by
+// their words; nil when it names none, or when that cannot be told.
+func devices(p *config.Policy, host string, device func(word, id string) string) map[string]string {
+	if device == nil {
+		return nil
+	}
+	var all map[string]string
+	for _, pool := range p.Devices {
+		for _, word := range pool.Hosts[host] {
+			if all == nil {
+				all = map[string]string{}
+			}
+			all[word] = device(word, pool.ID)
+		}
+	}
+	return all
 }

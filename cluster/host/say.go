@@ -80,7 +80,7 @@ func inUse(domains []vmm.Domain) (sum uint64) {
 
 // tell renews the report for the master when anything in it has changed.
 func (h *Host) tell(outcomes []api.OutcomeReport) {
-	r := api.HostReport{Capacity: h.list.capacity, Offer: h.offers.offer, Datastores: h.offers.datastores, Outcomes: outcomes, Uses: h.uses.of, Draining: h.closing.on, Reboot: h.closing.on && h.closing.reboot, Reserve: h.cfg.Reserve, Version: h.cfg.Version,
+	r := api.HostReport{Capacity: h.list.capacity, Offer: h.offers.offer, Datastores: h.offers.datastores, Devices: h.offers.devices, Outcomes: outcomes, Uses: h.uses.of, Draining: h.closing.on, Reboot: h.closing.on && h.closing.reboot, Reserve: h.cfg.Reserve, Version: h.cfg.Version,
 		Volumes: h.cfg.Volumes.Report(), Broken: slices.Concat(h.broken, h.cfg.Volumes.Broken()), Guard: guardWord(h.cfg.Guard.Status(), h.cfg.Now()), Watchdog: watchdogWord(h.cfg.Guard.Status().Watchdog, h.cfg.Timing.Watchdog)}
 	// What is free by the sizes of the VMs: what the kernel has free changes all the time.
 	r.Capacity.MemoryFree = r.Capacity.Memory - min(r.Capacity.Memory, r.Reserve+inUse(h.list.domains))
@@ -94,7 +94,7 @@ func (h *Host) tell(outcomes []api.OutcomeReport) {
 	}
 	for _, d := range h.list.domains {
 		x := api.DomainReport{UUID: d.UUID, Name: d.Name, State: d.State, Reason: d.Reason, VCPUs: d.VCPUs,
-			Memory: d.Memory, XMLHash: d.XMLHash, Persistent: d.Persistent}
+			Memory: d.Memory, XMLHash: d.XMLHash, Devices: d.Devices, Persistent: d.Persistent}
 		if g := h.ready[d.UUID]; g != nil {
 			x.Ready, x.NotReady = g.ready, g.why
 		}

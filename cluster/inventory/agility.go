@@ -74,7 +74,12 @@ func (inv *Inventory) keepsOff(v *placement.VM, h *placement.Host) (why []string
 		why = append(why, fmt.Sprintf("its %d processors may carry %.0f virtual ones, %d are needed", h.CPUs, over*float64(h.CPUs), v.VCPUs))
 	}
 	for _, word := range sortedKeys(v.Extra) {
-		if n := v.Extra[word]; n > h.Extra[word] {
+		n := v.Extra[word]
+		if pool, is := strings.CutPrefix(word, placement.DevicePool); is && n > h.Extra[word] {
+			why = append(why, inv.lacks(pool, h, n))
+			continue
+		}
+		if n > h.Extra[word] {
 			why = append(why, fmt.Sprintf("it has %d MiB of %s in all, %d MiB are needed", h.Extra[word]>>20, word, n>>20))
 		}
 	}

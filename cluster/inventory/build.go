@@ -156,12 +156,13 @@ func (k *maker) protected(vm *fsm.VM, w Wants) {
 	v.Failed = TriesOf(k.in.State, vm).Failed
 	v.Use = k.use(vm.UUID, v.Host)
 	k.moves(&v, vm, p)
-	k.needs(&v, w)
+	k.needs(&v, w, vm.DevicesOf)
 	k.inv.Cluster.VMs = append(k.inv.Cluster.VMs, v)
 }
 
-// needs turns what the VM wants into what its hosts must have.
-func (k *maker) needs(v *placement.VM, w Wants) {
+// needs turns what the VM wants into what its hosts must have. of is the host whose devices its
+// definition names.
+func (k *maker) needs(v *placement.VM, w Wants, of string) {
 	var ties []domainxml.Tie
 	for _, x := range w.Paths {
 		ds, shared := k.shared(x.Path)
@@ -183,7 +184,7 @@ func (k *maker) needs(v *placement.VM, w Wants) {
 	slices.Sort(v.Datastores)
 	v.Datastores = slices.Compact(v.Datastores)
 	v.Networks, v.Capabilities = w.Networks, w.Capabilities
-	ties = append(ties, w.Ties...)
+	ties = append(ties, k.exchanged(v, w.Ties, of)...)
 	if len(ties) > 0 {
 		k.inv.ties[v.Name] = ties
 	}
@@ -208,7 +209,9 @@ func (k *maker) needs(v *placement.VM, w Wants) {
 		k.pinned(v, w.HighestCPU)
 	}
 	if k.pages && len(w.HugePages) > 0 {
-		v.Extra = map[string]int64{}
+		if v.Extra == nil {
+			v.Extra = map[string]int64{}
+		}
 		for kib, n := range w.HugePages {
 			if k.unsized(kib) {
 				continue
@@ -281,7 +284,7 @@ func (k *maker) others() {
 			if vm == nil {
 				k.strangers[in] = d.Name
 			}
-			v := stranger(d, in, h.Name)
+			v := stranger(d, in, h.Name, k.in.Policy)
 			v.Use = k.use(d.UUID, h.Name)
 			k.inv.Cluster.VMs = append(k.inv.Cluster.VMs, v)
 		}
@@ -331,8 +334,11 @@ func (k *maker) host(h *Host) {
 		}
 	}
 	slices.Sort(x.Capabilities)
+	x.Extra = poolsOf(k.in.Policy, h)
 	if k.pages {
-		x.Extra = map[string]int64{}
+		if x.Extra == nil {
+			x.Extra = map[string]int64{}
+		}
 		for kib, n := range h.HugePages {
 			x.Extra[k.pagesWord(kib)] += amount(n)
 			x.Memory -= amount(n)

@@ -43,6 +43,9 @@ type FileHost struct {
 	// Voter is true where it is left out.
 	Voter      *bool    `json:"voter,omitempty"`
 	Datastores []string `json:"datastores,omitzero"`
+	// Devices say of devices that the policy names of it why they cannot be handed to a guest, by
+	// their words; empty: they can. What is left out is taken to be there.
+	Devices map[string]string `json:"devices,omitzero"`
 	vmm.Offer
 }
 
@@ -72,6 +75,8 @@ type FileVM struct {
 	// HighestCPU is the highest number of a processor that it is pinned to.
 	HighestCPU *int      `json:"highest_cpu,omitempty"`
 	Ties       []FileTie `json:"ties,omitempty"`
+	// DevicesOf is the host whose devices its ties, or its definition, name; left out: Host.
+	DevicesOf string `json:"devices_of,omitempty"`
 }
 
 // FilePath is a file or device that a VM needs, and FileTie something else that ties it to its host.

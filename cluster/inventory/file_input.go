@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -86,7 +87,7 @@ func (r *reader) host(h *FileHost, i int) {
 	}
 	r.at[h.Name] = i
 	r.in.Hosts = append(r.in.Hosts, Host{Name: h.Name, State: state, Why: h.Why, Memory: uint64(h.Memory), Reserve: uint64(h.Reserve), CPUs: h.CPUs, MHz: h.MHz,
-		Voter: h.Voter == nil || *h.Voter, Datastores: h.Datastores, Offer: h.Offer})
+		Voter: h.Voter == nil || *h.Voter, Datastores: h.Datastores, Devices: h.Devices, Offer: h.Offer})
 	r.in.State.Hosts[h.Name] = &fsm.Host{Name: h.Name, Status: fsm.HostLive, Incarnation: 1}
 }
 
@@ -123,6 +124,8 @@ func (r *reader) vm(v *FileVM, i int) {
 		r.wrong("%s runs, and has no host", who)
 	case !protected && state != "running":
 		r.wrong("%s is not protected and does not run: leave it out", who)
+	case v.DevicesOf != "" && !slices.ContainsFunc(r.f.Hosts, func(h FileHost) bool { return h.Name == v.DevicesOf }):
+		r.wrong("%s: devices_of is %q, which is not among the hosts", who, clip(v.DevicesOf))
 	case v.HighestCPU != nil && (*v.HighestCPU < 0 || *v.HighestCPU > 1<<16):
 		r.wrong("%s: highest_cpu is %d; it is the number of a processor", who, *v.HighestCPU)
 	}
@@ -139,10 +142,13 @@ func (r *reader) vm(v *FileVM, i int) {
 	}
 	if !protected {
 		h := &r.in.Hosts[host]
-		h.Domains = append(h.Domains, Domain{UUID: uuid, Name: v.Name, Running: true, VCPUs: vcpus, Memory: memory})
+		h.Domains = append(h.Domains, Domain{UUID: uuid, Name: v.Name, Running: true, VCPUs: vcpus, Memory: memory, Devices: exchangeable(w.Ties)})
 		return
 	}
 	vm := &fsm.VM{UUID: uuid, Name: v.Name, VCPUs: vcpus, Memory: memory, Intent: fsm.IntentRun, Home: v.Host, Generation: 1}
+	if vm.Devices = exchangeable(w.Ties); vm.Devices != nil {
+		vm.DevicesOf = cmp.Or(v.DevicesOf, v.Host)
+	}
 	switch state {
 	case "running":
 		vm.Owner = &fsm.Placement{Host: v.Host, Incarnation: 1, Generation: 1, Phase: fsm.PhaseRunning}
@@ -232,7 +238,7 @@ func (b *Builder) NewFile(in Input) *File {
 	for i := range in.Hosts {
 		h := &in.Hosts[i]
 		hosts[h.Name] = h
-		x := FileHost{Name: h.Name, State: words[h.State], Why: h.Why, Memory: Size(h.Memory), Reserve: Size(h.Reserve), CPUs: h.CPUs, MHz: h.MHz, Datastores: h.Datastores, Offer: h.Offer}
+		x := FileHost{Name: h.Name, State: words[h.State], Why: h.Why, Memory: Size(h.Memory), Reserve: Size(h.Reserve), CPUs: h.CPUs, MHz: h.MHz, Datastores: h.Datastores, Devices: h.Devices, Offer: h.Offer}
 		if !h.Voter {
 			x.Voter = &no
 		}
@@ -253,6 +259,9 @@ func (b *Builder) NewFile(in Input) *File {
 			for _, d := range hosts[v.Host].Domains {
 				if d.UUID == uuid {
 					x.Name = d.Name // the name in the picture may be longer
+					for _, w := range d.Devices {
+						x.Ties = append(x.Ties, FileTie{Kind: domainxml.TieDevice, Effect: domainxml.Bound, Device: w, Text: w + " of the host is handed to the guest"})
+					}
 				}
 			}
 			f.VMs = append(f.VMs, x)
@@ -264,6 +273,9 @@ func (b *Builder) NewFile(in Input) *File {
 			w, _ = b.wants(vm) // what cannot be read is among the picture's problems
 		}
 		x.put(w)
+		if vm.DevicesOf != x.Host {
+			x.DevicesOf = vm.DevicesOf
+		}
 		f.VMs = append(f.VMs, x)
 	}
 	return f

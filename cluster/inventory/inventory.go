@@ -10,6 +10,7 @@
 package inventory
 
 import (
+	"fmt"
 	"sync"
 	"time"
 
@@ -35,6 +36,9 @@ type Host struct {
 	Voter           bool
 	// Datastores are those of the policy that it has; nil: not known.
 	Datastores []string
+	// Devices say of devices that the policy names of it why they cannot be handed to a guest,
+	// by their words; empty: they can. Of what is not among them nothing is known.
+	Devices map[string]string
 	vmm.Offer
 	// Domains are all that its hypervisor knows of, and Uses what those that have a process
 	// really take, by UUID, where that is known.
@@ -66,6 +70,8 @@ type Domain struct {
 	Running    bool // it has a process
 	VCPUs      int
 	Memory     uint64 // bytes
+	// Devices are those of the host that it is handed, as in vmm.Domain.
+	Devices []string
 }
 
 // maxSize is the largest size that the planner is given, bytes: 512 TiB. More is no
@@ -160,10 +166,14 @@ func (b *Builder) wants(vm *fsm.VM) (Wants, error) {
 	b.mu.Lock()
 	r, ok := b.read[vm.UUID]
 	b.mu.Unlock()
-	if ok && r.hash == vm.XMLHash && vm.XMLHash != "" {
+	hash := vm.XMLHash
+	if len(vm.Devices) > 0 { // which they are makes no difference to the hash
+		hash += fmt.Sprint(vm.DevicesOf, vm.Devices)
+	}
+	if ok && r.hash == hash && vm.XMLHash != "" {
 		return r.wants, r.err
 	}
-	r = reading{hash: vm.XMLHash, wants: Wants{Overhead: defaultOverhead, HighestCPU: -1}}
+	r = reading{hash: hash, wants: Wants{Overhead: defaultOverhead, HighestCPU: -1}}
 	if len(vm.XML) > 0 {
 		text, err := fsm.UnpackXML(vm.XML)
 		if err == nil {

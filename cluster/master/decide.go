@@ -320,10 +320,10 @@ func domains(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 			}
 		case vm.Owner == nil && vm.Sighting == nil && x.State == vmm.Running:
 			d.commands = append(d.commands, &fsm.Adopt{Meta: m, Epoch: in.epoch, UUID: x.UUID, Previous: vm.Generation, Host: h.Name, Incarnation: h.Incarnation})
-		case defines(vm, h.Name) && x.XMLHash != "" && x.XMLHash != vm.XMLHash:
+		case defines(vm, h.Name) && x.XMLHash != "" && (x.XMLHash != vm.XMLHash || exchanged(vm, h.Name, x)):
 			if xml, ok := o.defs[x.UUID]; ok {
-				if packed, err := fsm.PackXML(xml); err == nil {
-					d.commands = append(d.commands, &fsm.Redefine{Meta: m, Epoch: in.epoch, UUID: x.UUID, Name: x.Name, XML: packed, XMLHash: x.XMLHash, VCPUs: x.VCPUs, Memory: x.Memory})
+				if cmd := redefineCommand(in.epoch, m, h, x, xml); cmd != nil {
+					d.commands = append(d.commands, cmd)
 				}
 			} else {
 				d.wanted[h.Name] = append(d.wanted[h.Name], x.UUID)
@@ -380,7 +380,10 @@ func protectCommand(epoch uint64, m fsm.Meta, h *fsm.Host, x api.DomainReport, x
 		return nil, err
 	}
 	m.By = by
-	vm := fsm.VM{UUID: x.UUID, Name: x.Name, XML: packed, XMLHash: x.XMLHash, VCPUs: x.VCPUs, Memory: x.Memory, Intent: fsm.IntentStop}
+	vm := fsm.VM{UUID: x.UUID, Name: x.Name, XML: packed, XMLHash: x.XMLHash, VCPUs: x.VCPUs, Memory: x.Memory, Devices: devicesOf(x, xml), Intent: fsm.IntentStop}
+	if vm.Devices != nil {
+		vm.DevicesOf = h.Name
+	}
 	return &fsm.Protect{Meta: m, Epoch: epoch, VM: vm, Running: x.State != vmm.Stopped, Host: h.Name, Incarnation: h.Incarnation}, nil
 }
 

@@ -494,7 +494,7 @@ func (m *Master) Observations() (map[string]api.HostObservation, error) {
 			ob.DeadIn = max(at-now, time.Millisecond)
 		}
 		if r := x.report; r != nil {
-			ob.Offer, ob.Datastores, ob.Reserve, ob.Draining = r.Offer, r.Datastores, r.Reserve, r.Draining
+			ob.Offer, ob.Datastores, ob.Devices, ob.Reserve, ob.Draining = r.Offer, r.Datastores, r.Devices, r.Reserve, r.Draining
 			ob.DiskError = r.DiskError
 			if x.refusing != 0 {
 				ob.DiskRefuses = now - x.refusing

@@ -174,6 +174,8 @@ func relocate(in input, m fsm.Meta, d *decision) {
 	if outdated(in, p) {
 		return
 	}
+	hosts, _ := rooms(in)
+	choose := inventory.NewChooser(pictureOf(in, hosts))
 	for _, l := range p.Begin {
 		vm, h := in.state.VMs[p.uuids[l.VM]], in.state.Hosts[l.To]
 		if vm == nil || h == nil {
@@ -182,8 +184,12 @@ func relocate(in input, m fsm.Meta, d *decision) {
 		if rh, known := room(in, h); !known || rh.State != placement.Up {
 			continue
 		}
+		devices, why := choose.Choose(vm, l.To)
+		if why != "" {
+			continue
+		}
 		d.commands = append(d.commands, &fsm.BeginMove{Meta: m, Epoch: in.epoch, UUID: vm.UUID, Previous: vm.Generation, Host: l.To, Incarnation: h.Incarnation, Cold: l.Cold, Why: l.Why,
-			Considered: whatif.Kept(in.state, l.Hosts, l.To)})
+			Considered: whatif.Kept(in.state, l.Hosts, l.To), Devices: devices})
 	}
 }
 

@@ -63,11 +63,15 @@ func (m *Master) Move(ctx context.Context, r api.MoveRequest, by string) (*whati
 	if err := m.permits(ctx, o, in.Policy, g.Room, r.EvenIfNoSpare, by, what, names[0], g.Moves[0].To); err != nil {
 		return nil, nil, err
 	}
+	chosen, err := choices(in, g)
+	if err != nil {
+		return nil, nil, err
+	}
 	orders := map[string]uint64{}
 	for _, x := range g.Moves {
 		vm, to := in.State.VMs[x.UUID], in.State.Hosts[x.To]
 		id, err := m.cfg.Log.Propose(ctx, &fsm.BeginMove{Meta: m.by(by), Epoch: o.epoch, UUID: x.UUID, Previous: vm.Generation, Host: x.To, Incarnation: to.Incarnation, Cold: x.Cold, Why: wanted(by, r.Why),
-			Considered: whatif.Kept(in.State, x.Looked, x.To)})
+			Considered: whatif.Kept(in.State, x.Looked, x.To), Devices: chosen[x.UUID]})
 		if err != nil {
 			if len(orders) > 0 {
 				err = fmt.Errorf("%d of %d moves are ordered, that of %s is not: %w", len(orders), len(g.Moves), x.VM, err)

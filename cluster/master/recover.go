@@ -19,14 +19,25 @@ func recover_(in input, m fsm.Meta, d *decision) {
 	if !known || in.unread {
 		return
 	}
+	var choose *inventory.Chooser
 	for _, s := range recovery.Plan(recovery.Input{State: in.state, Policy: in.policy, Hosts: hosts, Ready: in.ready, Unsure: unsure(in), Now: in.wall, Builder: in.builder}) {
 		if !s.Retry.IsZero() {
 			d.lookAt(in.now + max(s.Retry.Sub(in.wall), in.timing.Heartbeat))
 		}
 		switch {
 		case s.Host != "":
+			if choose == nil {
+				choose = inventory.NewChooser(pictureOf(in, hosts))
+			}
+			devices, why := choose.Choose(s.VM, s.Host)
+			if why != "" { // by number there is one, and another VM has it that nobody has counted
+				if why = "no host can take it: " + why; s.VM.Waiting != why {
+					d.commands = append(d.commands, &fsm.SetWaiting{Meta: m, Epoch: in.epoch, UUID: s.VM.UUID, For: fsm.WaitNoHost, Why: why})
+				}
+				continue
+			}
 			d.commands = append(d.commands, &fsm.Assign{Meta: m, Epoch: in.epoch, UUID: s.VM.UUID, Previous: s.VM.Generation,
-				Host: s.Host, Incarnation: s.Incarnation, Round: s.Round, Why: s.Why, Considered: whatif.Kept(in.state, s.Considered, s.Host)})
+				Host: s.Host, Incarnation: s.Incarnation, Round: s.Round, Devices: devices, Why: s.Why, Considered: whatif.Kept(in.state, s.Considered, s.Host)})
 		case s.Why != "" && s.VM.Waiting != s.Why: // said once: each commit wakes the office, and saying it again would never end
 			d.commands = append(d.commands, &fsm.SetWaiting{Meta: m, Epoch: in.epoch, UUID: s.VM.UUID, For: s.For, Why: s.Why, Considered: whatif.Kept(in.state, s.Considered, "")})
 		}
@@ -116,9 +127,9 @@ func inService(in input, h *fsm.Host) (rh recovery.Host, known bool) {
 // describe takes over what a host says of itself.
 func describe(h *inventory.Host, r *api.HostReport) {
 	h.Memory, h.Reserve, h.CPUs, h.MHz = r.Capacity.Memory, r.Reserve, r.Capacity.CPUs, r.Capacity.MHz
-	h.Offer, h.Datastores = r.Offer, r.Datastores
+	h.Offer, h.Datastores, h.Devices = r.Offer, r.Datastores, r.Devices
 	for _, x := range r.Domains {
-		h.Domains = append(h.Domains, inventory.Domain{UUID: x.UUID, Name: x.Name, Running: x.State != vmm.Stopped, VCPUs: x.VCPUs, Memory: x.Memory})
+		h.Domains = append(h.Domains, inventory.Domain{UUID: x.UUID, Name: x.Name, Running: x.State != vmm.Stopped, VCPUs: x.VCPUs, Memory: x.Memory, Devices: x.Devices})
 	}
 	h.Uses = make(map[string]inventory.Use, len(r.Uses))
 	for uuid, u := range r.Uses {

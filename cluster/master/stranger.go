@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -88,7 +89,7 @@ func (m *Master) judgeStranger(ctx context.Context, o *office, in inventory.Inpu
 	}
 	now := m.cfg.Now()
 	d := inventory.Domain{UUID: r.UUID, Name: r.Name, Running: true, VCPUs: r.VCPUs, Memory: r.Memory}
-	if x, ok := o.coming.notes[r.UUID]; ok && x.domain == d && x.host == r.Host && now-x.at <= comingFor {
+	if x, ok := o.coming.notes[r.UUID]; ok && reflect.DeepEqual(x.domain, d) && x.host == r.Host && now-x.at <= comingFor {
 		return v, true, nil
 	}
 	i := slices.IndexFunc(in.Hosts, func(h inventory.Host) bool { return h.Name == r.Host })

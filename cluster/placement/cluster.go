@@ -9,6 +9,9 @@ type Cluster struct {
 	Policy Policy
 }
 
+// DevicePool begins the name of an Extra that counts devices of a pool, any of which does for a VM.
+const DevicePool = "device pool "
+
 // HostState is what a host is good for.
 type HostState int
 

@@ -241,6 +241,9 @@ func exclusion(some []*Considered) (rule, text string) {
 	oneWay, oneRule, oneThing := true, true, true
 	for _, x := range some[1:] {
 		c.Have, most = min(c.Have, x.Have), max(most, x.Have)
+		if x.All != c.All {
+			c.All = 0
+		}
 		oneWay, oneRule, oneThing = oneWay && x.Detail == c.Detail, oneRule && x.Rule == c.Rule, oneThing && x.What == c.What
 	}
 	if !oneRule {

@@ -50,8 +50,10 @@ type Considered struct {
 	// memory, virtual CPUs, VMs, or units of the Extra named in What.
 	Need, Have int64
 	What       string
-	Detail     string // further words
-	Score      Score  // of a host that could take it
+	// All is how many devices the host has for VMs, where What is a pool of them; 0: not said.
+	All    int64
+	Detail string // further words
+	Score  Score  // of a host that could take it
 }
 
 func (c Considered) no(r Reason, detail string) Considered {
@@ -91,6 +93,9 @@ func (c Considered) text() string {
 		return "is kept for failover"
 	case TooSmall:
 		return fmt.Sprintf("has %s for VMs in all, %s are needed", amount(c, c.Have), amount(c, c.Need))
+	}
+	if c.All > 0 {
+		return fmt.Sprintf("%s: %d needed, %d of %d free", c.What, c.Need, max(c.Have, 0), c.All)
 	}
 	return fmt.Sprintf("%s free, %s needed", amount(c, c.Have), amount(c, c.Need))
 }

@@ -1,6 +1,9 @@
 package placement
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // room is who is where, and what is left on every host. It is the one thing here
 // that changes while a question is answered; it belongs to that question alone.
@@ -122,6 +125,9 @@ func (r *room) consider(v, h int32, need []int64) Considered {
 	for i, n := range need {
 		if n > 0 && n > r.free[base+i] {
 			c.Need, c.Have, c.What = n, r.free[base+i], m.dims[i].name
+			if strings.HasPrefix(c.What, DevicePool) {
+				c.All = m.capacity[base+i]
+			}
 			return c.no(m.dims[i].reason, "")
 		}
 	}

@@ -187,6 +187,34 @@ var table = []mutant{
 }`, `	return nil
 }`,
 		in("fsm", "TestCommands"), ""},
+	{"O1", "two VMs are given one device of a host",
+		"fsm/devices.go", `if other := s.holder(host, w, uuid); other != "" {`, `if other := s.holder(host, w, uuid); other != "" && false {`,
+		in("fsm", "TestNoDeviceIsTwoVMs"), ""},
+	{"O1", "a device counts as free while the VM that has it is on its way to the host",
+		"fsm/devices.go", `	case vm.Move != nil && vm.Move.Host == host:
+		return vm.Move.Devices
+	}
+	return nil
+}
+
+// devicesFree`, `	}
+	return nil
+}
+
+// devicesFree`,
+		in("fsm", "TestNoDeviceIsTwoVMs"), ""},
+	{"O1", "a device that a VM which nobody protects has is given out",
+		"cluster/inventory/devices.go", `			if d.Running {
+				c.take(`, `			if false {
+				c.take(`,
+		in("cluster/inventory", "TestChoose"), ""},
+	{"O1", "of several starts in one round two get one device",
+		"cluster/inventory/devices.go", `	c.take(host, vm.Name, words)
+	return words, ""`, `	return words, ""`,
+		in("cluster/inventory", "TestChoose"), ""},
+	{"O2", "a VM is started with the devices of the host that it had before",
+		"cluster/host/jobs.go", `if err == nil && o.Devices != nil {`, `if err == nil && o.Devices != nil && false {`,
+		in("cluster/host", "TestAStartHandsOverWhatWasChosen"), ""},
 	{"O2", "a VM is started under a lease that is about to end",
 		"cluster/host/decide.go", `if in.Bounded && in.Lease.MayStart(in.Now, in.Timing) {`, `if in.Bounded {`,
 		in("cluster/host", "TestDecideUnderALease"), ""},

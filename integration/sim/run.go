@@ -177,7 +177,7 @@ func (w *World) final(name, on string) scenario.Final {
 	case vm == nil:
 		return f
 	case on != "":
-		f.State = "running"
+		f.State, f.Devices = "running", w.machines[on].hyp.Handed(name)
 		return f
 	}
 	f.Host = vm.Home

@@ -75,6 +75,7 @@ func (x *watch) step() {
 	x.witness()
 	x.release()
 	x.armed()
+	x.devices()
 	for _, v := range x.w.volumes {
 		for _, what := range v.disk.Violations() {
 			if v.wentBack && strings.Contains(what, hbtest.OverNewest) {

@@ -198,7 +198,7 @@ func definition(vm *scenario.VM) string {
 	if vm.LiveMigratable != nil && !*vm.LiveMigratable { // what keeps it from being moved is in its definition
 		xml = strings.Replace(xml, "</vcpu>", "</vcpu>\n  <cpu><feature policy='require' name='invtsc'/></cpu>", 1)
 	}
-	return xml
+	return handing(xml, vm.Devices)
 }
 
 // Close ends everything, so that the bubble can end.

@@ -15,14 +15,28 @@ func (h *Host) SetDevices(words ...string) {
 	h.devices = append([]string{}, words...)
 }
 
-// HasDevice reports whether the host has a device, by its word.
-func (h *Host) HasDevice(word string) bool {
+// Handed are the devices of the host that the definition of a domain hands over, by the domain's
+// name or UUID.
+func (h *Host) Handed(vm string) []string {
 	h.mu.Lock()
 	defer h.unlock()
-	return h.devices == nil || slices.Contains(h.devices, word)
+	for _, d := range h.domains {
+		if d.Name == vm || d.UUID == vm {
+			return slices.Clone(d.devices)
+		}
+	}
+	return nil
 }
 
-// handOver refuses a start, as libvirt does, whose device is not there or is another VM's.
+// DeviceClashes are the starts that were refused because another domain had a device of theirs,
+// in words, oldest first.
+func (h *Host) DeviceClashes() []string {
+	h.mu.Lock()
+	defer h.unlock()
+	return slices.Clone(h.clashes)
+}
+
+// handOver refuses a start, as libvirt does, whose device is not there or is another domain's.
 // Needs h.mu.
 func (h *Host) handOver(d *domain) error {
 	for _, word := range d.devices {
@@ -31,7 +45,9 @@ func (h *Host) handOver(d *domain) error {
 		}
 		for _, other := range h.sorted() {
 			if other != d && other.state != vmm.Stopped && slices.Contains(other.devices, word) {
-				return fmt.Errorf("%s: device %s is in use by domain %s", d.Name, word, other.Name)
+				err := fmt.Errorf("%s: device %s of host %s is in use by domain %s", d.Name, word, h.cfg.Name, other.Name)
+				h.clashes = append(h.clashes, err.Error())
+				return err
 			}
 		}
 	}

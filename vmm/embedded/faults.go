@@ -233,6 +233,9 @@ func (h *Host) PersonStart(vm string) error {
 		if d.state != vmm.Stopped {
 			return vmm.ErrRunning
 		}
+		if err := h.handOver(d); err != nil {
+			return err
+		}
 		h.spawn(d)
 		h.run(d, vmm.EventStarted)
 		return nil

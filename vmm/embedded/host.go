@@ -75,6 +75,7 @@ type Host struct {
 	bound    map[string]bool // domains that cannot be migrated, by name or UUID
 	offer    vmm.Offer
 	devices  []string       // that a guest can be handed; nil: all
+	clashes  []string       // starts that were refused for want of one
 	starting map[string]int // starts by UUID that were asked for and are not done
 	subs     []*subscription
 	ticks    uint64 // last start time that a process got

@@ -44,6 +44,8 @@ type Final struct {
 	State string `json:"state"`
 	// GuestRunning is by the hypervisors.
 	GuestRunning bool `json:"guest_running"`
+	// Devices are those of the host that the guest has.
+	Devices []string `json:"devices,omitempty"`
 }
 
 // Run is one stretch of time in which a VM ran on a host. To is -1 while it goes on.
@@ -104,6 +106,9 @@ func (j *judge) placement() {
 		}
 		if want.GuestRunning != nil && *want.GuestRunning != got.GuestRunning {
 			j.fail("%s: its guest runs: %v, want %v", vm, got.GuestRunning, *want.GuestRunning)
+		}
+		if want.Devices != nil && !slices.Equal(want.Devices, got.Devices) {
+			j.fail("%s has the devices %q of its host, want %q", vm, got.Devices, want.Devices)
 		}
 		tie := lawful && j.moved(vm) && j.o.Hosts[got.Host] == "on"
 		if !want.allows(got.Host) && !tie {

@@ -49,7 +49,7 @@ func asExpected() *Outcome {
 			{T: sec(114), Type: "vm_recovery_assigned", VM: "v3", From: "h3", To: "h1"},
 			{T: sec(115), Type: "vm_started", VM: "v3", Host: "h1"},
 		},
-		Placement: map[string]Final{"v1": {"h1", "running", true}, "v2": {"h2", "running", true}, "v3": {"h1", "running", true}, "v4": {"h2", "running", true}},
+		Placement: map[string]Final{"v1": {"h1", "running", true, nil}, "v2": {"h2", "running", true, nil}, "v3": {"h1", "running", true, nil}, "v4": {"h2", "running", true, nil}},
 		Hosts:     map[string]string{"h1": "on", "h2": "on", "h3": "off"},
 		Actions:   []time.Duration{0, sec(100)},
 		Runs:      []Run{{"v3", "h3", sec(2), sec(100)}, {"v3", "h1", sec(115), -1}, {"v1", "h1", sec(2), -1}},
@@ -59,7 +59,7 @@ func asExpected() *Outcome {
 
 func TestJudge(t *testing.T) {
 	swapped := func(o *Outcome) {
-		o.Placement["v3"], o.Placement["v4"] = Final{"h2", "running", true}, Final{"h1", "running", true}
+		o.Placement["v3"], o.Placement["v4"] = Final{"h2", "running", true, nil}, Final{"h1", "running", true, nil}
 		o.Events[3].To, o.Events[4].Host = "h2", "h2"
 	}
 	for _, tc := range []struct {
@@ -73,12 +73,12 @@ func TestJudge(t *testing.T) {
 		{"as recorded", true, "", nil, ""},
 		{"a tie broken otherwise", true, "", swapped, ""},
 		{"a tie in our own file is no excuse", false, "", swapped, "v3 is running on h2"},
-		{"both on one host", true, "", func(o *Outcome) { o.Placement["v4"] = Final{"h1", "running", true} }, "v4 is running on h1"},
+		{"both on one host", true, "", func(o *Outcome) { o.Placement["v4"] = Final{"h1", "running", true, nil} }, "v4 is running on h1"},
 		{"moved without need", true, "", func(o *Outcome) {
-			o.Placement["v1"], o.Placement["v2"] = Final{"h2", "running", true}, Final{"h1", "running", true}
+			o.Placement["v1"], o.Placement["v2"] = Final{"h2", "running", true, nil}, Final{"h1", "running", true, nil}
 		}, "v1 is running on h2"},
-		{"not running", true, "", func(o *Outcome) { o.Placement["v3"] = Final{"h3", "waiting_for_host", false} }, "want running"},
-		{"says running, is not", true, "", func(o *Outcome) { o.Placement["v3"] = Final{"h1", "running", false} }, "v3 is running"},
+		{"not running", true, "", func(o *Outcome) { o.Placement["v3"] = Final{"h3", "waiting_for_host", false, nil} }, "want running"},
+		{"says running, is not", true, "", func(o *Outcome) { o.Placement["v3"] = Final{"h1", "running", false, nil} }, "v3 is running"},
 		{"host on", false, "", func(o *Outcome) { o.Hosts["h3"] = "on" }, "host h3 is on"},
 		{"another master", true, "", func(o *Outcome) { o.Events[0].Host = "h2" }, ""},
 		{"another master in our own file", false, "", func(o *Outcome) { o.Events[0].Host = "h2" }, "leader_elected host=h1 did not occur"},

@@ -118,7 +118,9 @@ type VM struct {
 	MaxRelocations    *Count   `json:"max_relocations,omitempty"`
 	Failback          *bool    `json:"failback,omitempty"`
 	// Autostart says that the hypervisor of Host was told, before, to start it at boot.
-	Autostart      bool            `json:"autostart,omitempty"`
+	Autostart bool `json:"autostart,omitempty"`
+	// Devices are those of Host that its definition hands to the guest, as words such as "pci:0000:41:00.0".
+	Devices        []string        `json:"devices,omitempty"`
 	InjectedFaults *InjectedFaults `json:"injected_faults,omitempty"`
 }
 
@@ -199,6 +201,8 @@ type Placement struct {
 	AnyOf        []string `json:"any_of,omitempty"`
 	State        string   `json:"state"`
 	GuestRunning *bool    `json:"guest_running,omitempty"`
+	// Devices are those of the host that the guest has, where it runs.
+	Devices []string `json:"devices,omitempty"`
 }
 
 // Event is one expected event; an empty field matches anything.
