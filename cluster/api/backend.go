@@ -66,6 +66,7 @@ type HostObservation struct {
 	// for how long it has, as far as this office knows.
 	DiskError   string         `json:"disk_error,omitempty"`
 	DiskRefuses time.Duration  `json:"disk_refuses,omitempty"`
+	Late        *Lateness      `json:"late,omitempty"` // as in HostReport
 	Domains     []DomainReport `json:"domains,omitempty"`
 	Guard       string         `json:"guard,omitempty"`
 	Watchdog    string         `json:"watchdog,omitempty"`

@@ -86,6 +86,8 @@ type HostReport struct {
 	Reserve uint64 `json:"reserve"`
 	// DiskError is why the host's own disk refuses what is written to its log; empty where it does not.
 	DiskError string `json:"disk_error,omitempty"`
+	// Late is set while the host's lease is renewed late again and again.
+	Late *Lateness `json:"late,omitempty"`
 	// Guard says whether the guard process answers, for people.
 	Guard string `json:"guard"`
 	// Watchdog says how the hardware watchdog stands: "none", or its state and timeout.
@@ -95,6 +97,13 @@ type HostReport struct {
 	// Broken are invariants that the host has seen violated since its agent began.
 	Broken  []Violation `json:"broken,omitempty"`
 	Version string      `json:"version"`
+}
+
+// Lateness is how late a lease was renewed, when that was told.
+type Lateness struct {
+	// Gone is how much of the lease had gone, at most, By what renewed it then, for people.
+	Gone time.Duration `json:"gone"`
+	By   string        `json:"by"`
 }
 
 // Violation is an invariant of docs/safety.md that was seen violated, which is a fault of

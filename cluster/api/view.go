@@ -110,10 +110,14 @@ type HostView struct {
 	// DiskError is why its own disk refuses what is written to its log, DiskRefuses for how long it has.
 	DiskError   string  `json:"disk_error,omitempty"`
 	DiskRefuses Seconds `json:"disk_refuses,omitempty"`
-	Guard       string  `json:"guard,omitempty"`
-	Watchdog    string  `json:"watchdog,omitempty"` // "none", or its state and timeout
-	Version     string  `json:"version,omitempty"`
-	Applied     uint64  `json:"applied,omitempty"`
+	// LeaseGone is how much of its lease had gone, at most, when that was renewed late again and
+	// again; 0: it is renewed in time. LeaseBy is what renewed it then.
+	LeaseGone Seconds `json:"lease_gone_seconds,omitempty"`
+	LeaseBy   string  `json:"lease_by,omitempty"`
+	Guard     string  `json:"guard,omitempty"`
+	Watchdog  string  `json:"watchdog,omitempty"` // "none", or its state and timeout
+	Version   string  `json:"version,omitempty"`
+	Applied   uint64  `json:"applied,omitempty"`
 	// Storage is how it does on the heartbeat volumes; nil where there are none.
 	Storage  *HostStorage `json:"storage,omitempty"`
 	VMs      []VMOnHost   `json:"vms"`                // that it owns
@@ -232,6 +236,9 @@ func (w World) hostView(h *fsm.Host, volumes []VolumeView) HostView {
 	v.DeadIn, v.NeedsProof = Seconds(o.DeadIn), o.NeedsProof
 	v.CPUs, v.Memory, v.MemoryFree, v.Hypervisor = o.Capacity.CPUs, o.Capacity.Memory, o.Capacity.MemoryFree, o.Capacity.Hypervisor
 	v.DiskError, v.DiskRefuses = o.DiskError, Seconds(o.DiskRefuses)
+	if l := o.Late; l != nil {
+		v.LeaseGone, v.LeaseBy = Seconds(l.Gone), l.By
+	}
 	v.HypervisorError, v.Guard, v.Watchdog, v.Version, v.Applied = o.HypervisorError, o.Guard, o.Watchdog, o.Version, o.Applied
 	for _, d := range o.Domains {
 		if w.State.VMs[d.UUID] == nil {

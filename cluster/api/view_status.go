@@ -215,6 +215,10 @@ func (w World) hostProblems(h HostView) []Problem {
 		}
 		add(fsm.Warning, "haadm hosts show "+h.Name, "is not heard over %s%s", strings.Join(silent, ", "), more)
 	}
+	if h.LeaseGone > 0 {
+		add(fsm.Warning, "haadm hosts show "+h.Name, "had its lease renewed late, three times within a minute: up to %v of %v had gone, then it was renewed %s; at the end of a lease its VMs are stopped: look at its networks, its heartbeat volumes, and how busy it and the master are",
+			h.LeaseGone.Duration(), w.Timing.Lease, h.LeaseBy)
+	}
 	if h.DiskError != "" && h.Name != w.Self.Name { // of its own each host tells by itself
 		add(fsm.Critical, "haadm hosts show "+h.Name, "has been unable to write to its own disk for %v: %s; it keeps its lease and its VMs, leads nobody and starts nothing: make room, or mend the disk, where its data directory is",
 			h.DiskRefuses.Duration().Round(time.Second), h.DiskError)

@@ -103,14 +103,14 @@ func (h *Host) answered(ctx context.Context, hb api.Heartbeat, r api.HeartbeatRe
 		h.acked, h.around.heard = max(h.acked, r.Seq), h.cfg.Now()
 	}
 	if r.Acknowledged && r.Incarnation == h.record.Incarnation && r.Seq == hb.Seq && !h.record.Over {
-		h.renew(r.Incarnation, h.sent[hb.Seq])
+		h.renew(r.Incarnation, h.sent[hb.Seq], "over the network")
 	}
 }
 
-// renew takes an acknowledgement of the heartbeat sent at that moment. The
+// renew takes an acknowledgement of the heartbeat sent at that moment; by is what brought it, for people. The
 // guard's deadline moves first: the agent never believes in a lease that the
 // guard does not hold.
-func (h *Host) renew(incarnation uint64, sent time.Duration) {
+func (h *Host) renew(incarnation uint64, sent time.Duration, by string) {
 	now := h.cfg.Now()
 	if sent == 0 {
 		return // too old to be remembered, so worth nothing any more
@@ -137,6 +137,7 @@ func (h *Host) renew(incarnation uint64, sent time.Duration) {
 	if l == h.lease {
 		return
 	}
+	h.tardy.renewed(now-(h.lease.End-h.cfg.Timing.Lease), h.cfg.Timing.Lease, now, by)
 	if err := h.cfg.Guard.Extend(incarnation, l.End); err != nil {
 		h.expired = true // the next round finds it in the guard's memory
 		return

@@ -118,6 +118,7 @@ type Host struct {
 	acked     uint64                   // the highest that was acknowledged, by any medium
 	sent      map[uint64]time.Duration // when each recent heartbeat was sent
 	inFlight  map[string]int           // heartbeats under way, by network
+	tardy     lateness                 // of its renewals
 	report    api.HostReport
 	reportRev uint64
 	seen      uint64 // report that the master has, as of the answer to heartbeat seenSeq

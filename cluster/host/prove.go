@@ -48,7 +48,7 @@ func (h *Host) byStorage() {
 	}
 	if set, ok := h.proofSet(s); ok {
 		if started, ok := set.Proof(v.Readings, slot, h.record.Incarnation); ok {
-			h.renew(h.record.Incarnation, started)
+			h.renew(h.record.Incarnation, started, "by proof on the heartbeat volumes")
 		}
 	}
 }
@@ -72,7 +72,7 @@ func (h *Host) acknowledgedBy(slot int, acks format.Acks) {
 	a, ok := acks.Of(slot)
 	if ok && a.Incarnation == h.record.Incarnation && a.Run == h.cfg.Run {
 		h.acked = max(h.acked, a.Seq)
-		h.renew(a.Incarnation, h.sent[a.Seq])
+		h.renew(a.Incarnation, h.sent[a.Seq], "by the master's word on a heartbeat volume")
 	}
 }
 

@@ -84,6 +84,7 @@ func (h *Host) tell(outcomes []api.OutcomeReport) {
 		Volumes: h.cfg.Volumes.Report(), Broken: slices.Concat(h.broken, h.cfg.Volumes.Broken()), Guard: guardWord(h.cfg.Guard.Status(), h.cfg.Now()), Watchdog: watchdogWord(h.cfg.Guard.Status().Watchdog, h.cfg.Timing.Watchdog)}
 	// What is free by the sizes of the VMs: what the kernel has free changes all the time.
 	r.Capacity.MemoryFree = r.Capacity.Memory - min(r.Capacity.Memory, r.Reserve+inUse(h.list.domains))
+	r.Late = h.tardy.word(h.cfg.Now())
 	if h.cfg.Disk != nil {
 		if err := h.cfg.Disk(); err != nil {
 			r.DiskError = err.Error()

@@ -67,6 +67,7 @@ type decision struct {
 	quiet    map[string]map[string]bool // networks whose silence has been told, by host
 	twice    map[string]map[string]bool // VMs of others that were told to run there, by host
 	broken   map[string]map[string]bool // violations that were told, by host
+	late     map[string]bool            // people are told, or were, that a host's lease is renewed late; false: that it is not
 	refusing map[string]time.Duration   // since when a host's own disk refuses what is written; 0: it does no more
 	next     time.Duration              // look again at the latest then; 0: nothing is due
 }
@@ -80,7 +81,7 @@ func (d *decision) lookAt(at time.Duration) {
 // decide is the master's office as a function: verdicts, then what hosts report,
 // then what is to be protected, then what is to be started where.
 func decide(in input) decision {
-	d := decision{wanted: map[string][]string{}, quiet: map[string]map[string]bool{}, twice: map[string]map[string]bool{}, broken: map[string]map[string]bool{}, refusing: map[string]time.Duration{}}
+	d := decision{wanted: map[string][]string{}, quiet: map[string]map[string]bool{}, twice: map[string]map[string]bool{}, broken: map[string]map[string]bool{}, refusing: map[string]time.Duration{}, late: map[string]bool{}}
 	m := fsm.Meta{At: in.wall}
 	for _, h := range in.state.SortedHosts() {
 		o := in.hosts[h.Name]
@@ -95,6 +96,7 @@ func decide(in input) decision {
 		paths(in, m, h, o, &d)
 		watchdogs(in, m, h, o, &d)
 		ownDisk(in, m, h, o, &d)
+		lateRenewals(in, m, h, o, &d)
 		twice(in, m, h, o, &d)
 		shutdowns(in, m, h, o, &d)
 		reports(in, m, h, o, &d)

@@ -267,6 +267,9 @@ func (m *Master) carryOut(ctx context.Context, o *office, in input, d decision) 
 	for host, at := range d.refusing {
 		o.hosts[host].refusing = at
 	}
+	for host, is := range d.late {
+		o.hosts[host].late, o.hosts[host].lateKnown = is, true
+	}
 	for host, vms := range d.twice {
 		o.hosts[host].twice = vms
 	}
@@ -495,7 +498,7 @@ func (m *Master) Observations() (map[string]api.HostObservation, error) {
 		}
 		if r := x.report; r != nil {
 			ob.Offer, ob.Datastores, ob.Devices, ob.Reserve, ob.Draining = r.Offer, r.Datastores, r.Devices, r.Reserve, r.Draining
-			ob.DiskError = r.DiskError
+			ob.DiskError, ob.Late = r.DiskError, r.Late
 			if x.refusing != 0 {
 				ob.DiskRefuses = now - x.refusing
 			}

@@ -35,6 +35,7 @@ type observed struct {
 	twice             map[string]bool   // VMs of others whose running here has been told, by UUID
 	broken            map[string]bool   // violations that have been told
 	refusing          time.Duration     // since when its own disk refuses what is written, by the boot clock; 0: it does not
+	late, lateKnown   bool              // people were told that its lease is renewed late; whether is known
 	fence             fencing
 	stored            stored
 	// confirmed: the wait is over, and the claim that has to stand was read once more since.

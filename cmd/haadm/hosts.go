@@ -132,6 +132,9 @@ func (p *program) host(h api.HostView) {
 		p.field("memory", "%s, %s free", size(h.Memory), size(h.MemoryFree))
 		p.field("processors", "%d", h.CPUs)
 	}
+	if h.LeaseGone > 0 {
+		p.field("lease", "renewed late: up to %s of it had gone, then it was renewed %s", span(h.LeaseGone.Duration()), h.LeaseBy)
+	}
 	if h.DiskError != "" {
 		p.field("own disk", "refuses what is written, for %s: %s", span(h.DiskRefuses.Duration()), h.DiskError)
 	}

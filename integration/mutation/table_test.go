@@ -16,7 +16,7 @@ var table = []mutant{
 	epoch = s.Office.Epoch`,
 		in("fsm", "TestCommands"), ""},
 	{"R2", "a renewal counts from the answer",
-		"cluster/host/heartbeat.go", `h.renew(r.Incarnation, h.sent[hb.Seq])`, `h.renew(r.Incarnation, h.cfg.Now())`,
+		"cluster/host/heartbeat.go", `h.renew(r.Incarnation, h.sent[hb.Seq], `, `h.renew(r.Incarnation, h.cfg.Now(), `,
 		in("cluster/host", "TestALateAcknowledgementIsWorthLess"), ""},
 	{"R2", "an older renewal shortens a newer one",
 		"cluster/lease/lease.go", `end > l.End {`, `end != l.End {`,
@@ -64,6 +64,14 @@ var table = []mutant{
 	{"C4", "a life begins by storage",
 		"cluster/host/prove.go", ` || h.lease.Incarnation != h.record.Incarnation {`, ` {`,
 		in("cluster/host", "TestLeaseByStorage"), ""},
+
+	{"N", "nobody is told of a lease that is renewed late again and again",
+		"cluster/host/heartbeat.go", `	h.tardy.renewed(now-(h.lease.End-h.cfg.Timing.Lease), h.cfg.Timing.Lease, now, by)
+`, ``,
+		scenario("lease-renewed-late"), "host_lease_late"},
+	{"N", "each master tells anew of a lease that is renewed late",
+		"cluster/master/late.go", `was = toldLate(in.state, h.Name)`, `was = false`,
+		in("cluster/master", "TestLateRenewalsAreToldOnce"), ""},
 
 	// A disk that went back.
 	{"L1", "another host's word of an older disk is not heeded",

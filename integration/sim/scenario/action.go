@@ -193,6 +193,8 @@ var events = map[string]string{
 	"host_left":                     "",
 	"host_held_off":                 "",
 	"host_stands_aside":             "",
+	"host_lease_late":               "",
+	"host_lease_in_time":            "",
 	"host_maintenance_ended":        "",
 	"host_shut_down":                "",
 	"host_shutdown_called_off":      "",
