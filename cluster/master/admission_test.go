@@ -172,7 +172,7 @@ func TestAdmissionControl(t *testing.T) {
 		{"to protect, enforced", config.AdmissionEnforce, nil, protect, []string{"protect web", "host_failures", "what would help", "run web as best effort"}, false},
 		{"to protect, warned", config.AdmissionWarn, nil, protect, nil, true},
 		{"to protect, off", config.AdmissionOff, nil, protect, nil, false},
-		{"to start, enforced", config.AdmissionEnforce, nil, start, []string{"start web on c", "host_failures", "what would help: stop mail", "tolerate 0 failures"}, false},
+		{"to start, enforced", config.AdmissionEnforce, nil, start, []string{"start web on c", "host_failures", "what would help: stop mail", "set mode = \"warn\" in admission_control"}, false},
 		{"to start a small one, enforced", config.AdmissionEnforce, nil, small, nil, false},
 		{"to start one that was made larger, enforced", config.AdmissionEnforce, nil, larger, []string{"start web on c", "host_failures"}, false},
 		{"to start, warned", config.AdmissionWarn, nil, start, nil, true},

@@ -34,7 +34,7 @@ func TestAStrangerTakesRoomToo(t *testing.T) {
 		warns  bool
 	}{
 		{"enforced", config.AdmissionEnforce, nil, big,
-			[]string{"the start of web, which nobody protects, on c", "admission control (host_failures) says", "would stay down", "what would help: stop mail", "tolerate 0 failures", "of memory, or less", `mode = "warn"`}, false},
+			[]string{"the start of web, which nobody protects, on c", "admission control (host_failures) says", "would stay down", "what would help: stop mail", "set mode = \"warn\" in admission_control", "of memory, or less", `mode = "warn"`}, false},
 		{"enforced, small", config.AdmissionEnforce, nil, 1 << 30, nil, false},
 		{"enforced, by percentage", config.AdmissionEnforce, by(config.RoomPercent), big, []string{"(reserve_percent)", "what would help"}, false},
 		{"enforced, by percentage of what is protected", config.AdmissionEnforce, func(s *stage) {

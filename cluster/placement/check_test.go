@@ -66,7 +66,7 @@ func TestCheck(t *testing.T) {
 		},
 		{
 			"resized where it runs", tight, Change{VM: &VM{Name: "a-kvm1", Memory: 70 * gibibyte}, Host: "kvm1"}, true, No,
-			[]string{"with kvm1 lost", "would stay down"}, []string{"best effort", "tolerate 0", "61440 MiB of memory, or less"},
+			[]string{"with kvm1 lost", "would stay down"}, []string{"best effort", "set mode = \"warn\" in admission_control", "61440 MiB of memory, or less"},
 		},
 		{"in a cluster that bears nothing already", full, Change{VM: vm(8)}, false, No, []string{"that was so before"}, nil},
 		{"and one that does not even fit", full, Change{VM: vm(11)}, true, No, []string{"no host can take it"}, []string{"stop", "10240 MiB of memory, or less"}},
@@ -239,5 +239,33 @@ func TestUnknownSpeed(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// What is said to help can be done: no policy tolerates less than one failure, and where one
+// only warns nothing has to be let through.
+func TestFewerFailuresCanBeAskedFor(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		failures int
+		mode     Mode
+		memory   int64 // GiB, of one more VM on three hosts with 4
+		want     string
+	}{
+		{"one less", 2, Enforce, 2, "tolerate 1 failure instead of 2"},
+		{"none", 1, Enforce, 4, `set mode = "warn" in admission_control`},
+		{"none, and it only warns", 1, Warn, 4, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := &Cluster{Hosts: hosts(4, 4, 4), VMs: on("h1", "h2"), Policy: Policy{Admission: Admission{Failures: tt.failures, Mode: tt.mode}}}
+			for i := range c.VMs {
+				c.VMs[i].Memory = 2 * gibibyte
+			}
+			v := Check(c, Change{VM: &VM{Name: "new", Memory: tt.memory * gibibyte}})
+			i := slices.IndexFunc(v.WaysOut, func(s string) bool { return strings.HasPrefix(s, "tolerate") || strings.HasPrefix(s, "set mode") })
+			if v.Answer != No || (i < 0) != (tt.want == "") || i >= 0 && !strings.HasPrefix(v.WaysOut[i], tt.want) {
+				t.Errorf("%v (%s), ways out %q; want %q among them", v.Answer, v.Why, v.WaysOut, tt.want)
+			}
+		})
 	}
 }

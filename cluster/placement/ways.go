@@ -82,8 +82,16 @@ func fewerFailures(c *Cluster, ch Change, admitted func(*Cluster, Change) bool) 
 	for n := c.Policy.Admission.Failures - 1; n >= 0; n-- {
 		less := *c
 		less.Policy.Admission.Failures = n
-		if admitted(&less, ch) {
+		if !admitted(&less, ch) {
+			continue
+		}
+		switch {
+		case n > 1:
 			return fmt.Sprintf("tolerate %d failures instead of %d", n, c.Policy.Admission.Failures)
+		case n == 1:
+			return fmt.Sprintf("tolerate 1 failure instead of %d", c.Policy.Admission.Failures)
+		case c.Policy.Admission.Mode == Enforce: // a policy tolerates one at least
+			return `set mode = "warn" in admission_control: it is let through then, and no failure can be borne`
 		}
 	}
 	return ""
