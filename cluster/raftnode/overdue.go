@@ -19,8 +19,9 @@ var errOverdue = errors.New("this host's own log does not come back from the dis
 // watched counts how long everything takes that raft writes to its stores. A write
 // that hangs blocks raft's main loop while its heartbeats go on: the others go on
 // following a leader that will never commit anything again. So one that is overdue
-// has the transport send nothing as a leader until it has come back, and another is
-// elected; nothing inside the process brings back a main loop that hangs for long,
+// has the transport send nothing as a leader until it has come back, and for long enough
+// for another to be elected in any case: where each write is late and comes back soon after,
+// followers would hear just enough of this leader to stay, and no lease would be renewed. Nothing inside the process brings back a main loop that hangs for long,
 // only the end of the process does, which is reported as fatal.
 //
 // A write that the disk refuses, as one that is full does, is tried again until it
@@ -33,6 +34,7 @@ type watched struct {
 	limit time.Duration // fatal beyond
 	yield time.Duration // overdue beyond
 	step  time.Duration // what is counted at once
+	quiet time.Duration // for how long a leader is silent after one was overdue: three elections
 	gate  func(context.Context) error
 	ctx   context.Context // ends when the node shuts down
 	fatal func(error)
@@ -54,7 +56,7 @@ const countSteps = 8
 // watchStores puts the watched stores of a node together.
 func watchStores(ctx context.Context, c Config, fatal func(error)) *watched {
 	yield := min(c.YieldAfter, c.StoreDeadline)
-	return &watched{LogStore: c.Stores.Log, StableStore: c.Stores.Stable, limit: c.StoreDeadline, yield: yield, step: yield / countSteps,
+	return &watched{LogStore: c.Stores.Log, StableStore: c.Stores.Stable, limit: c.StoreDeadline, yield: yield, step: yield / countSteps, quiet: 3 * c.Election,
 		gate: c.Gate, ctx: ctx, fatal: fatal, log: c.Logger}
 }
 
@@ -150,6 +152,7 @@ func (c *count) tick() {
 	if c.ran >= w.yield && !c.late {
 		c.late = true
 		w.due.add(1)
+		w.due.silence(w.quiet)
 	}
 	if c.ran >= w.limit {
 		w.fatal(fmt.Errorf("%s has not come back from the disk for %v: the process must end so that another host can lead", c.what, w.limit))
@@ -217,6 +220,21 @@ type overdue struct {
 	leader string
 	heard  time.Time
 	why    error
+	quiet  time.Time // until when nothing is sent as a leader
+}
+
+// silence has nothing sent as a leader for so long from now.
+func (o *overdue) silence(d time.Duration) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.quiet = time.Now().Add(d)
+}
+
+// silent reports whether nothing may be sent as a leader: a write is overdue, or was a moment ago.
+func (o *overdue) silent() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.writes > 0 || time.Now().Before(o.quiet)
 }
 
 // refuse notes why the disk refuses what is written; nil: it does not any more.

@@ -110,7 +110,7 @@ func (s *slowStore) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log
 
 // timed puts stores under watch as a node does, with a gate that a test may close.
 func timed(t *testing.T, slow *slowStore, gate func(context.Context) error) (*watched, chan error) {
-	c := Config{Stores: Stores{Log: slow, Stable: raft.NewInmemStore()}, YieldAfter: time.Second, Gate: gate}.withDefaults()
+	c := Config{Stores: Stores{Log: slow, Stable: raft.NewInmemStore()}, Election: 500 * time.Millisecond, YieldAfter: time.Second, Gate: gate}.withDefaults()
 	fatal := make(chan error, 1)
 	return watchStores(t.Context(), c, func(err error) { fatal <- err }), fatal
 }
@@ -160,6 +160,30 @@ func TestAWriteIsOverdueUntilItIsBack(t *testing.T) {
 		<-done
 		if w.due.is() {
 			t.Error("overdue although the write is back")
+		}
+	})
+}
+
+// Where each write is late and comes back soon after, followers must not hear just enough of
+// their leader to stay with it.
+func TestALeaderIsSilentForAnElectionOnceAWriteWasLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := &slowStore{LogStore: raft.NewInmemStore()}
+		w, _ := timed(t, slow, nil)
+		slow.delay.Store(int64(w.yield + 100*time.Millisecond))
+		if err := w.StoreLogs([]*raft.Log{{Index: 1}}); err != nil {
+			t.Fatal(err)
+		}
+		if w.due.is() || !w.due.silent() {
+			t.Errorf("right after a late write: overdue %v, silent %v, want false and true", w.due.is(), w.due.silent())
+		}
+		time.Sleep(w.quiet - 200*time.Millisecond)
+		if !w.due.silent() {
+			t.Errorf("not silent any more %v after the write was late, want so for %v", w.quiet-100*time.Millisecond, w.quiet)
+		}
+		time.Sleep(200 * time.Millisecond)
+		if w.due.silent() {
+			t.Errorf("still silent %v after the write was late, want so for %v", w.quiet+100*time.Millisecond, w.quiet)
 		}
 	})
 }

@@ -225,7 +225,7 @@ func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, a
 }
 
 func (t *transport) append(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse, heartbeat bool) error {
-	if t.due.is() {
+	if t.due.silent() {
 		return errOverdue
 	}
 	paths, stagger := t.order(id), t.hedge
@@ -346,7 +346,7 @@ func (t *transport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress,
 }
 
 func (t *transport) install(id raft.ServerID, target raft.ServerAddress, args *raft.InstallSnapshotRequest, resp *raft.InstallSnapshotResponse, data io.Reader) error {
-	if t.due.is() {
+	if t.due.silent() {
 		return errOverdue
 	}
 	if !t.begin() {
