@@ -123,7 +123,7 @@ func (m *machine) shutDown(reboot bool) {
 
 // shutdownMigrateTimeout is what VMs get to leave a host that is shut down, but in recorded files,
 // which have the default.
-const shutdownMigrateTimeout = time.Minute
+const shutdownMigrateTimeout = 30 * time.Second
 
 // shutdownOf is the policy's host_shutdown of a scenario that does not bring its own. Without
 // the setting a recorded file has the other manager's default.

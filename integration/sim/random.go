@@ -34,6 +34,8 @@ func Random(seed uint64) *scenario.Scenario {
 		g.s.Volumes = append(g.s.Volumes, scenario.Volume{ID: fmt.Sprintf("hb%d", i+1)})
 	}
 	g.policy()
+	// Of its own dice, so that a seed of before this was drawn is the run that it was.
+	g.s.Settings.ShutdownPolicy = []string{"", config.ShutdownMigrate, config.ShutdownFreeze, config.ShutdownConditional}[rand.New(rand.NewPCG(seed, 0xd0e)).IntN(4)]
 	g.vms()
 	g.faults()
 	g.mend()
