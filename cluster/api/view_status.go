@@ -84,6 +84,7 @@ func (w World) Status() *Status {
 	s.Problems = append(s.Problems, w.clusterProblems(s)...)
 	s.Problems = append(s.Problems, w.networkProblems()...)
 	s.Problems = append(s.Problems, w.boundProblems()...)
+	s.Problems = append(s.Problems, w.deviceProblems()...)
 	s.Problems = append(s.Problems, w.storageProblems(w.volumes())...)
 	s.Problems = append(s.Problems, w.roomProblems()...)
 	for _, h := range s.Hosts {

@@ -38,7 +38,9 @@ type VMView struct {
 	Generation uint64         `json:"generation,omitempty"`
 	Placement  *PlacementView `json:"placement,omitempty"`
 	Home       string         `json:"home,omitempty"` // the host that last ran it
-	Failures   []FailureView  `json:"failures,omitempty"`
+	// Devices are those of its host that it has.
+	Devices  []DeviceView  `json:"devices,omitempty"`
+	Failures []FailureView `json:"failures,omitempty"`
 	// Move is set while it is on its way to another host; MoveFailures are moves that came to
 	// nothing since the last that did not, newest last.
 	Move         *MoveView     `json:"move,omitempty"`
@@ -230,7 +232,7 @@ func (w World) vmView(vm *fsm.VM) VMView {
 	if g := vm.Sighting; g != nil {
 		v.Host = g.Host
 	}
-	v.Move = moveView(vm.Move)
+	v.Move, v.Devices = moveView(vm.Move), w.devices(vm, v.Host)
 	if r := vm.Restart; r != nil {
 		v.Restart = &RestartView{ID: r.ID, At: r.At, By: r.By, Why: r.Why}
 	}

@@ -237,3 +237,39 @@ func TestPoolsInAFile(t *testing.T) {
 		}
 	}
 }
+
+// A VM for which no other host has a device free is not to be protected; best effort is no matter.
+func TestAdmissionAsksForADevice(t *testing.T) {
+	const enforce = pools + `
+admission_control {
+  mode = "enforce"
+  host_failures {}
+}
+class "spare" { admission = "best_effort" }
+vm "spare1" { class = "spare" }
+`
+	for name, tt := range map[string]struct {
+		vm      string
+		taken   bool
+		refused bool
+	}{
+		"one is free elsewhere":      {"a", false, false},
+		"none is":                    {"a", true, true},
+		"none is, and it is no must": {"spare1", true, false},
+		"one is, and it is no must":  {"spare1", false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := inCluster(t, enforce, passing(t, tt.vm, "kvm1", "41.0"))
+			if tt.taken {
+				in.Hosts[1].Domains = []Domain{{UUID: uuidOf("u"), Name: "u", Running: true, VCPUs: 1, Memory: gib, Devices: words("01.0")}}
+			}
+			inv := build(t, in)
+			v := *find(t, inv, tt.vm)
+			inv.Cluster.VMs = slices.DeleteFunc(inv.Cluster.VMs, func(x placement.VM) bool { return x.Name == tt.vm })
+			got := placement.Check(inv.Cluster, placement.Change{VM: &v, Host: "kvm1"})
+			if got.Refused != tt.refused || tt.refused && !strings.Contains(got.Why, "device pool gpu") {
+				t.Errorf("refused: %v (%s), want %v with the pool named", got.Refused, got.Why, tt.refused)
+			}
+		})
+	}
+}

@@ -2,6 +2,7 @@ package placement
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -195,8 +196,21 @@ func (v *Verdict) reckon(after *Cluster, ch Change, work *int) {
 		case len(t.Lost) > 0:
 			v.Culprit = t.Lost[0]
 		}
+		if ch.VM != nil && slices.Contains(t.Down, ch.VM.Name) {
+			v.Why += ch.VM.handed()
+		}
 	}
 	v.refuseUncovered(m, ch, work)
+}
+
+// handed names the pools of which the VM has devices, as the end of a sentence.
+func (v *VM) handed() (text string) {
+	for _, name := range slices.Sorted(maps.Keys(v.Extra)) {
+		if strings.HasPrefix(name, DevicePool) {
+			text += fmt.Sprintf("; it needs %d of %s", v.Extra[name], name)
+		}
+	}
+	return text
 }
 
 // refuseUncovered keeps a VM from being protected that no failure plan could restart.

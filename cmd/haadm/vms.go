@@ -121,6 +121,9 @@ func (p *program) vm(vm api.VMView) {
 	if r := vm.Restart; r != nil {
 		p.field("restarting", "for %s, it is being shut down: %s", p.ago(r.At), r.Why)
 	}
+	for _, d := range vm.Devices {
+		p.field("has device", "%s", d)
+	}
 	if vm.Belongs != "" {
 		p.field("belongs to", "%s, which it had to leave", vm.Belongs)
 	}
