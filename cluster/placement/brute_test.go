@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -68,8 +69,43 @@ func (b *brute) able(vms []int, h *Host) bool {
 			}
 		}
 	}
+	if b.extraShort(vms, h) {
+		return false
+	}
 	over := b.c.Policy.CPUOvercommit
 	return memory <= h.Memory-h.Reserve && (over == 0 || float64(cpus) <= float64(h.CPUs)*over)
+}
+
+// extraShort: do these VMs ask for more of any countable thing than the host has?
+func (b *brute) extraShort(vms []int, h *Host) bool {
+	sum := map[string]int64{}
+	for _, i := range vms {
+		for what, n := range b.c.VMs[i].Extra {
+			if sum[what] += n; sum[what] > h.Extra[what] {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// addExtra gives some hosts of a cluster devices, which some of the VMs need, and keeps some for
+// failures.
+func addExtra(draw func(n int) int, c *Cluster) {
+	devices := draw(3) == 0
+	for i := range c.Hosts {
+		c.Hosts[i].Failover = draw(8) == 0
+		if n := draw(4); devices && n > 0 {
+			c.Hosts[i].Extra = map[string]int64{"gpu": int64(n)}
+		}
+	}
+	for i := range c.VMs {
+		v := &c.VMs[i]
+		h := c.Hosts[slices.IndexFunc(c.Hosts, func(h Host) bool { return h.Name == v.Host })]
+		if n := int64(1 + draw(2)); devices && draw(4) == 0 && h.Extra["gpu"] >= n { // as few as its host has
+			v.Extra = map[string]int64{"gpu": n}
+		}
+	}
 }
 
 // crew are the VMs tied to i by rules that must be together, however indirectly.
@@ -150,14 +186,19 @@ func (b *brute) fits(i int, crewAt map[string]bool) bool {
 		return false
 	}
 	memory, cpus := int64(0), 0
+	var there []int
 	for j := range b.c.VMs {
 		if b.at[j] == host.Name {
+			there = append(there, j)
 			memory += b.c.VMs[j].Memory + b.c.VMs[j].Overhead
 			cpus += b.c.VMs[j].VCPUs
 		}
 	}
 	over := b.c.Policy.CPUOvercommit
 	v := &b.c.VMs[i]
+	if len(v.Extra) > 0 && b.extraShort(there, host) {
+		return false
+	}
 	if v.Memory+v.Overhead > 0 && memory > host.Memory-host.Reserve || over > 0 && v.VCPUs > 0 && float64(cpus) > float64(host.CPUs)*over {
 		return false
 	}
@@ -368,6 +409,8 @@ func smallCluster(draw func(n int) int, mostHosts, mostVMs int) *Cluster {
 	return c
 }
 
+var bruteStream = flag.Uint64("brute-stream", 4, "which random clusters TestToleranceAgainstTryingEverything draws")
+
 // The planner's yes and no are compared with trying everything, for failures at
 // once and one after the other, of hosts and of failure domains.
 func TestToleranceAgainstTryingEverything(t *testing.T) {
@@ -377,13 +420,14 @@ func TestToleranceAgainstTryingEverything(t *testing.T) {
 	}
 	counts := map[string]int{}
 	for seed := range clusters {
-		rng := rand.New(rand.NewPCG(uint64(seed), 4))
+		rng := rand.New(rand.NewPCG(uint64(seed), *bruteStream))
 		f := Failures{N: 1 + rng.IntN(3), Domains: rng.IntN(4) == 0}
 		c := smallCluster(rng.IntN, 7, 12)
 		if rng.IntN(3) == 0 {
 			f.Succession = true
 			c = smallCluster(rng.IntN, 4, 7)
 		}
+		addExtra(rng.IntN, c)
 		b := newBrute(c, f)
 		want := No
 		if f.Succession && b.successive(f) || !f.Succession && b.atOnce(f) {

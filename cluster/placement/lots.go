@@ -46,7 +46,7 @@ func DetailFor(hosts int) Detail {
 // to is empty), then the others by rank, then those that were excluded, by constraint. Each
 // host is in one lot.
 func Lots(all []Considered, to string, detail Detail) []Lot {
-	var ranked, out []*Considered
+	ranked, out := make([]*Considered, 0, len(all)), make([]*Considered, 0, len(all))
 	for i := range all {
 		if c := &all[i]; c.Excluded == "" {
 			ranked = append(ranked, c)
@@ -69,27 +69,28 @@ func lotsRanked(ranked []*Considered, to string, detail Detail) (lots []Lot) {
 		lots = append(lots, Lot{Hosts: []string{to}, Rank: won + 1, Text: ranked[won].Score.String()})
 	}
 	apart := map[Detail]int{Each: len(ranked), Ranges: namedApart}[detail]
-	behind := func(i int) string {
+	behind := make([]string, len(ranked))
+	for i := range behind {
 		switch {
 		case won < 0:
-			return ""
 		case i < won:
-			return "ranks before it"
+			behind[i] = "ranks before it"
+		default:
+			behind[i] = ranked[i].Score.behind(ranked[won].Score)
 		}
-		return ranked[i].Score.behind(ranked[won].Score)
 	}
 	for i := 0; i < len(ranked); {
 		if i == won {
 			i++
 			continue
 		}
-		why, end := behind(i), i+1
+		why, end := behind[i], i+1
 		if apart--; apart < 0 {
-			for end < len(ranked) && end != won && behind(end) == why {
+			for end < len(ranked) && end != won && behind[end] == why {
 				end++
 			}
 		}
-		lot := Lot{Rank: i + 1, Text: rangeOf(ranked[i:end])}
+		lot := Lot{Rank: i + 1, Text: rangeOf(ranked[i:end]), Hosts: make([]string, 0, end-i)}
 		if why != "" {
 			lot.Text = why + ": " + lot.Text
 		}
@@ -104,11 +105,15 @@ func lotsRanked(ranked []*Considered, to string, detail Detail) (lots []Lot) {
 
 // behind says in a few words what makes a rank after b, which ranks before it.
 func (a Score) behind(b Score) string {
-	more, less := "more", "less"
-	if a.pack {
-		more, less = less, more
+	// Whole words, not put together: it is asked of each host that ranks behind.
+	memory, cpus, vms := [2]string{"more memory used", "less memory used"}, [2]string{"more virtual CPUs", "less virtual CPUs"}, [2]string{"more VMs there", "less VMs there"}
+	if a.measured {
+		memory, cpus = [2]string{"more memory really used", "less memory really used"}, [2]string{"more busy processors", "less busy processors"}
 	}
-	used, cpus := a.units()
+	more := 0
+	if a.pack {
+		more = 1
+	}
 	switch {
 	case a.Uneven != b.Uneven:
 		return "less even"
@@ -127,15 +132,15 @@ func (a Score) behind(b Score) string {
 	case a.Home != b.Home:
 		return "not its home"
 	case !a.pack && a.MemoryUsed/memoryStep == b.MemoryUsed/memoryStep && a.CPUs != b.CPUs:
-		return "more " + cpus
+		return cpus[0]
 	case a.MemoryUsed != b.MemoryUsed:
-		return more + " memory " + used
+		return memory[more]
 	case a.CPUs != b.CPUs:
-		return less + " " + cpus // by Pack, or it was said above
+		return cpus[more] // by Pack, or it was said above
 	case !a.pack && a.Free != b.Free:
 		return "less memory is left"
 	case a.VMs != b.VMs:
-		return more + " VMs there"
+		return vms[more]
 	}
 	return "alike, but for the name"
 }

@@ -23,7 +23,19 @@ type measures struct {
 	EveryHost spread      `json:"every_single_host_64_hosts_4096_vms"`
 	Any3      anyMeasures `json:"any_3_of_64_hosts_4096_vms_60_to_85_percent_load"`
 	Greedy    greedyFacts `json:"greedy"`
+	Brute     bruteFacts  `json:"any_n_against_trying_everything"`
 	Growth    []growth    `json:"growth"`
+}
+
+// bruteFacts compares the planner's answers with trying everything: a refusal where a placement
+// exists is a false one.
+type bruteFacts struct {
+	Clusters int    `json:"clusters"`
+	Size     string `json:"size"`
+	Yes      int    `json:"yes"`
+	FalseNo  int    `json:"false_refusals"`
+	FalseYes int    `json:"false_acceptances"`
+	Unknown  int    `json:"unknown"`
 }
 
 type spread struct {
@@ -86,7 +98,7 @@ func TestMeasures(t *testing.T) {
 	if !*measure {
 		t.Skip("asked for with -measure")
 	}
-	m := measures{OneHost: measureOneHost(), EveryHost: measureEveryHost(), Any3: measureAny3(t), Greedy: measureGreedy()}
+	m := measures{OneHost: measureOneHost(), EveryHost: measureEveryHost(), Any3: measureAny3(t), Greedy: measureGreedy(), Brute: measureBrute()}
 	for _, hosts := range []int{16, 32, 64, 128, 256} {
 		m.Growth = append(m.Growth, measureGrowth(hosts, hosts*50_000/256))
 	}
@@ -110,6 +122,9 @@ func TestMeasures(t *testing.T) {
 		{"plan for one dead host of 256, ms", big.OneHost, 250},
 		{"bytes for each VM of 50,000", float64(big.BytesPer), 1024},
 		{"any 3 of 64 not decided within a second, %", 100 - m.Any3.WithinSecond, 1},
+		{"any 3 of 64 unknown, %", 100 * float64(m.Any3.Unknown) / float64(max(1, m.Any3.Runs)), 1},
+		{"no though trying everything finds a yes, of " + fmt.Sprint(m.Brute.Clusters), float64(m.Brute.FalseNo), 0},
+		{"yes though trying everything finds a no, of " + fmt.Sprint(m.Brute.Clusters), float64(m.Brute.FalseYes), 0},
 		{"plans that were incomplete though any 3 may fail", float64(m.Any3.PlansIncomplete), 0},
 	} {
 		if x.got > x.mark {
@@ -247,6 +262,29 @@ func measureGreedy() greedyFacts {
 	return out
 }
 
+func measureBrute() bruteFacts {
+	out := bruteFacts{Clusters: 5000, Size: "2 to 7 hosts, 1 to 12 VMs, any 1 to 3 hosts at once"}
+	for seed := range uint64(out.Clusters) {
+		rng := rand.New(rand.NewPCG(seed, 21))
+		f := Failures{N: 1 + rng.IntN(3)}
+		c := smallCluster(rng.IntN, 7, 12)
+		addExtra(rng.IntN, c)
+		possible := newBrute(c, f).atOnce(f)
+		if possible {
+			out.Yes++
+		}
+		switch got := Tolerate(c, f).Answer; {
+		case got == Unknown:
+			out.Unknown++
+		case got == No && possible:
+			out.FalseNo++
+		case got == Yes && !possible:
+			out.FalseYes++
+		}
+	}
+	return out
+}
+
 func measureGrowth(hosts, vms int) growth {
 	var before, now runtime.MemStats
 	runtime.GC()
@@ -277,6 +315,30 @@ func BenchmarkOneDeadHost(b *testing.B) {
 	q := Question{Lost: []string{c.Hosts[1].Name}}
 	for b.Loop() {
 		Decide(c, q)
+	}
+}
+
+func BenchmarkOneDeadHostOf256(b *testing.B) {
+	c := largeCluster(1, 256, 50_000, 0.7)
+	q := Question{Lost: []string{c.Hosts[1].Name}}
+	for b.Loop() {
+		Decide(c, q)
+	}
+}
+
+// What is kept of why each VM of a lost host goes where it goes.
+func BenchmarkLots(b *testing.B) {
+	for _, hosts := range []int{64, 256} {
+		c := largeCluster(1, hosts, 64*hosts, 0.7)
+		decided := Decide(c, Question{Lost: []string{c.Hosts[1].Name}}).Decisions
+		b.Run(fmt.Sprintf("hosts=%d", hosts), func(b *testing.B) {
+			for b.Loop() {
+				for _, d := range decided {
+					Lots(d.Hosts, d.To, Ranges)
+				}
+			}
+			b.ReportMetric(float64(len(decided)), "VMs")
+		})
 	}
 }
 

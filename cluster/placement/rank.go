@@ -11,12 +11,16 @@ func (a Score) better(b Score) int {
 	if a.Uneven != b.Uneven {
 		return cmp.Compare(a.Uneven, b.Uneven)
 	}
+	if c := a.wishes(b); c != 0 {
+		return c
+	}
 	if a.pack {
-		return cmp.Or(a.wishes(b), cmp.Compare(b.MemoryUsed, a.MemoryUsed), cmp.Compare(b.CPUs, a.CPUs), cmp.Compare(b.VMs, a.VMs))
+		return cmp.Or(cmp.Compare(b.MemoryUsed, a.MemoryUsed), cmp.Compare(b.CPUs, a.CPUs), cmp.Compare(b.VMs, a.VMs))
+	}
+	if c := cmp.Compare(a.MemoryUsed/memoryStep, b.MemoryUsed/memoryStep); c != 0 {
+		return c
 	}
 	return cmp.Or(
-		a.wishes(b),
-		cmp.Compare(a.MemoryUsed/memoryStep, b.MemoryUsed/memoryStep),
 		cmp.Compare(a.CPUs, b.CPUs),
 		cmp.Compare(a.MemoryUsed, b.MemoryUsed),
 		cmp.Compare(b.Free, a.Free),
@@ -65,7 +69,8 @@ type scores struct {
 
 func (r *room) scores(vms []int32) *scores {
 	n := len(r.m.hosts)
-	s := &scores{r: r, vms: vms, preference: make([]int, n), broken: make([]int, n), members: make([]int, n)}
+	three := make([]int, 3*n)
+	s := &scores{r: r, vms: vms, preference: three[:n:n], broken: three[n : 2*n : 2*n], members: three[2*n:]}
 	for _, v := range vms {
 		memory, cpu := r.m.takes(v)
 		s.memory += memory

@@ -25,7 +25,8 @@ type Watch struct {
 
 // taken is what one VM took.
 type taken struct {
-	last       Use // as it was last told
+	host       string // where it did
+	last       Use    // as it was last told
 	processors float64
 	memory     float64 // both times seconds, since load is uneven
 	seconds    float64
@@ -56,7 +57,7 @@ func (w *Watch) Plan(now, hold time.Duration, c *Cluster, s MoveSettings) (m *Mo
 	case !w.uneven:
 		w.uneven, w.since = true, now
 		for _, t := range w.taken {
-			*t = taken{last: t.last}
+			*t = taken{host: t.host, last: t.last}
 		}
 	}
 	w.told = now
@@ -106,7 +107,9 @@ func (w *Watch) measured(now time.Duration, c *Cluster) *Cluster {
 			last := t.last
 			v.Use = &last
 		}
-		if w.uneven { // what is told now is the mean of a while that has passed
+		if t.host != v.Host { // what it took of another host's processors is no measure
+			*t = taken{host: v.Host, last: t.last}
+		} else if w.uneven { // what is told now is the mean of a while that has passed
 			passed := (now - w.told).Seconds()
 			t.processors, t.memory, t.seconds = t.processors+t.last.Processors*passed, t.memory+float64(t.last.Memory)*passed, t.seconds+passed
 		}
