@@ -75,6 +75,10 @@ func TestEveryHostIsToldOfByMoves(t *testing.T) {
 	seen := map[Cause]int{}
 	rapid.Check(t, func(t *rapid.T) {
 		x := drawTravel(t)
+		if rapid.Bool().Draw(t, "nothing but balance") {
+			x.set.Balance = Balance{On: true, Held: true}
+			x.c.Groups, x.c.Rules = nil, nil
+		}
 		m := PlanMoves(x.c, x.set)
 		for _, l := range slices.Concat(m.Begin, m.Later) {
 			seen[l.Cause]++
