@@ -54,7 +54,7 @@ func (k *maker) moves(v *placement.VM, vm *fsm.VM, p config.VMPolicy) {
 		}
 	}
 	if vm.Owner != nil {
-		v.From = vm.Owner.From
+		v.From, v.Moved = vm.Owner.From, vm.Owner.At
 	}
 	for _, f := range vm.MoveFailures {
 		v.Failed = append(v.Failed, f.Host)

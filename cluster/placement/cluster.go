@@ -1,5 +1,7 @@
 package placement
 
+import "time"
+
 // Cluster is everything the planner goes by.
 type Cluster struct {
 	Hosts  []Host
@@ -111,8 +113,10 @@ type VM struct {
 	Failback bool
 	// Return is the host that it had to leave and goes back to when it can; empty: none.
 	Return string
-	// From is the host that it was moved from to where it is.
-	From string
+	// From is the host that it was moved from to where it is, and Moved when that was ordered: of VMs
+	// that must be together the last that was moved tells where all are going. Nothing else goes by it.
+	From  string
+	Moved time.Time
 	// Held says why no move of it may begin now; empty: it may.
 	Held string
 	// Live says that it can be migrated without stopping, and NotLive why not.

@@ -2,6 +2,7 @@ package placement
 
 import (
 	"cmp"
+	"math"
 	"slices"
 )
 
@@ -200,17 +201,21 @@ func (r *room) tied(crew, at []int32, h int32) bool {
 	return false
 }
 
-// joined reports whether one of the crew came to h from a host where another still is.
-func (r *room) joined(crew, at []int32, h int32) bool {
+// joined reports whether h is where the crew is going: of those that came from a host where another
+// still is, the last came to h.
+func (r *room) joined(crew, at []int32, h int32) (to bool) {
 	if r.m.came == nil {
 		return false
 	}
+	last := int64(math.MinInt64)
 	for i, v := range crew {
-		if at[i] == h && r.m.came[v] >= 0 && r.m.came[v] != h && slices.Contains(at, r.m.came[v]) {
-			return true
+		if from := r.m.came[v]; from < 0 || from == at[i] || !slices.Contains(at, from) || r.m.moved[v] < last {
+			continue
 		}
+		to = at[i] == h || to && r.m.moved[v] == last
+		last = r.m.moved[v]
 	}
-	return false
+	return to
 }
 
 // goHome takes VMs to the host that they had to leave, where that is no worse by their

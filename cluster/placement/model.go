@@ -34,9 +34,10 @@ type model struct {
 
 	at, moving []int32 // VM → host, or -1
 	// fixed are VMs that no plan of moves may touch, came the hosts that VMs were moved
-	// from (or -1); nil: none. PlanMoves alone sets them.
+	// from (or -1), moved when; nil: none. PlanMoves alone sets them.
 	fixed []bool
 	came  []int32
+	moved []int64
 
 	exclusive []exclusive        // the apart rules that are a must
 	apart     map[int32][]int32  // VM → exclusive

@@ -2,6 +2,7 @@ package placement
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 )
@@ -127,7 +128,7 @@ func newMover(c *Cluster, s MoveSettings, out *Moves) *mover {
 	k := &mover{c: c, set: s, out: out, m: m, r: newRoom(m), busy: make([]int, len(m.hosts)), held: make([]string, len(m.vms)), way: way, work: c.Policy.planWork()}
 	m.decide(k.r, Question{}, false, &k.work)
 	k.now, k.from = k.r.clone(), slices.Clone(k.r.at)
-	m.fixed, m.came = make([]bool, len(m.vms)), make([]int32, len(m.vms))
+	m.fixed, m.came, m.moved = make([]bool, len(m.vms)), make([]int32, len(m.vms)), make([]int64, len(m.vms))
 	need := make([]int64, len(m.dims))
 	k.r.leaving = m.none()
 	for h, host := range m.hosts {
@@ -136,14 +137,14 @@ func newMover(c *Cluster, s MoveSettings, out *Moves) *mover {
 		}
 	}
 	for v, vm := range m.vms {
-		m.came[v] = m.hostOr(vm.From)
+		m.came[v], m.moved[v] = m.hostOr(vm.From), vm.Moved.UnixMilli()
 		m.fixed[v] = k.stuck(int32(v)) != "" || !vm.Live || vm.Held != ""
 		k.held[v] = vm.Held
 		at, onWay := way[vm.Name]
 		if !onWay {
 			continue
 		}
-		m.fixed[v], k.held[v] = true, "it is on its way"
+		m.fixed[v], m.moved[v], k.held[v] = true, math.MaxInt64, "it is on its way"
 		if h := m.hostOr(at); h >= 0 && k.r.at[v] >= 0 {
 			k.busy[h]++
 			if h != k.r.at[v] {

@@ -5,14 +5,16 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
 
 // travel is a cluster whose moves are carried out in whatever order.
 type travel struct {
-	c   *Cluster
-	set MoveSettings
+	c     *Cluster
+	set   MoveSettings
+	ended int64 // moves that have arrived
 }
 
 func drawTravel(t *rapid.T) *travel {
@@ -167,7 +169,8 @@ func (x *travel) end(v *VM, arrives bool) {
 	if x.c.host(v.Host).State == Maintenance && v.Return == "" {
 		v.Return = v.Host
 	}
-	v.From, v.Host, v.Moving = v.Host, v.Moving, ""
+	x.ended++
+	v.From, v.Moved, v.Host, v.Moving = v.Host, time.Unix(x.ended, 0), v.Moving, ""
 	if v.Return == v.Host {
 		v.Return = ""
 	}

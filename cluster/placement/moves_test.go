@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 // told is what is to begin, what waits (in brackets) and what stays (with a mark).
@@ -116,6 +117,11 @@ func TestPlanMoves(t *testing.T) {
 		}, want: "a>>h2 b>>h2"},
 		{name: "the rest follows the first", c: Cluster{Hosts: hosts(8, 8), VMs: on("h2", "h1", "h1")}, edit: func(c *Cluster) {
 			c.VMs[0].From = "h1"
+			c.Rules = []Rule{rule(Together, nil, "a", "b", "c")}
+		}, want: "b>>h2 c>>h2"},
+		{name: "the rest follows the last that was moved", c: Cluster{Hosts: hosts(8, 8), VMs: on("h2", "h1", "h1")}, edit: func(c *Cluster) {
+			c.VMs[0].From, c.VMs[0].Moved = "h1", time.Unix(20, 0)
+			c.VMs[1].From, c.VMs[1].Moved = "h2", time.Unix(10, 0)
 			c.Rules = []Rule{rule(Together, nil, "a", "b", "c")}
 		}, want: "b>>h2 c>>h2"},
 		{name: "the rest follows the first that is on its way", c: Cluster{Hosts: hosts(8, 8), VMs: on("h1", "h1", "h1")}, edit: func(c *Cluster) {
