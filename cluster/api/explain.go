@@ -106,6 +106,9 @@ func (w World) ExplainVM(name string) (*Explanation, error) {
 	e.Headline = w.vmHeadline(vm)
 	e.Events = chain(w.State, func(ev *fsm.Event) bool { return ev.VM == vm.Name })
 	e.Next = []string{"haadm events --vm " + vm.Name}
+	if f := w.frozenView(vm); f != nil {
+		e.Next = append(e.Next, "haadm vms retry "+vm.Name, "haadm explain host "+f.Host)
+	}
 	if vm.Owner != nil {
 		e.Next = append(e.Next, "haadm explain host "+vm.Owner.Host)
 	}
@@ -145,10 +148,13 @@ func (w World) explainPlacement(e *Explanation, vm *fsm.VM) {
 		} else {
 			e.fact(since, "it lost its owner, and has none since")
 		}
-		if vm.Waiting != "" {
-			e.fact(time.Time{}, "not placed, because %s", vm.Waiting)
+		if vm.Waiting != "" || w.frozenView(vm) != nil {
+			e.fact(time.Time{}, "not placed, because %s", w.waiting(vm))
 		}
 		w.explainUnsure(e, vm)
+		if w.explainFrozen(e, vm) {
+			return
+		}
 		e.rule("O1", "generation %d is the next: the first host with room gets it, by a committed placement, before the order to start leaves", vm.Generation+1)
 		return
 	}
@@ -250,6 +256,7 @@ func (w World) ExplainHost(name string) (*Explanation, error) {
 	}
 	w.explainStanding(e, h, v)
 	w.explainService(e, h)
+	w.explainShutdown(e, h)
 	var owned []string
 	for _, vm := range v.VMs {
 		owned = append(owned, vm.Name)
@@ -322,6 +329,9 @@ func (w World) explainStanding(e *Explanation, h *fsm.Host, v HostView) {
 		e.rule("R4", "it gets its first incarnation when it has proven that none of the protected VMs runs on it")
 	case h.Status == fsm.HostDead:
 		e.Headline = fmt.Sprintf("%s is dead: incarnation %d is over for good, and what it owned may run elsewhere.", h.Name, h.Incarnation)
+		if x := v.Shutdown; x != nil {
+			e.Headline = fmt.Sprintf("%s is dead, as %s: incarnation %d is over for good.", h.Name, x.was(), h.Incarnation)
+		}
 		e.rule("D", "a host that is not heard is declared dead when every lease it could hold has ended%s", wait)
 		e.rule("R4", "it may run VMs again only as incarnation %d, after it has proven that none of its old ones runs", h.Incarnation+1)
 	case v.NeedsProof:
@@ -345,6 +355,9 @@ func (w World) explainStanding(e *Explanation, h *fsm.Host, v HostView) {
 		e.rule("D", "nothing that it owns is started elsewhere while it could still hold a lease%s", wait)
 	default:
 		e.Headline = fmt.Sprintf("%s is live: its heartbeats are acknowledged, so it may run its VMs.", h.Name)
+		if x := v.Shutdown; x != nil {
+			e.Headline = fmt.Sprintf("%s is live and %s: %s.", h.Name, h.Shutdown.Going(), x.Means(false))
+		}
 		if h.Maintenance != nil {
 			e.Headline = fmt.Sprintf("%s is live and in maintenance: it may run its VMs, and is given no others.", h.Name)
 		}

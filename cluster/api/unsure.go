@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/holdfast-ha/holdfast/cluster/inventory"
 	"github.com/holdfast-ha/holdfast/fsm"
 )
 
@@ -25,7 +26,10 @@ func (w World) unsure(vm *fsm.VM) (hosts []string) {
 // waiting says why nobody owns a VM that shall run; empty where nothing is known.
 func (w World) waiting(vm *fsm.VM) string {
 	hosts := w.unsure(vm)
-	if len(hosts) == 0 {
+	switch f := w.frozenView(vm); {
+	case len(hosts) == 0 && f != nil:
+		return inventory.FrozenText(vm, f.Until)
+	case len(hosts) == 0:
 		return vm.Waiting
 	}
 	return fmt.Sprintf("somebody may have started it by hand, so every host is heard once more before it is started (rule O5); still to be heard: %s", strings.Join(hosts, ", "))

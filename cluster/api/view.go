@@ -90,6 +90,8 @@ type HostView struct {
 	DeadIn Seconds `json:"dead_in_seconds,omitempty"`
 	// Maintenance is set while it is out of service.
 	Maintenance *MaintenanceView `json:"maintenance,omitempty"`
+	// Shutdown is set from when it is being shut down in good order until it is back.
+	Shutdown *ShutdownView `json:"shutdown,omitempty"`
 	// Held is set while a person wants it to stay off: the cluster does not switch it on.
 	Held *HoldView `json:"held,omitempty"`
 	// Aside is set while it takes part in nothing, since its disk went back (safety.md, L1).
@@ -205,7 +207,7 @@ func (w World) hostView(h *fsm.Host, volumes []VolumeView) HostView {
 			v.Voter = &voter
 		}
 	}
-	v.Maintenance = w.maintenanceView(h)
+	v.Maintenance, v.Shutdown = w.maintenanceView(h), w.shutdownView(h)
 	if h.Held != nil {
 		v.Held = &HoldView{By: h.Held.By, At: h.Held.At}
 	}

@@ -43,6 +43,8 @@ type VMCounts struct {
 	Paused    int `json:"paused"`
 	Seen      int `json:"seen"`
 	Unknown   int `json:"unknown"`
+	// Frozen are those of the waiting ones that wait for the host that they were shut down with.
+	Frozen int `json:"frozen,omitempty"`
 	// Moving are those of them that are on their way to another host.
 	Moving int `json:"moving"`
 	// Unprotected are the running VMs outside protection, as far as the hosts report them.
@@ -115,6 +117,9 @@ func (c *VMCounts) add(vm VMView) {
 		c.Starting++
 	case VMWaiting:
 		c.Waiting++
+		if vm.Frozen != nil {
+			c.Frozen++
+		}
 	case VMStopped:
 		c.Stopped++
 	case VMPaused:
@@ -174,12 +179,17 @@ func (w World) hostProblems(h HostView) []Problem {
 		severity, text := maintenanceProblem(m, h.Committed)
 		add(severity, "haadm maintenance list", "%s", text)
 	}
+	if x := h.Shutdown; x != nil {
+		severity, text := shutdownProblem(x, h.Committed)
+		add(severity, explain, "%s", text)
+	}
 	if a := h.Aside; a != nil {
 		add(fsm.Critical, explain, "stands aside since %s: its disk is older than the host, so it takes part in nothing; once it is dead let it leave, empty its data directory, and let it join anew", a.At.UTC().Format("2006-01-02 15:04 MST"))
 	}
 	switch {
 	case h.Committed == string(fsm.HostDead) && h.Aside != nil: // it does not return as it is
 	case h.Committed == string(fsm.HostDead) && h.Maintenance != nil: // it is out of service, as a person wants it
+	case h.Committed == string(fsm.HostDead) && h.Shutdown != nil: // what it gave back is told of
 	case h.Committed == string(fsm.HostDead):
 		add(fsm.Critical, explain, "is dead: what it owned is started elsewhere; it returns as a new incarnation")
 	case h.Committed == string(fsm.HostJoining):
@@ -266,6 +276,10 @@ func (w World) vmProblems(vm *fsm.VM) []Problem {
 		why := w.waiting(vm)
 		if why == "" {
 			why = "its placement is being decided"
+		}
+		if vm.Frozen != nil && w.frozenView(vm) != nil {
+			add(fsm.Warning, " is down: %s", why)
+			break
 		}
 		add(fsm.Critical, ": shall run, and does not: %s", why)
 	case VMPaused:

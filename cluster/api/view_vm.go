@@ -52,7 +52,9 @@ type VMView struct {
 	// Waiting says why nobody owns it although it shall run.
 	Waiting      string    `json:"waiting,omitempty"`
 	WaitingSince time.Time `json:"waiting_since,omitzero"`
-	XMLHash      string    `json:"xml_hash,omitempty"`
+	// Frozen is set while it waits for the host that it was shut down with.
+	Frozen  *FrozenView `json:"frozen,omitempty"`
+	XMLHash string      `json:"xml_hash,omitempty"`
 	// Ready says, of a protected VM that runs, that what its group's ready_when asks holds, and
 	// NotReady why not; nil where that is not known.
 	Ready    *bool  `json:"ready,omitempty"`
@@ -232,7 +234,7 @@ func (w World) vmView(vm *fsm.VM) VMView {
 	if g := vm.Sighting; g != nil {
 		v.Host = g.Host
 	}
-	v.Move, v.Devices = moveView(vm.Move), w.devices(vm, v.Host)
+	v.Move, v.Devices, v.Frozen = moveView(vm.Move), w.devices(vm, v.Host), w.frozenView(vm)
 	if r := vm.Restart; r != nil {
 		v.Restart = &RestartView{ID: r.ID, At: r.At, By: r.By, Why: r.Why}
 	}

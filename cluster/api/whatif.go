@@ -182,6 +182,9 @@ func (s *Server) considered(w World, vm *fsm.VM, e *Explanation) {
 	if err != nil || vm.Intent != fsm.IntentRun {
 		return
 	}
+	if in.Frozen(vm) {
+		return // it starts nowhere now
+	}
 	s.drawing.Lock()
 	defer s.drawing.Unlock()
 	inv := s.builder.Build(in)

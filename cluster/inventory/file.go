@@ -57,6 +57,8 @@ type FileVM struct {
 	// waiting (default without) or stopped.
 	Host  string `json:"host,omitempty"`
 	State string `json:"state,omitempty"`
+	// WaitsFor is the host that a VM was shut down with, and waits for.
+	WaitsFor string `json:"waits_for,omitempty"`
 	// Protected is true where it is left out. A VM that is not protected runs on its host.
 	Protected *bool `json:"protected,omitempty"`
 	Memory    Size  `json:"memory"`

@@ -122,6 +122,8 @@ func (r *reader) vm(v *FileVM, i int) {
 		r.wrong("%s: state is %q; it is running, waiting or stopped", who, clip(v.State))
 	case state == "running" && v.Host == "":
 		r.wrong("%s runs, and has no host", who)
+	case v.WaitsFor != "" && (state != "waiting" || !slices.ContainsFunc(r.f.Hosts, func(h FileHost) bool { return h.Name == v.WaitsFor })):
+		r.wrong("%s: waits_for is %q; that is one of the hosts, for a VM that is waiting", who, clip(v.WaitsFor))
 	case !protected && state != "running":
 		r.wrong("%s is not protected and does not run: leave it out", who)
 	case v.DevicesOf != "" && !slices.ContainsFunc(r.f.Hosts, func(h FileHost) bool { return h.Name == v.DevicesOf }):
@@ -154,6 +156,9 @@ func (r *reader) vm(v *FileVM, i int) {
 		vm.Owner = &fsm.Placement{Host: v.Host, Incarnation: 1, Generation: 1, Phase: fsm.PhaseRunning}
 	case "stopped":
 		vm.Intent = fsm.IntentStop
+	}
+	if v.WaitsFor != "" {
+		vm.Frozen = &fsm.Frozen{Host: v.WaitsFor}
 	}
 	r.in.State.VMs[uuid], r.in.Wants[uuid] = vm, w
 }
@@ -275,6 +280,9 @@ func (b *Builder) NewFile(in Input) *File {
 		x.put(w)
 		if vm.DevicesOf != x.Host {
 			x.DevicesOf = vm.DevicesOf
+		}
+		if in.Frozen(vm) {
+			x.WaitsFor = vm.Frozen.Host
 		}
 		f.VMs = append(f.VMs, x)
 	}

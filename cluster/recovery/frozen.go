@@ -1,8 +1,7 @@
 package recovery
 
 import (
-	"fmt"
-
+	"github.com/holdfast-ha/holdfast/cluster/inventory"
 	"github.com/holdfast-ha/holdfast/cluster/placement"
 	"github.com/holdfast-ha/holdfast/fsm"
 )
@@ -22,19 +21,11 @@ func (p *planner) awaitFrozen() (steps []Step) {
 		if h == nil || h.State == placement.Up {
 			continue
 		}
-		was, until := "shut down", ""
-		if f.Reboot {
-			was = "rebooted"
+		until := inventory.FrozenUntil(f, p.Policy)
+		if !until.IsZero() && !p.Now.Before(until) {
+			continue
 		}
-		s := Step{VM: vm, For: fsm.WaitHeld}
-		if most := p.Policy.Shutdown.FreezeTimeout; most > 0 {
-			if s.Retry = f.Since.Add(most); !p.Now.Before(s.Retry) {
-				continue
-			}
-			until = fmt.Sprintf(", until %s at the latest", s.Retry.UTC().Format("15:04:05 MST"))
-		}
-		s.Why = fmt.Sprintf("%s%s, which was %s at %s with it%s: `haadm vms retry %s` starts it elsewhere now", waitsFor, f.Host, was, f.Since.UTC().Format("15:04:05 MST"), until, vm.Name)
-		steps = append(steps, s)
+		steps = append(steps, Step{VM: vm, For: fsm.WaitHeld, Retry: until, Why: inventory.FrozenText(vm, until)})
 		p.drop(vm)
 	}
 	return steps

@@ -46,6 +46,9 @@ type Plan struct {
 	// Any is the answer about any so many hosts, where that was asked.
 	Any   *Tolerance `json:"any,omitempty"`
 	Added []Added    `json:"added,omitempty"`
+	// Frozen are VMs that wait for the host that they were shut down with: they start there, and no
+	// case says anything of them.
+	Frozen []Frozen `json:"frozen,omitempty"`
 	// Problems are what was left out of the picture, for people.
 	Problems []string `json:"problems,omitempty"`
 }
@@ -125,7 +128,7 @@ func Ask(b *inventory.Builder, in inventory.Input, q Question, known *Outlook) (
 		return nil, err
 	}
 	p := &Plan{Fine: true, Failovers: []Failover{}, Problems: slices.Concat(problems, inv.Problems)}
-	c = p.admit(c, inv, added)
+	c = p.admit(p.setAside(c, inv, in, q.Maintenance), inv, added)
 	if len(q.LoseDatastores) > 0 {
 		c = without(c, q.LoseDatastores)
 	}
@@ -149,7 +152,7 @@ func Ask(b *inventory.Builder, in inventory.Input, q Question, known *Outlook) (
 		p.failover(c, q.LoseDatastores, q.Fail, placement.Decide(c, placement.Question{Lost: q.Fail}))
 	default:
 		every := func() []placement.Failover {
-			if q.None() && known.about(inv) {
+			if q.None() && len(p.Frozen) == 0 && known.about(inv) {
 				return known.Hosts
 			}
 			return placement.EveryHost(c)

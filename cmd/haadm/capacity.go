@@ -174,7 +174,7 @@ func (p *program) roomTable(a *api.CapacityAnswer) {
 	for _, h := range a.Hosts {
 		if h.Why != "" {
 			text := h.Name + " is " + h.State + ": " + h.Why
-			if h.State == "maintenance" {
+			if h.State == "maintenance" && strings.HasPrefix(h.Why, "since ") {
 				text = h.Name + " is in maintenance " + h.Why
 			}
 			p.paragraph("  ", text)

@@ -32,6 +32,10 @@ func TestWhatPeopleRead(t *testing.T) {
 			"maintenance enter kvm1", "maintenance enter kvm1 --yes --why memory --no-wait", "maintenance enter kvm2 --yes --no-wait", "maintenance enter kvm9",
 			"vms list", "vms show web-1", "vms show db1", "vms history web-1", "explain vm web-1", "explain vm db1", "explain host kvm3", "capacity", "plan",
 		}},
+		{"goingdown.txt", apitest.GoingDown, []string{
+			"status", "hosts list", "hosts show kvm1", "hosts show kvm3", "vms list", "vms show db1", "explain vm db1", "explain vm web-1", "explain host kvm1", "explain host kvm3",
+			"plan", "plan --fail kvm2", "plan --fail-any 1", "plan --maintenance kvm2", "capacity", "vms retry db1 --yes",
+		}},
 		{"moves.txt", apitest.Healthy, []string{
 			"vms migrate db1", "vms migrate db1 --yes --no-wait", "vms migrate db1 --to kvm3 --yes --no-wait --why quieter", "vms migrate db1 --to kvm3 --yes --timeout 1ms", "vms migrate db1 --to kvm1 --yes", "vms migrate db1 --to kvm9",
 			"vms migrate build --to kvm1", "vms migrate nothing", "vms migrate db1 --cancel --yes", "vms migrate db1 --cancel --to kvm3",

@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/fsm"
 )
 
 func (p *program) hostsCommand() *cli.Command {
@@ -91,6 +92,15 @@ func (p *program) host(h api.HostView) {
 	}
 	if h.Held != nil {
 		p.field("held off", "%s", p.heldWords(h.Name, h.Held))
+	}
+	if x := h.Shutdown; x != nil {
+		p.field("shutdown", "%s, for %s, in good order: %s", shutdownWord(h), p.ago(x.Since), x.Means(h.State == string(fsm.HostDead)))
+		if x.Rest {
+			p.field("", "what is left cannot be moved, and is shut down")
+		}
+		if len(x.Frozen) > 0 {
+			p.field("", "VMs that wait for it: %s", few(x.Frozen, 6))
+		}
 	}
 	if m := h.Maintenance; m != nil {
 		by, why := "", ""

@@ -97,6 +97,12 @@ func readInventory(c *cli.Context) (in inventory.Input, offline bool, err error)
 
 func (p *program) planText(a *api.PlanAnswer, q whatif.Question) {
 	p.leftOut(a.Problems)
+	for _, f := range a.Frozen {
+		p.paragraph("= ", f.VM+" is left out: "+f.Why)
+	}
+	if len(a.Frozen) > 0 {
+		p.say("")
+	}
 	for i, v := range a.Added {
 		if i > 0 {
 			p.say("")

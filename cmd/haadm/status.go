@@ -147,12 +147,28 @@ func (p *program) stateWords(h api.HostView) string {
 	switch {
 	case h.Aside != nil:
 		return p.tint(h.State+", aside", fsm.Critical)
+	case h.Maintenance == nil && h.Shutdown != nil:
+		return p.tint(h.State+", "+shutdownWord(h), fsm.Warning)
 	case h.Maintenance == nil:
 		return p.tint(h.State, hostSeverity(h.State))
 	case h.State == string(fsm.HostLive):
 		return p.tint("maintenance", fsm.Warning)
 	}
 	return p.tint(h.State+", maintenance", fsm.Warning)
+}
+
+// shutdownWord is how a host goes down, or went, in good order.
+func shutdownWord(h api.HostView) string {
+	gone := h.State == string(fsm.HostDead)
+	switch {
+	case h.Shutdown.Reboot && gone:
+		return "rebooted"
+	case h.Shutdown.Reboot:
+		return "rebooting"
+	case gone:
+		return "shut down"
+	}
+	return "shutting down"
 }
 
 func memoryUsed(h api.HostView) string {
@@ -199,6 +215,9 @@ func vmLine(c api.VMCounts) string {
 		{c.Unknown, "unknown"},
 		{c.Stopped, "stopped"},
 	} {
+		if x.n > 0 && x.word == "waiting" && c.Frozen > 0 {
+			x.word += fmt.Sprintf(" (%d for the host that went down)", c.Frozen)
+		}
 		if x.n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", x.n, x.word))
 		}

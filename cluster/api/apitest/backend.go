@@ -158,6 +158,8 @@ func (b *Backend) Picture() (inventory.Input, error) {
 			x.State, x.Why = placement.Down, "it is dead"
 		case h.Maintenance != nil:
 			x.State, x.Why = placement.Maintenance, inventory.Serviced(h.Maintenance)
+		case h.Shutdown != nil:
+			x.State, x.Why = placement.Maintenance, "it "+h.Shutdown.Going()
 		case o.Verdict != "live":
 			x.State, x.Why = placement.Closed, "it is "+o.Verdict
 		}
