@@ -21,6 +21,13 @@ func contradictions(p *Policy) []contradiction {
 			names = append(names, name)
 		}
 	}
+	members := ruleMembers(p, names)
+	t := newTies(names, p, members)
+	return slices.Concat(tornApart(names, p, members, t), nowhere(names, p, members, t), packed(names, p, members))
+}
+
+// ruleMembers are the VMs of each of the rules, as they are shown, as far as the policy knows of them.
+func ruleMembers(p *Policy, names []string) map[string][]string {
 	known := knownVMs(p)
 	members := map[string][]string{}
 	for _, name := range names {
@@ -31,8 +38,7 @@ func contradictions(p *Policy) []contradiction {
 			}
 		}
 	}
-	t := newTies(names, p, members)
-	return slices.Concat(tornApart(names, p, members, t), nowhere(names, p, members, t))
+	return members
 }
 
 // vmName is a VM that the policy knows of: by name, or as any that fits a pattern.

@@ -135,6 +135,7 @@ func (p *Policy) Warnings() []string {
 	list = append(list, p.idleShutdown()...)
 	list = append(list, p.unasked()...)
 	list = append(list, p.backwards()...)
+	list = append(list, p.packedWishes()...)
 	if text := p.scarceVolumes(); text != "" {
 		list = append(list, text)
 	}

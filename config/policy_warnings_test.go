@@ -45,3 +45,37 @@ func TestMutesAreShownAndCompared(t *testing.T) {
 		t.Errorf("printed as\n%s\nand without mutes as\n%s", text, p.HCL())
 	}
 }
+
+// Rules that cannot all be kept are told of where one of them is a wish; as musts they are refused.
+func TestWishesThatCannotBeKept(t *testing.T) {
+	const rules = `cluster "c" {}
+rule "apart" {
+  kind     = "apart"
+  strength = "APART"
+  vms      = ["a", "b", "c"]
+}
+rule "on" {
+  kind     = "on_hosts"
+  strength = "ON"
+  vms      = ["a", "b", "c"]
+  hosts    = HOSTS
+}
+`
+	for _, tt := range []struct {
+		name, apart, on, hosts string
+		warned                 bool
+	}{
+		{"apart is a wish", "should", "must", `["k1", "k2"]`, true},
+		{"the hosts are", "must", "should", `["k1", "k2"]`, true},
+		{"there are hosts enough", "should", "should", `["k1", "k2", "k3"]`, false},
+	} {
+		p := parse(t, strings.NewReplacer("APART", tt.apart, "ON", tt.on, "HOSTS", tt.hosts).Replace(rules))
+		warned := false
+		for _, w := range p.Warnings() {
+			warned = warned || strings.Contains(w, `rule "apart" keeps "a", "b", "c" apart, and rule "on" leaves them 2 places in all: k1, k2: one of these rules is always broken`)
+		}
+		if warned != tt.warned {
+			t.Errorf("%s: warned %v, want %v: %q", tt.name, warned, tt.warned, p.Warnings())
+		}
+	}
+}
