@@ -124,6 +124,11 @@ func Room(b *inventory.Builder, in inventory.Input, h Hypothesis, known *Outlook
 	if len(h.RemoveHosts) > 0 {
 		stranded(placement.Check(b.Build(is).Cluster, placement.Change{}).Uncovered, a, &v)
 	}
+	if why := nobody(c, v.Uncovered); why != "" && a.Failures > 0 && a.Mode != placement.Off && v.Answer == placement.Yes {
+		v.Answer, v.Why, v.Culprit = placement.No, why, v.Uncovered[0].VM
+		most.Failures, most.Exact = 0, true
+		most.Beyond.N, most.Beyond.Answer, most.Beyond.Why = 1, placement.No, why
+	}
 	out := &Capacity{Problems: slices.Concat(problems, inv.Problems), Added: p.Added, Hosts: []HostRoom{}, Admission: Admission{
 		Mode: map[placement.Mode]string{placement.Enforce: "enforce", placement.Warn: "warn", placement.Off: "off"}[a.Mode],
 		By:   a.Kind, Failures: a.Failures, Domains: a.Domains, Succession: a.Succession, Answer: v.Answer.String(), Why: v.Why, Culprit: v.Culprit, Standby: v.Failover}}

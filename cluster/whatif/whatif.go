@@ -143,6 +143,9 @@ func Ask(b *inventory.Builder, in inventory.Input, q Question, known *Outlook) (
 	case q.FailAny > 0:
 		f := placement.Failures{N: q.FailAny, Domains: c.Policy.Admission.Domains, Succession: c.Policy.Admission.Succession}
 		t := placement.Tolerate(c, f)
+		if why := nobody(c, t.Uncovered); why != "" && t.Answer == placement.Yes {
+			t.Answer, t.Why = placement.No, why
+		}
 		p.Any = tolerance(t)
 		p.Fine = p.Fine && t.Answer == placement.Yes && len(t.Uncovered) == 0
 		if len(t.Lost) > 0 {

@@ -129,7 +129,11 @@ func (p *program) admission(a whatif.Admission) {
 		p.uncovered(a.Uncovered)
 		return
 	}
-	p.field("room", "%s", p.tint(a.Answer, severity)+": "+a.Why)
+	word := a.Answer
+	if n := len(a.Uncovered); n > 0 && word == placement.Yes.String() {
+		word, severity = fmt.Sprintf("yes, but not for %s", plural(n, "VM", "VMs")), fsm.Warning
+	}
+	p.field("room", "%s", p.tint(word, severity)+": "+a.Why)
 	p.uncovered(a.Uncovered)
 	if s := a.Slots; s != nil {
 		p.field("slots", "%s", fmt.Sprintf("%d MHz and %s each; %d used of %d, %d kept, %d left", s.MHz, size(uint64(s.Memory)), s.Used, s.Total, s.Kept, s.Available))

@@ -43,7 +43,7 @@ func TestPlans(t *testing.T) {
 	} {
 		say(line+file, haadm(t, filepath.Join(t.TempDir(), "nobody"), nil, strings.Fields(line+file)...))
 	}
-	for _, small := range []string{"alone", "last", "dark", "slow"} {
+	for _, small := range []string{"alone", "last", "dead", "dark", "slow"} {
 		for _, line := range []string{"plan", "plan --fail-any 1", "capacity"} {
 			line += " --inventory testdata/plan/" + small + ".json"
 			say(line, haadm(t, filepath.Join(t.TempDir(), "nobody"), nil, strings.Fields(line)...))
