@@ -299,7 +299,11 @@ func (w World) explainService(e *Explanation, h *fsm.Host) {
 			e.fact(time.Time{}, "%s stays: %s", vm.Name, vm.Blocked)
 		case len(vm.Failed) > 0:
 			f := vm.Failed[len(vm.Failed)-1]
-			e.fact(f.At, "%s is there yet: its last move, to %s, came to nothing: %s", vm.Name, f.Host, f.Detail)
+			next := ""
+			if !vm.Again.IsZero() {
+				next = fmt.Sprintf("; the next try is at %s, `haadm vms retry %s` tries at once", vm.Again.UTC().Format("15:04:05 MST"), vm.Name)
+			}
+			e.fact(f.At, "%s is there yet: its last move, to %s, came to nothing: %s%s", vm.Name, f.Host, f.Detail, next)
 		default:
 			e.fact(time.Time{}, "%s is there yet, and waits for its turn", vm.Name)
 		}

@@ -67,7 +67,11 @@ func (w World) running(h *fsm.Host) []LeavingVM {
 	for _, vm := range w.State.SortedVMs() {
 		if vm.Owner != nil && vm.Owner.Host == h.Name || vm.Sighting != nil && vm.Sighting.Host == h.Name {
 			v := w.vmView(vm)
-			out = append(out, LeavingVM{Name: vm.Name, UUID: vm.UUID, Protected: true, State: v.State, Move: v.Move, Failed: v.MoveFailures, Blocked: stay[vm.UUID]})
+			x := LeavingVM{Name: vm.Name, UUID: vm.UUID, Protected: true, State: v.State, Move: v.Move, Failed: v.MoveFailures, Blocked: stay[vm.UUID]}
+			if again := inventory.MoveAgain(vm); again.After(w.Now) {
+				x.Again = again
+			}
+			out = append(out, x)
 		}
 	}
 	if h.Status != fsm.HostDead {

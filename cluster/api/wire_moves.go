@@ -51,6 +51,8 @@ type LeavingVM struct {
 	Move *MoveView `json:"move,omitempty"`
 	// Failed are its moves that came to nothing, newest last.
 	Failed []FailureView `json:"failed,omitempty"`
+	// Again is when it is tried again after those; left out: that is over, or none has failed.
+	Again time.Time `json:"again,omitzero"`
 	// Blocked says why it stays; empty: it goes, or waits for its turn.
 	Blocked string `json:"blocked,omitempty"`
 }

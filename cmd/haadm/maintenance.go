@@ -197,6 +197,7 @@ func (p *program) emptied(ctx context.Context, client *api.Client, host string, 
 	tell := &teller{p: p, after: since, match: func(e api.EventView) bool { return moveEvent(e) && (e.From == host || e.To == host || e.Host == host) }}
 	var last *api.MaintenanceAnswer
 	var stuck time.Time
+	told := map[string]string{}
 	err := p.until(ctx, timeout, func(ctx context.Context) (bool, error) {
 		tell.more(ctx, client)
 		a, err := client.Maintenance(ctx, host)
@@ -204,6 +205,7 @@ func (p *program) emptied(ctx context.Context, client *api.Client, host string, 
 			return false, err
 		}
 		last = a
+		p.tellLeft(a, told)
 		if a.Empty || a.Maintenance == nil {
 			tell.more(ctx, client)
 			return true, nil
@@ -221,6 +223,24 @@ func (p *program) emptied(ctx context.Context, client *api.Client, host string, 
 		return nil, fmt.Errorf("%w; %s stays in maintenance and is emptied all the same: 'haadm maintenance list' shows how far it is, 'haadm maintenance leave %s' takes it back", err, host, host)
 	}
 	return last, nil
+}
+
+// tellLeft names what keeps VMs on a host while one waits for it to get empty: once, and again when it
+// is another reason. told has what was said of each, by UUID.
+func (p *program) tellLeft(a *api.MaintenanceAnswer, told map[string]string) {
+	if a.Maintenance == nil {
+		return
+	}
+	for _, vm := range a.Running {
+		why := p.leftWhy(vm)
+		if vm.Move != nil || vm.Blocked == "" && len(vm.Failed) == 0 || told[vm.UUID] == why {
+			continue
+		}
+		told[vm.UUID] = why
+		for _, line := range p.wrapped("  ! ", vm.Name+" is there yet: "+why) {
+			fmt.Fprintln(p.stderr, line)
+		}
+	}
 }
 
 // stuckFor is how long nothing must move before a wait gives up on what is left.
@@ -247,7 +267,7 @@ func (p *program) entered(a *api.MaintenanceAnswer, took time.Duration, noWait b
 		default:
 			p.say("%s is in maintenance, and not empty. VMs left: %d.", a.Host, len(a.Running))
 			for _, vm := range a.Running {
-				p.paragraph("  ! ", vm.Name+": "+leftWhy(vm))
+				p.paragraph("  ! ", vm.Name+": "+p.leftWhy(vm))
 			}
 			p.next("What is left", "haadm maintenance list")
 		}
@@ -261,7 +281,7 @@ func (p *program) entered(a *api.MaintenanceAnswer, took time.Duration, noWait b
 }
 
 // leftWhy says why a VM is there yet.
-func leftWhy(vm api.LeavingVM) string {
+func (p *program) leftWhy(vm api.LeavingVM) string {
 	switch {
 	case vm.Move != nil:
 		return "it is on its way to " + vm.Move.To
@@ -269,7 +289,11 @@ func leftWhy(vm api.LeavingVM) string {
 		return vm.Blocked
 	case len(vm.Failed) > 0:
 		f := vm.Failed[len(vm.Failed)-1]
-		return fmt.Sprintf("its last move, to %s, came to nothing: %s", f.Host, f.Detail)
+		text := fmt.Sprintf("its last move, to %s, came to nothing: %s", f.Host, f.Detail)
+		if !vm.Again.IsZero() {
+			text += fmt.Sprintf("; the next try is at %s, 'haadm vms retry %s' tries at once", vm.Again.In(p.zone).Format("15:04:05"), vm.Name)
+		}
+		return text
 	}
 	return "it waits for its turn"
 }

@@ -142,6 +142,19 @@ func TestMaintenanceSaysWhatStays(t *testing.T) {
 }
 
 // Nobody takes out the last host that takes VMs, and admission control is overridden by name alone.
+// While every move fails, a person who waits reads which VM it is, why, and when it is tried again: once.
+func TestMaintenanceNamesWhatBlocks(t *testing.T) {
+	b := apitest.Healthy()
+	b.St.Hosts["kvm3"].Maintenance = &fsm.Maintenance{Since: apitest.Now.Add(-time.Minute)}
+	b.St.VMs[vmOf(t, b, "web-1")].MoveFailures = []fsm.Failure{{Host: "kvm2", Generation: 1, At: apitest.Now.Add(-10 * time.Second), Detail: "the target's libvirt does not answer"}}
+	got := haadm(t, agent(t, b), nil, "maintenance", "enter", "kvm3", "--timeout", "600ms")
+	flat := strings.Join(strings.Fields(got.errOut), " ")
+	const want = "! web-1 is there yet: its last move, to kvm2, came to nothing: the target's libvirt does not answer; the next try is at 10:00:20, 'haadm vms retry web-1' tries at once"
+	if got.code != 1 || strings.Count(flat, want) != 1 || strings.Count(flat, "! build is there yet") != 1 {
+		t.Errorf("exit %d, want once %q and once of build:\n%s", got.code, want, got.errOut)
+	}
+}
+
 func TestMaintenanceIsRefused(t *testing.T) {
 	lost := apitest.Healthy()
 	for _, name := range []string{"kvm1", "kvm2"} {

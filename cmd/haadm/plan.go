@@ -18,7 +18,7 @@ import (
 func (p *program) planCommand() *cli.Command {
 	flags := []cli.Flag{
 		&cli.StringSliceFlag{Name: "fail", Usage: "`HOST`s that are lost together (several with commas, or the flag again)"},
-		&cli.IntFlag{Name: "fail-any", Usage: "ask about any `N` hosts, or any N failure domains where the policy's host_failures count those"},
+		&cli.IntFlag{Name: "fail-any", Usage: "ask about any `N` hosts; failure domains, where the policy counts those"},
 		&cli.StringSliceFlag{Name: "lose-datastore", Usage: "`DATASTORE`s that are lost on every host"},
 		&cli.StringSliceFlag{Name: "maintenance", Usage: "`HOST`s that go into maintenance together, as 'haadm maintenance enter' would plan it (several with commas, or the flag again)"},
 	}
