@@ -77,6 +77,9 @@ func (s *State) holder(host, word, but string) (name string) {
 func (vm *VM) reads(s *State, c *Redefine) (changed bool) {
 	if c.Host == "" || len(c.Devices) == 0 {
 		changed = c.XMLHash != vm.XMLHash && vm.Devices != nil
+		if o := vm.Owner; changed && o != nil {
+			vm.keeps(s, vm.DevicesOn(o.Host))
+		}
 		vm.Devices, vm.DevicesOf = nil, ""
 		return changed
 	}
@@ -85,11 +88,18 @@ func (vm *VM) reads(s *State, c *Redefine) (changed bool) {
 		had = vm.Devices
 	}
 	changed = had != nil && !slices.Equal(had, c.Devices)
-	if o := vm.Owner; changed && o != nil && o.Devices == nil && o.Host == c.Host && s.alsoChosen(vm.UUID, o.Host, had) == "" {
-		o.Devices = had // what runs has them until it ends
+	if o := vm.Owner; changed && o != nil && o.Host == c.Host {
+		vm.keeps(s, had)
 	}
 	vm.Devices, vm.DevicesOf = c.Devices, c.Host
 	return changed
+}
+
+// keeps has what runs keep the devices of its host until it ends, whatever its definition says now.
+func (vm *VM) keeps(s *State, had []string) {
+	if o := vm.Owner; o.Devices == nil && s.alsoChosen(vm.UUID, o.Host, had) == "" {
+		o.Devices = had
+	}
 }
 
 // chosenOn are the devices of the host that were chosen for the VM.

@@ -57,6 +57,12 @@ func TestNoDeviceIsTwoVMs(t *testing.T) {
 			r.must(&BeginMove{Meta: r.meta(), Epoch: 1, UUID: uuid(8), Previous: r.generation(8), Host: "a", Incarnation: 1, Cold: true, Devices: []string{two}})
 			return r.give(9, "a", two)
 		}, "is vm8's"},
+		{"while the other runs that is defined without it now", func(r *rig) Result {
+			r.give(8, "b")
+			r.say(8, OutcomeRunning)
+			r.must(&Redefine{Meta: r.meta(), Epoch: 1, UUID: uuid(8), Name: "vm8", XML: []byte("new"), XMLHash: "without", VCPUs: 2, Memory: 1 << 30})
+			return r.give(9, "b", "pci:0000:01:00.0")
+		}, "is vm8's"},
 		{"once the other has come there", func(r *rig) Result {
 			r.give(8, "b", one)
 			r.say(8, OutcomeRunning)

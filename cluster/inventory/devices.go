@@ -104,7 +104,12 @@ type Device struct {
 	VM string
 	// Missing says why it cannot be handed to a guest; empty: it can.
 	Missing string
+	// Closed says why its host is given no VMs; empty: it is.
+	Closed string
 }
+
+// Free reports whether a VM could be given it now.
+func (d Device) Free() bool { return d.VM == "" && d.Missing == "" && d.Closed == "" }
 
 // Pools are the pools of devices of the policy, by name.
 func Pools(in Input) (all []Pool) {
@@ -114,7 +119,7 @@ func Pools(in Input) (all []Pool) {
 		hosts := in.Policy.Devices[name].Hosts
 		for _, host := range slices.Sorted(maps.Keys(hosts)) {
 			for _, w := range hosts[host] {
-				p.Devices = append(p.Devices, Device{Host: host, Word: w, VM: c.taken[place{host, w}], Missing: c.missing(host, w)})
+				p.Devices = append(p.Devices, Device{Host: host, Word: w, VM: c.taken[place{host, w}], Missing: c.missing(host, w), Closed: c.closed(host)})
 			}
 		}
 		all = append(all, p)
@@ -145,14 +150,25 @@ func NewChooser(in Input) *Chooser {
 		}
 	}
 	for _, vm := range in.State.SortedVMs() {
-		if len(vm.Devices) == 0 {
-			continue
-		}
-		for name := range in.State.Hosts {
+		for _, name := range mayRunOn(vm) {
 			c.take(name, vm.Name, vm.DevicesOn(name))
 		}
 	}
 	return c
+}
+
+// mayRunOn are the hosts that a VM has devices of: one where it may run, and one where it goes.
+func mayRunOn(vm *fsm.VM) (hosts []string) {
+	if vm.Owner != nil {
+		hosts = append(hosts, vm.Owner.Host)
+	}
+	if vm.Sighting != nil {
+		hosts = append(hosts, vm.Sighting.Host)
+	}
+	if vm.Move != nil {
+		hosts = append(hosts, vm.Move.Host)
+	}
+	return hosts
 }
 
 func (c *Chooser) take(host, vm string, words []string) {
@@ -166,6 +182,19 @@ func (c *Chooser) missing(host, word string) string {
 		return h.Devices[word]
 	}
 	return ""
+}
+
+func (c *Chooser) closed(host string) string {
+	switch h := c.hosts[host]; {
+	case h == nil:
+		return "it is no host of the cluster"
+	case h.State == placement.Up:
+		return ""
+	case h.Why == "":
+		return "it takes no VMs"
+	default:
+		return h.Why
+	}
 }
 
 // Choose gives a VM devices of a host in the place of those of its definition, in that order;
@@ -210,12 +239,33 @@ func (c *Chooser) Choose(vm *fsm.VM, host string) (words []string, why string) {
 			if pools[i] == "" {
 				return nil, fmt.Sprintf("device %s of %s is in no pool", vm.Devices[i], vm.DevicesOf)
 			}
-			return nil, fmt.Sprintf("no device of pool %s is free on %s", pools[i], host)
+			return nil, c.none(vm.Name, pools[i], host, words)
 		}
 		words[i] = best
 	}
 	c.take(host, vm.Name, words)
 	return words, ""
+}
+
+// none says why a host has no device of a pool free for a VM that has words of it already.
+func (c *Chooser) none(vm, pool, host string, words []string) string {
+	var each []string
+	for _, w := range c.policy.Devices[pool].Hosts[host] {
+		switch why := c.missing(host, w); {
+		case slices.Contains(words, w):
+			each = append(each, w+" is chosen for it already")
+		case why != "":
+			each = append(each, w+" is missing ("+why+")")
+		case c.taken[place{host, w}] == vm:
+			each = append(each, w+" is held there for it already")
+		default:
+			each = append(each, w+" is "+c.taken[place{host, w}]+"'s")
+		}
+	}
+	if each == nil {
+		each = []string{"the policy names none"}
+	}
+	return fmt.Sprintf("no device of pool %s is free on %s: %s", pool, host, strings.Join(each, ", "))
 }
 
 // besides reports whether a device is on the card of another that was chosen already, as those

@@ -147,18 +147,19 @@ func TestChoose(t *testing.T) {
 		{"elsewhere", nil, nil, passing(t, "a", "", "42.0"), "kvm2", words("01.0"), ""},
 		{"another, when its own is taken", []*fsm.VM{owned(passing(t, "b", "kvm1", "41.0"), "42.0")}, nil, passing(t, "a", "", "42.0"), "kvm1", words("41.0"), ""},
 		{"by its definition alone another has it", []*fsm.VM{passing(t, "b", "kvm1", "42.0")}, nil, passing(t, "a", "", "42.0"), "kvm1", words("41.0"), ""},
-		{"none is free", []*fsm.VM{owned(passing(t, "b", "kvm2", "41.0"), "01.0")}, nil, passing(t, "a", "", "42.0"), "kvm2", nil, "no device of pool gpu is free on kvm2"},
-		{"nobody protects who has it", nil, func(in *Input) { in.Hosts[1].Domains = []Domain{{Name: "u", Running: true, Devices: words("01.0")}} }, passing(t, "a", "", "42.0"), "kvm2", nil, "no device of pool gpu is free on kvm2"},
+		{"none is free", []*fsm.VM{owned(passing(t, "b", "kvm2", "41.0"), "01.0")}, nil, passing(t, "a", "", "42.0"), "kvm2", nil, "no device of pool gpu is free on kvm2: pci:0000:01:00.0 is b's"},
+		{"its definition names it no more, and it runs with it", []*fsm.VM{owned(vm(t, "b", "kvm2", definition("b", "", "")), "01.0")}, nil, passing(t, "a", "", "42.0"), "kvm2", nil, "no device of pool gpu is free on kvm2: pci:0000:01:00.0 is b's"},
+		{"nobody protects who has it", nil, func(in *Input) { in.Hosts[1].Domains = []Domain{{Name: "u", Running: true, Devices: words("01.0")}} }, passing(t, "a", "", "42.0"), "kvm2", nil, "no device of pool gpu is free on kvm2: pci:0000:01:00.0 is u's"},
 		{"who had it does not run", nil, func(in *Input) { in.Hosts[1].Domains = []Domain{{Name: "u", Devices: words("01.0")}} }, passing(t, "a", "", "42.0"), "kvm2", words("01.0"), ""},
 		{"it is not there", nil, func(in *Input) {
 			in.Hosts[1].Devices = map[string]string{"pci:0000:01:00.0": "it is not there"}
-		}, passing(t, "a", "", "42.0"), "kvm2", nil, "no device of pool gpu is free on kvm2"},
+		}, passing(t, "a", "", "42.0"), "kvm2", nil, "no device of pool gpu is free on kvm2: pci:0000:01:00.0 is missing (it is not there)"},
 		{"on its way there", []*fsm.VM{func() *fsm.VM {
 			v := passing(t, "b", "kvm1", "41.0")
 			v.Move = &fsm.Move{ID: 1, Host: "kvm2", Cold: true, Devices: words("01.0")}
 			return v
-		}()}, nil, passing(t, "a", "", "42.0"), "kvm2", nil, "no device of pool gpu is free on kvm2"},
-		{"one of two pools is taken", nil, func(in *Input) { in.Hosts[1].Domains = []Domain{{Name: "u", Running: true, Devices: words("01.1")}} }, passing(t, "a", "", "41.0", "41.1"), "kvm2", nil, "no device of pool sound is free on kvm2"},
+		}()}, nil, passing(t, "a", "", "42.0"), "kvm2", nil, "no device of pool gpu is free on kvm2: pci:0000:01:00.0 is b's"},
+		{"one of two pools is taken", nil, func(in *Input) { in.Hosts[1].Domains = []Domain{{Name: "u", Running: true, Devices: words("01.1")}} }, passing(t, "a", "", "41.0", "41.1"), "kvm2", nil, "no device of pool sound is free on kvm2: pci:0000:01:00.1 is u's"},
 		{"functions of a card together", []*fsm.VM{owned(passing(t, "b", "kvm1", "41.0"), "41.0")}, nil, passing(t, "a", "", "41.0", "41.1"), "kvm1", words("42.0", "42.1"), ""},
 		{"one in no pool, at home", nil, nil, passing(t, "a", "", "55.0", "41.0"), "kvm1", words("55.0", "41.0"), ""},
 		{"one in no pool, elsewhere", nil, nil, passing(t, "a", "", "55.0", "41.0"), "kvm2", nil, "device pci:0000:55:00.0 of kvm1 is in no pool"},

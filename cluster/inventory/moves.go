@@ -87,3 +87,22 @@ func notLive(ties []domainxml.Tie) (why []string) {
 	}
 	return why
 }
+
+// Devised is a plan of moves without those to begin for which no devices can be chosen, though by
+// number there are enough: something has them there that is not counted. Those VMs stay, and it
+// is said why. inv was built of in.
+func Devised(in Input, inv *Inventory, m *placement.Moves) *placement.Moves {
+	c := NewChooser(in)
+	out := *m
+	out.Begin, out.Stay = nil, slices.Clone(m.Stay)
+	for _, r := range m.Begin {
+		if vm := in.State.VMs[inv.UUIDs[r.VM]]; vm != nil {
+			if _, why := c.Choose(vm, r.To); why != "" {
+				out.Stay = append(out.Stay, placement.Stay{VM: r.VM, Host: r.From, Cause: r.Cause, Why: why, Hosts: r.Hosts})
+				continue
+			}
+		}
+		out.Begin = append(out.Begin, r)
+	}
+	return &out
+}

@@ -62,7 +62,7 @@ func (m *Master) travel(ctx context.Context, o *office) {
 		inv.Cluster.Policy.Work = failoverWork
 		set := inventory.MoveSettings(in.Policy)
 		moves, due := watch.Plan(m.cfg.Now(), in.Policy.Balance.Hold, inv.Cluster, set)
-		p := &movePlan{Moves: moves, state: in.State, policy: in.Policy, uuids: inv.UUIDs}
+		p := &movePlan{Moves: inventory.Devised(in, inv, moves), state: in.State, policy: in.Policy, uuids: inv.UUIDs}
 		wait := sooner(m.nextMoves(in, p), due)
 		if set.Balance.On && set.Balance.Measured {
 			wait = sooner(wait, measureEvery)
@@ -186,7 +186,7 @@ func relocate(in input, m fsm.Meta, d *decision) {
 		}
 		devices, why := choose.Choose(vm, l.To)
 		if why != "" {
-			continue
+			continue // somebody has it since the plan was made: the next says so
 		}
 		d.commands = append(d.commands, &fsm.BeginMove{Meta: m, Epoch: in.epoch, UUID: vm.UUID, Previous: vm.Generation, Host: l.To, Incarnation: h.Incarnation, Cold: l.Cold, Why: l.Why,
 			Considered: whatif.Kept(in.state, l.Hosts, l.To), Devices: devices})

@@ -75,7 +75,7 @@ func modeWord(m placement.Mode) string {
 // maintenance, what is left to be done. Errors wrap ErrBadQuestion.
 func TakeOut(b *inventory.Builder, in inventory.Input, host string) (*Service, error) {
 	inv := b.Build(in)
-	all, err := takeOut(inv, inv.Cluster, inventory.MoveSettings(in.Policy), []string{host})
+	all, err := takeOut(in, inv, inv.Cluster, inventory.MoveSettings(in.Policy), []string{host})
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ func TakeOut(b *inventory.Builder, in inventory.Input, host string) (*Service, e
 // takeOut plans what happens when hosts go into maintenance together: nothing moves from one
 // of them to another. Admission control and Last are asked about each as if those before it
 // in the list were in maintenance already, and empty as far as they get.
-func takeOut(inv *inventory.Inventory, c *placement.Cluster, set placement.MoveSettings, hosts []string) ([]Service, error) {
+func takeOut(in inventory.Input, inv *inventory.Inventory, c *placement.Cluster, set placement.MoveSettings, hosts []string) ([]Service, error) {
 	out := c
 	for _, host := range hosts {
 		i, err := hostIn(c, host)
@@ -95,7 +95,7 @@ func takeOut(inv *inventory.Inventory, c *placement.Cluster, set placement.MoveS
 		}
 		out = withState(out, i, placement.Maintenance)
 	}
-	plan := placement.PlanMoves(out, set)
+	plan := inventory.Devised(in, inv, placement.PlanMoves(out, set))
 	goes := slices.Concat(plan.Begin, plan.Later)
 	var all []Service
 	before := c
@@ -152,7 +152,7 @@ func PutBack(b *inventory.Builder, in inventory.Input, host string) (*Service, e
 		c = withState(c, i, placement.Up)
 	}
 	s := &Service{Host: host, Moves: []Relocation{}, Stay: []Staying{}, Room: VerdictOf(c, placement.Check(c, placement.Change{})), Problems: inv.Problems}
-	moves := placement.PlanMoves(c, inventory.MoveSettings(in.Policy))
+	moves := inventory.Devised(in, inv, placement.PlanMoves(c, inventory.MoveSettings(in.Policy)))
 	s.relocate(inv, slices.Concat(moves.Begin, moves.Later), func(r placement.Relocation) bool { return r.To == host })
 	return s, nil
 }

@@ -134,7 +134,7 @@ func Ask(b *inventory.Builder, in inventory.Input, q Question, known *Outlook) (
 	}
 	switch {
 	case len(q.Maintenance) > 0:
-		if p.Maintenance, err = takeOut(inv, c, inventory.MoveSettings(in.Policy), q.Maintenance); err != nil {
+		if p.Maintenance, err = takeOut(in, inv, c, inventory.MoveSettings(in.Policy), q.Maintenance); err != nil {
 			return nil, err
 		}
 		for _, s := range p.Maintenance {

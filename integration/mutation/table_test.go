@@ -215,6 +215,9 @@ var table = []mutant{
 
 // devicesFree`,
 		in("fsm", "TestNoDeviceIsTwoVMs"), ""},
+	{"O1", "a device that runs on with a VM whose definition does not name it any more is given out",
+		"fsm/devices.go", `vm.keeps(s, vm.DevicesOn(o.Host))`, `vm.keeps(s, nil)`,
+		in("fsm", "TestNoDeviceIsTwoVMs"), ""},
 	{"O1", "a device that a VM which nobody protects has is given out",
 		"cluster/inventory/devices.go", `			if d.Running {
 				c.take(`, `			if false {
