@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-ha/holdfast/vmm"
+	"github.com/holdfast-ha/holdfast/vmm/domainxml"
 	"github.com/holdfast-ha/holdfast/vmm/embedded"
 	"github.com/holdfast-ha/holdfast/vmm/vmmtest"
 )
@@ -44,6 +46,7 @@ func TestLab(t *testing.T) {
 	t.Run("autostart is switched off", lab.autostart)
 	t.Run("offer", lab.offer)
 	t.Run("definition and hash", lab.definition)
+	t.Run("exchanged devices", lab.exchanged)
 	t.Run("daemon is killed and comes back", lab.daemonRestarts)
 	t.Run("daemon hangs", lab.daemonHangs)
 	t.Run("kill while the daemon is dead", lab.killWithoutDaemon)
@@ -287,6 +290,47 @@ func (l *lab) definition(t *testing.T) {
 	if moved := l.domain(t, 4).XMLHash; moved != running {
 		again, _ := l.d.XML(within(t, callTime), labUUID(4))
 		t.Errorf("defined from its own definition it has hash %s, before %s; it was\n%s\nand is\n%s", moved, running, text, again)
+	}
+}
+
+// A definition as libvirt gives it out, with other devices of the host put into it, is one that libvirt
+// takes, and gives out again with those devices in that order.
+func (l *lab) exchanged(t *testing.T) {
+	const devices = `<hostdev mode='subsystem' type='pci' managed='yes'><source><address domain='0x0000' bus='0x41' slot='0x00' function='0x0'/></source></hostdev>
+<interface type='hostdev' managed='yes'><mac address='52:54:00:6d:90:02'/><source><address type='pci' domain='0x0000' bus='0x42' slot='0x10' function='0x1'/></source></interface>
+<hostdev mode='subsystem' type='usb'><source><vendor id='0x0529'/><product id='0x0001'/></source></hostdev>
+<hostdev mode='subsystem' type='mdev' model='vfio-pci'><source><address uuid='c2177883-f1bb-47f0-914d-32a22e3a8804'/></source></hostdev>`
+	define := func(text string) (string, []string) {
+		t.Helper()
+		file := filepath.Join(t.TempDir(), "exchanged.xml")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		virsh(t, "define", "--validate", file)
+		text = virsh(t, "dumpxml", "--inactive", "exchanged")
+		words, err := domainxml.Devices(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text, words
+	}
+	text, was := define(labXML("exchanged", 31, devices))
+	t.Cleanup(func() { virsh(t, "undefine", "exchanged") })
+	// libvirt gives out network interfaces before all other devices.
+	if known := []string{"pci:0000:42:10.1", "pci:0000:41:00.0", "usb:0529:0001", "mdev:c2177883-f1bb-47f0-914d-32a22e3a8804"}; !slices.Equal(was, known) {
+		t.Errorf("libvirt has the devices %q, want %q", was, known)
+	}
+	want := []string{"pci:0001:c2:00.3", "pci:0000:01:1f.7", "usb:1d6b:0104", "mdev:a297db4a-f4c2-11e6-90f6-d3b88d6c9525"}
+	text, err := domainxml.WithDevices(text, want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, got := define(text)
+	if !slices.Equal(got, want) {
+		t.Errorf("libvirt has the devices %q, want %q\n%s", got, want, back)
+	}
+	if reported := l.domain(t, 31).Devices; !slices.Equal(reported, want) {
+		t.Errorf("it is listed with %q, want %q", reported, want)
 	}
 }
 
