@@ -72,6 +72,7 @@ func (a *Agent) Facts(ctx context.Context) (doctor.Facts, error) {
 	} else {
 		f.Hypervisor = c.Hypervisor
 	}
+	f.Devices = a.devices(ctx, s, p)
 	f.Heartbeats = heartbeats(m.volumes.Report(), a.env.Look)
 	f.VMs = []doctor.VM{}
 	for _, vm := range s.VMs {

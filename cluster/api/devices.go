@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/holdfast-ha/holdfast/cluster/inventory"
 	"github.com/holdfast-ha/holdfast/fsm"
 )
 
@@ -27,6 +28,45 @@ func (v DeviceView) String() string {
 func (w World) devices(vm *fsm.VM, host string) (all []DeviceView) {
 	for _, word := range vm.DevicesOn(host) {
 		all = append(all, DeviceView{Device: word, Pool: w.policy().DevicePool(host, word)})
+	}
+	return all
+}
+
+// PoolView is a pool of devices as it stands.
+type PoolView struct {
+	Name    string           `json:"name"`
+	Devices []PoolDeviceView `json:"devices"` // by host, and in the policy's order
+}
+
+// PoolDeviceView is a device of a pool; without a VM, and without a reason against it, it is free.
+type PoolDeviceView struct {
+	Host   string `json:"host"`
+	Device string `json:"device"` // as a word, such as "pci:0000:41:00.0"
+	// VM has it, or will have it where it goes.
+	VM string `json:"vm,omitempty"`
+	// Missing says why it cannot be handed to a guest, Closed why its host is given no VMs.
+	Missing string `json:"missing,omitempty"`
+	Closed  string `json:"closed,omitempty"`
+}
+
+// poolsOf are the pools that a VM takes devices of. Who has what only the master knows.
+func (w World) poolsOf(vm *fsm.VM) (all []PoolView) {
+	if w.Picture == nil || len(vm.Devices) == 0 {
+		return nil
+	}
+	var names []string
+	for _, word := range vm.Devices {
+		names = append(names, w.policy().DevicePool(vm.DevicesOf, word))
+	}
+	for _, p := range inventory.Pools(*w.Picture) {
+		if !slices.Contains(names, p.Name) {
+			continue
+		}
+		v := PoolView{Name: p.Name}
+		for _, d := range p.Devices {
+			v.Devices = append(v.Devices, PoolDeviceView{Host: d.Host, Device: d.Word, VM: d.VM, Missing: d.Missing, Closed: d.Closed})
+		}
+		all = append(all, v)
 	}
 	return all
 }

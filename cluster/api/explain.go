@@ -27,7 +27,9 @@ type Explanation struct {
 	// Considered are the hosts that were looked at for a VM, as the last step says; by the master only.
 	Considered []whatif.Considered `json:"considered,omitempty"`
 	// Now has the same hosts in lots, as of a decision; where they are too many for a line each.
-	Now    []LotView   `json:"now,omitempty"`
+	Now []LotView `json:"now,omitempty"`
+	// Pools are the pools that a VM has devices of, or needs some of; by the master only.
+	Pools  []PoolView  `json:"pools,omitempty"`
 	Events []EventView `json:"events"` // oldest first
 	Next   []string    `json:"next,omitempty"`
 }
@@ -103,6 +105,7 @@ func (w World) ExplainVM(name string) (*Explanation, error) {
 		e.fact(f.At, "%s on %s (generation %d): %s", what, f.Host, f.Generation, f.Detail)
 	}
 	w.choices(e, vm)
+	e.Pools = w.poolsOf(vm)
 	e.Headline = w.vmHeadline(vm)
 	e.Events = chain(w.State, func(ev *fsm.Event) bool { return ev.VM == vm.Name })
 	e.Next = []string{"haadm events --vm " + vm.Name}

@@ -44,8 +44,20 @@ type Facts struct {
 	TrustsWait bool `json:"trusts_wait,omitempty"`
 
 	VMs []VM `json:"vms"`
+	// Devices are those of the host that the policy puts into pools.
+	Devices []Device `json:"devices,omitempty"`
 	// Unread are files of the host that could not be read, with the reason.
 	Unread []string `json:"unread,omitempty"`
+}
+
+// Device is a device of the host that the policy puts into a pool.
+type Device struct {
+	Pool string `json:"pool"`
+	Word string `json:"device"` // such as "pci:0000:41:00.0"
+	// Missing says why it cannot be handed to a guest; empty: it can.
+	Missing string `json:"missing,omitempty"`
+	// Strangers are the VMs that have it now and that nobody protects, by name.
+	Strangers []string `json:"strangers,omitempty"`
 }
 
 // Guard is how the process runs that ends VMs at the end of the lease.

@@ -26,6 +26,7 @@ func hostFindings(f Facts) []Finding {
 	clockFindings(f.Clock, add)
 	networkFindings(f.Networks, add)
 	heartbeatFindings(f, add)
+	deviceFindings(f.Devices, add)
 	if f.Embedded {
 		return out
 	}

@@ -20,6 +20,8 @@ type Capacity struct {
 	LargestFits     int64      `json:"largest_fits_bytes"`
 	Hosts           []HostRoom `json:"hosts"` // by name
 	Total           HostRoom   `json:"total"` // of those that are up
+	// Pools are the pools of devices that the policy names, by name.
+	Pools []PoolRoom `json:"pools,omitempty"`
 	// Performance is whether VMs would feel the failures; nil where nothing is known of what they take.
 	Performance *Performance `json:"performance,omitempty"`
 	// Added is what admission control says to each VM that was to be there besides.
@@ -150,6 +152,7 @@ func Room(b *inventory.Builder, in inventory.Input, h Hypothesis, known *Outlook
 	out.MaxFailures = MaxFailures{Failures: most.Failures, Exact: most.Exact, Quorum: most.Quorum, Beyond: *tolerance(most.Beyond)}
 	out.LargestAdmitted = placement.LargestVM(c, placement.VM{Name: unnamed(c), VCPUs: 1, Overhead: overhead, Class: placement.Protected})
 	out.rooms(c)
+	out.Pools = poolRooms(in)
 	if p := Perform(in); h.None() && (p.Processors > 0 || p.Memory > 0) { // what VMs would take elsewhere nobody has measured
 		out.Performance = &p
 	}

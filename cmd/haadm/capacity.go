@@ -62,6 +62,7 @@ func (p *program) capacity(a *api.CapacityAnswer) {
 		p.say("")
 	}
 	p.roomTable(a)
+	p.poolTable(a.Pools)
 	p.say("")
 	p.admission(a.Admission)
 	m := a.MaxFailures

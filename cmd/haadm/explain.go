@@ -58,6 +58,7 @@ func (p *program) explanation(e *api.Explanation) {
 			p.looked(e.Considered)
 		}
 	}
+	p.poolsOf(e.Pools)
 	if len(e.Events) > 0 {
 		p.say("")
 		p.say("Events")

@@ -1,0 +1,109 @@
+package whatif
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/holdfast-ha/holdfast/cluster/inventory"
+	"github.com/holdfast-ha/holdfast/cluster/placement"
+	"github.com/holdfast-ha/holdfast/config"
+	"github.com/holdfast-ha/holdfast/fsm"
+	"github.com/holdfast-ha/holdfast/vmm/domainxml"
+)
+
+// Each device of a pool is counted once, whatever is the matter with it.
+func TestCapacityCountsDevices(t *testing.T) {
+	b, in := rack(t)
+	p, err := config.ParsePolicy(map[string][]byte{"a.hcl": []byte(`cluster "c" {}
+devices "gpu" {
+  host "a" { pci = ["0000:01:00.0", "0000:02:00.0", "0000:03:00.0"] }
+  host "b" { pci = ["0000:41:00.0"] }
+  host "away" { pci = ["0000:51:00.0"] }
+}`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy := *in.Policy
+	policy.Devices, in.Policy = p.Devices, &policy
+	for i := range in.Hosts {
+		switch h := &in.Hosts[i]; h.Name {
+		case "a":
+			h.Devices = map[string]string{"pci:0000:02:00.0": "it is not there"}
+			h.Domains = append(h.Domains, inventory.Domain{UUID: "x", Name: "x", Running: true, Devices: []string{"pci:0000:01:00.0"}})
+		case "b":
+			h.State = placement.Maintenance
+		}
+	}
+	room, err := Room(b, in, Hypothesis{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []PoolRoom{{Name: "gpu", Total: 5, Held: 1, Free: 1, Closed: 2, Missing: []MissingDevice{{"a", "pci:0000:02:00.0", "it is not there"}}}}
+	if d := cmp.Diff(want, room.Pools); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+// With its pool full elsewhere a VM is not to be protected, and the refusal names the pool and how many
+// it needs; one that is best effort is taken, for it only starts where a device is free.
+func TestAFullPoolRefusesWhatIsToBeProtected(t *testing.T) {
+	const devices = `
+devices "gpu" {
+  host "a" { pci = ["0000:01:00.0"] }
+  host "b" { pci = ["0000:41:00.0"] }
+}
+class "low" { admission = "best_effort" }
+vm "spare" { class = "low" }
+admission_control {
+  mode = "enforce"
+  %s
+}`
+	one := func(name, word string) inventory.FileVM {
+		return inventory.FileVM{Name: name, Memory: gib, VCPUs: 1, DevicesOf: "a",
+			Ties: []inventory.FileTie{{Kind: domainxml.TieDevice, Effect: domainxml.Bound, Device: word, Text: word + " of the host is handed to the guest"}}}
+	}
+	for _, way := range []string{"host_failures {}"} {
+		for name, tt := range map[string]struct {
+			full     bool
+			admitted bool
+			why      string
+		}{
+			"first": {true, false, "any 1 host may not fail: with a lost first would stay down; it needs 1 of device pool gpu"},
+			"spare": {true, true, ""},
+			"free":  {false, true, ""},
+		} {
+			t.Run(way+" "+name, func(t *testing.T) {
+				b, in := rack(t)
+				p, err := config.ParsePolicy(map[string][]byte{"a.hcl": fmt.Appendf(nil, "cluster \"c\" {}\n"+devices, way)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				in.Policy = p
+				empty := *in.State
+				empty.VMs = map[string]*fsm.VM{}
+				in.State = &empty
+				for i := range in.Hosts {
+					in.Hosts[i].Domains = nil
+				}
+				if tt.full { // by what nobody protects
+					for i := range in.Hosts {
+						if h := &in.Hosts[i]; h.Name == "b" {
+							h.Domains = append(h.Domains, inventory.Domain{UUID: "x", Name: "x", Running: true, Memory: gib, VCPUs: 1, Devices: []string{"pci:0000:41:00.0"}})
+						}
+					}
+				}
+				room, err := Room(b, in, Hypothesis{Add: []inventory.FileVM{one(name, "pci:0000:01:00.0")}}, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := room.Added[0]
+				if got.Admitted != tt.admitted || !strings.Contains(got.Why, tt.why) {
+					t.Errorf("admitted: %v (%s), want %v, with the pool in a refusal", got.Admitted, got.Why, tt.admitted)
+				}
+			})
+		}
+	}
+}
