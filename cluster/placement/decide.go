@@ -267,6 +267,8 @@ func (r *room) explain(v, h int32, to map[int32]int32) ([]Considered, string) {
 	switch {
 	case h < 0:
 		return all, noHost(m, v, all)
+	case top == h && fitting == 1:
+		return all, fmt.Sprintf("%s is the only choice: %s", m.hosts[h].Name, all[h].Score)
 	case top == h:
 		return all, fmt.Sprintf("%s ranks first of %d that can take it: %s", m.hosts[h].Name, fitting, all[h].Score)
 	}

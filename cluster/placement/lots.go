@@ -165,8 +165,12 @@ func rangeOf(some []*Considered) string {
 	used, processors := low.units()
 	percent := func(n int64) string { return fmt.Sprintf("%d.%d %% %s", n/1000, n%1000/100, used) }
 	cpus := func(n int64) string { return fmt.Sprintf("%d.%02d %s per processor", n/100, n%100, processors) }
+	count := vms(high.VMs)
+	if low.VMs < high.VMs {
+		count = fmt.Sprintf("%d to %s", low.VMs, count)
+	}
 	words = append(words, "memory "+between(percent(low.MemoryUsed), percent(high.MemoryUsed)), between(cpus(low.CPUs), cpus(high.CPUs)),
-		between(fmt.Sprintf("%d VMs", low.VMs), fmt.Sprintf("%d VMs", high.VMs)))
+		count)
 	return strings.Join(words, ", ")
 }
 

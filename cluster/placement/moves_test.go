@@ -106,7 +106,7 @@ func TestPlanMoves(t *testing.T) {
 		}, want: "(a>>h2)"},
 		{name: "where a rule wants it", c: Cluster{Hosts: hosts(8, 8), VMs: on("h1")}, edit: func(c *Cluster) {
 			c.Rules = []Rule{rule(OnHosts, map[string]int{"h2": 0}, "a")}
-		}, want: "a>>h2", why: "rule on_hosts a is broken where it is; h2 ranks first of 1 that can take it: "},
+		}, want: "a>>h2", why: "rule on_hosts a is broken where it is; h2 is the only choice: "},
 		{name: "the one that can move does", c: Cluster{Hosts: hosts(8, 8), VMs: on("h1", "h1")}, edit: func(c *Cluster) {
 			c.VMs[1].Live = false
 			c.Rules = []Rule{rule(Apart, nil, "a", "b")}

@@ -110,7 +110,7 @@ func amount(c Considered, n int64) string {
 	case c.What != "":
 		return fmt.Sprintf("%d of %s", max(n, 0), c.What)
 	}
-	return fmt.Sprintf("%d VMs", max(n, 0))
+	return vms(int(max(n, 0)))
 }
 
 // mib writes bytes as people read them: whole MiB, or bytes below one.
@@ -182,7 +182,15 @@ func (a Score) String() string {
 		words += "its home; "
 	}
 	used, cpus := a.units()
-	return fmt.Sprintf("%smemory %d.%d %% %s, %d.%02d %s per processor, %d VMs", words, a.MemoryUsed/1000, a.MemoryUsed%1000/100, used, a.CPUs/100, a.CPUs%100, cpus, a.VMs)
+	return fmt.Sprintf("%smemory %d.%d %% %s, %d.%02d %s per processor, %s", words, a.MemoryUsed/1000, a.MemoryUsed%1000/100, used, a.CPUs/100, a.CPUs%100, cpus, vms(a.VMs))
+}
+
+// vms counts VMs in words.
+func vms(n int) string {
+	if n == 1 {
+		return "1 VM"
+	}
+	return fmt.Sprintf("%d VMs", n)
 }
 
 // units says what its figures of memory and of processors count.

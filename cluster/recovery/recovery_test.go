@@ -248,11 +248,11 @@ func TestWhyIsForPeople(t *testing.T) {
 		t.Errorf("the reason is %q, want %q", got, want)
 	}
 	in.first().Home = ""
-	if got, want := Plan(in)[0].Why, "n7 was declared dead; a ranks first of 3 that can take it: memory 13.2 % used, 0.12 virtual CPUs per processor, 1 VMs"; got != want {
+	if got, want := Plan(in)[0].Why, "n7 was declared dead; a ranks first of 3 that can take it: memory 13.2 % used, 0.12 virtual CPUs per processor, 1 VM"; got != want {
 		t.Errorf("the reason is %q, want %q", got, want)
 	}
 	in.first().Waiting = "no host can take it: a: 0 MiB of memory free, 1088 MiB of memory needed"
-	if got, want := Plan(in)[0].Why, "a ranks first of 3 that can take it: memory 13.2 % used, 0.12 virtual CPUs per processor, 1 VMs"; got != want {
+	if got, want := Plan(in)[0].Why, "a ranks first of 3 that can take it: memory 13.2 % used, 0.12 virtual CPUs per processor, 1 VM"; got != want {
 		t.Errorf("the reason is %q, want %q", got, want)
 	}
 }
