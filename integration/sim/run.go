@@ -8,6 +8,7 @@ import (
 
 	"github.com/holdfast-ha/holdfast/fsm"
 	"github.com/holdfast-ha/holdfast/integration/sim/scenario"
+	"github.com/holdfast-ha/holdfast/vmm/embedded"
 )
 
 // Result is what became of one run.
@@ -157,7 +158,7 @@ func (w *World) finish() {
 		w.outcome.Placement[name] = w.final(name, running[name])
 	}
 	for _, r := range w.disks.Runs() {
-		run := scenario.Run{VM: r.Name, Host: r.Host, From: r.From.Sub(start), To: -1}
+		run := scenario.Run{VM: r.Name, Host: r.Host, From: r.From.Sub(start), To: -1, Migrated: r.How == embedded.EndedMigrated || r.How == embedded.EndedPaused}
 		if !r.To.IsZero() {
 			run.To = r.To.Sub(start)
 		}
