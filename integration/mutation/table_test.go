@@ -575,7 +575,7 @@ var table = []mutant{
 		"cluster/recovery/recovery.go", `append(p.awaitHomes(), p.awaitFrozen()...)`, `p.awaitHomes()`,
 		scenario("shutdown-freeze-reboot"), "vm_started"},
 	{"host_shutdown", "a VM waits for its host without end",
-		"cluster/recovery/frozen.go", `!p.Now.Before(s.Retry)`, `false`,
+		"cluster/recovery/frozen.go", `!p.Now.Before(until)`, `false`,
 		scenario("shutdown-freeze-timeout"), "v3"},
 	{"host_shutdown", "what a person says of a host that is off ends no wait for it",
 		"fsm/apply.go", `	s.unfreeze(c.Host, c.Meta, fmt.Sprintf("%s is off, says %s", c.Host, c.By))
