@@ -229,8 +229,45 @@ func (v *Verdict) refuseUncovered(m *model, ch Change, work *int) {
 		if u.VM == ch.VM.Name && m.c.Policy.Admission.Failures > 0 {
 			v.Answer, v.Culprit, v.uncovered = No, u.VM, true
 			v.Why = fmt.Sprintf("%s cannot be protected: %s", u.VM, u.Why)
+			return
 		}
 	}
+	if kind := m.c.Policy.Admission.Kind; kind == BySlots || kind == ByPercentage || kind == ByFailoverHosts { // they count no devices
+		if why := newRoom(m).poolsHeld(ch.VM.Name, m.c.Policy.Admission.Domains); why != "" {
+			v.Answer, v.Culprit, v.uncovered = No, ch.VM.Name, true
+			v.Why = fmt.Sprintf("%s cannot be protected: %s", ch.VM.Name, why)
+		}
+	}
+}
+
+// poolsHeld says of a VM that runs with devices of pools why it could be restarted nowhere if its
+// unit was lost now; empty: on some other host as many are free, or it has none.
+func (r *room) poolsHeld(name string, domains bool) string {
+	m := r.m
+	v := int32(slices.IndexFunc(m.vms, func(x *VM) bool { return x.Name == name }))
+	if v < 0 || r.at[v] < 0 || m.vms[v].handed() == "" {
+		return ""
+	}
+	_, owner := r.owners(domains)
+	need := m.demand(v, make([]int64, len(m.dims)))
+	var words []string
+	for h := range int32(len(m.hosts)) {
+		if owner[h] == owner[r.at[v]] {
+			continue
+		}
+		c := m.able(v, h, need)
+		for i, d := range m.dims {
+			if at := int(h)*len(need) + i; c.Excluded == "" && strings.HasPrefix(d.name, DevicePool) && need[i] > r.free[at] {
+				c.Need, c.Have, c.All, c.What = need[i], r.free[at], m.capacity[at], d.name
+				c = c.no(d.reason, "")
+			}
+		}
+		if c.Excluded == "" {
+			return ""
+		}
+		words = append(words, c.String())
+	}
+	return "no other host has a device for it: " + strings.Join(few(words), "; ")
 }
 
 // refuseStranded finds VMs that some plan could restart before a host is taken out of service,

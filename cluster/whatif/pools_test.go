@@ -65,13 +65,18 @@ admission_control {
 		return inventory.FileVM{Name: name, Memory: gib, VCPUs: 1, DevicesOf: "a",
 			Ties: []inventory.FileTie{{Kind: domainxml.TieDevice, Effect: domainxml.Bound, Device: word, Text: word + " of the host is handed to the guest"}}}
 	}
-	for _, way := range []string{"host_failures {}"} {
+	const held = "cannot be protected: no other host has a device for it: b: device pool gpu: 1 needed, 0 of 1 free"
+	for way, refusal := range map[string]string{
+		"host_failures {}":   "any 1 host may not fail: with a lost first would stay down; it needs 1 of device pool gpu",
+		"slots {}":           held,
+		"reserve_percent {}": held,
+	} {
 		for name, tt := range map[string]struct {
 			full     bool
 			admitted bool
 			why      string
 		}{
-			"first": {true, false, "any 1 host may not fail: with a lost first would stay down; it needs 1 of device pool gpu"},
+			"first": {true, false, refusal},
 			"spare": {true, true, ""},
 			"free":  {false, true, ""},
 		} {
