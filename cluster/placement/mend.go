@@ -253,14 +253,14 @@ func (r *room) goHome(p *Plan) {
 	}
 }
 
-// homeOf is the host that the crew had to leave, or -1: none had to, they are there, or they
-// had to leave different ones.
+// homeOf is the host that those of the crew that run had to leave, or -1: none had to, they are there,
+// or they had to leave different ones.
 func (r *room) homeOf(crew []int32) int32 {
 	home := int32(-1)
 	for _, v := range crew {
 		h := r.m.hostOr(r.m.vms[v].Return)
 		switch {
-		case h < 0 || h == r.at[v]:
+		case h < 0 || h == r.at[v] || r.begins(v):
 		case home >= 0 && h != home:
 			return -1
 		default:
