@@ -97,7 +97,7 @@ var table = []mutant{
 	err := w.write("a write to the log", func() error { return w.LogStore.StoreLogs(logs) })
 	if err == nil`,
 		in("cluster/raftnode", "TestOnlyWhatIsOnTheDiskIsWritten"), ""},
-	{"availability", "a leader whose disk is slow goes on once a late write is back",
+	{"The lease", "a leader whose disk is slow goes on once a late write is back",
 		"cluster/raftnode/overdue.go", `		w.due.silence(w.quiet)
 `, ``,
 		in("cluster/raftnode", "TestALeaderIsSilentForAnElectionOnceAWriteWasLate"), ""},
