@@ -21,8 +21,10 @@ var errOverdue = errors.New("this host's own log does not come back from the dis
 // following a leader that will never commit anything again. So one that is overdue
 // has the transport send nothing as a leader until it has come back, and for long enough
 // for another to be elected in any case: where each write is late and comes back soon after,
-// followers would hear just enough of this leader to stay, and no lease would be renewed. Nothing inside the process brings back a main loop that hangs for long,
-// only the end of the process does, which is reported as fatal.
+// followers would hear just enough of this leader to stay, and no lease would be renewed. Who
+// led nobody while its write was late may lead at once: where the disks of all hung together,
+// as those on one array do, nobody could otherwise. Nothing inside the process brings back a
+// main loop that hangs for long, only the end of the process does, which is reported as fatal.
 //
 // A write that the disk refuses, as one that is full does, is tried again until it
 // takes it, and is overdue at once: raft would end the process over a term that it
@@ -34,7 +36,6 @@ type watched struct {
 	limit time.Duration // fatal beyond
 	yield time.Duration // overdue beyond
 	step  time.Duration // what is counted at once
-	quiet time.Duration // for how long a leader is silent after one was overdue: three elections
 	gate  func(context.Context) error
 	ctx   context.Context // ends when the node shuts down
 	fatal func(error)
@@ -56,7 +57,7 @@ const countSteps = 8
 // watchStores puts the watched stores of a node together.
 func watchStores(ctx context.Context, c Config, fatal func(error)) *watched {
 	yield := min(c.YieldAfter, c.StoreDeadline)
-	return &watched{LogStore: c.Stores.Log, StableStore: c.Stores.Stable, limit: c.StoreDeadline, yield: yield, step: yield / countSteps, quiet: 3 * c.Election,
+	return &watched{LogStore: c.Stores.Log, StableStore: c.Stores.Stable, limit: c.StoreDeadline, yield: yield, step: yield / countSteps, due: overdue{hush: 3 * c.Election},
 		gate: c.Gate, ctx: ctx, fatal: fatal, log: c.Logger}
 }
 
@@ -151,8 +152,7 @@ func (c *count) tick() {
 	c.ran += w.step
 	if c.ran >= w.yield && !c.late {
 		c.late = true
-		w.due.add(1)
-		w.due.silence(w.quiet)
+		w.due.late()
 	}
 	if c.ran >= w.limit {
 		w.fatal(fmt.Errorf("%s has not come back from the disk for %v: the process must end so that another host can lead", c.what, w.limit))
@@ -220,21 +220,32 @@ type overdue struct {
 	leader string
 	heard  time.Time
 	why    error
-	quiet  time.Time // until when nothing is sent as a leader
+	hush   time.Duration // for how long a leader is silent from when a write was late: three elections
+	led    time.Time     // when something was sent as a leader last
+	quiet  time.Time     // until when nothing is
 }
 
-// silence has nothing sent as a leader for so long from now.
-func (o *overdue) silence(d time.Duration) {
+// late notes that a write has become overdue.
+func (o *overdue) late() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.quiet = time.Now().Add(d)
+	o.writes++
+	if now := time.Now(); !o.led.IsZero() && now.Sub(o.led) < o.hush {
+		o.quiet = now.Add(o.hush)
+	}
 }
 
-// silent reports whether nothing may be sent as a leader: a write is overdue, or was a moment ago.
+// silent reports, of what is to be sent as a leader now, whether it may not be: a write is overdue, or
+// was a moment ago, while this one led.
 func (o *overdue) silent() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.writes > 0 || time.Now().Before(o.quiet)
+	now := time.Now()
+	if o.writes > 0 || now.Before(o.quiet) {
+		return true
+	}
+	o.led = now
+	return false
 }
 
 // refuse notes why the disk refuses what is written; nil: it does not any more.

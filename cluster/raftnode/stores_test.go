@@ -171,19 +171,32 @@ func TestALeaderIsSilentForAnElectionOnceAWriteWasLate(t *testing.T) {
 		slow := &slowStore{LogStore: raft.NewInmemStore()}
 		w, _ := timed(t, slow, nil)
 		slow.delay.Store(int64(w.yield + 100*time.Millisecond))
-		if err := w.StoreLogs([]*raft.Log{{Index: 1}}); err != nil {
-			t.Fatal(err)
+		began, hush := time.Now(), w.due.hush
+		until := func(d time.Duration) { time.Sleep(time.Until(began.Add(d))) }
+		store := func() {
+			if err := w.StoreLogs([]*raft.Log{{Index: 1}}); err != nil {
+				t.Error(err)
+			}
 		}
+		if store(); w.due.silent() {
+			t.Error("silent after a write that was late while it led nobody: where the disks of all hang together, none could lead")
+		}
+		began = time.Now() // it leads
+		store()
 		if w.due.is() || !w.due.silent() {
 			t.Errorf("right after a late write: overdue %v, silent %v, want false and true", w.due.is(), w.due.silent())
 		}
-		time.Sleep(w.quiet - 200*time.Millisecond)
+		until(w.yield + hush - 100*time.Millisecond)
 		if !w.due.silent() {
-			t.Errorf("not silent any more %v after the write was late, want so for %v", w.quiet-100*time.Millisecond, w.quiet)
+			t.Errorf("not silent any more %v after the write was late, want so for %v", hush-100*time.Millisecond, hush)
 		}
-		time.Sleep(200 * time.Millisecond)
+		until(w.yield + hush + 100*time.Millisecond)
 		if w.due.silent() {
-			t.Errorf("still silent %v after the write was late, want so for %v", w.quiet+100*time.Millisecond, w.quiet)
+			t.Errorf("still silent %v after the write was late, want so for %v", hush+100*time.Millisecond, hush)
+		}
+		time.Sleep(2 * hush)
+		if store(); w.due.silent() {
+			t.Error("silent after a write that was late long after it led")
 		}
 	})
 }
