@@ -437,6 +437,16 @@ func (m *fakeMaster) asked() []api.BeginRequest {
 	return slices.Clone(m.begins)
 }
 
+// violations are the newest report's.
+func (m *fakeMaster) violations() []api.Violation {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.report == nil {
+		return nil
+	}
+	return m.report.Broken
+}
+
 // outcomes is the newest report's.
 func (m *fakeMaster) outcomes() []api.OutcomeReport {
 	m.mu.Lock()
