@@ -25,7 +25,9 @@ func TestSpareNetworkIsWarm(t *testing.T) {
 		was := dials(1)
 		c.cutNetwork(networks[0])
 		time.Sleep(c.election / 2)
-		if now := dials(1); now != was || was < 2 || was > 2*10 {
+		// Replication that overlaps a heartbeat needs a connection of its own; without a warm one
+		// each of the two followers has to be called.
+		if now := dials(1); now > was+1 || was < 2 || was > 2*10 {
 			t.Errorf("%d calls over the second network while the first was there, %d more in the time that a leader has", was, now-was)
 		}
 		time.Sleep(10 * time.Second)
