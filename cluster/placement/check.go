@@ -2,7 +2,6 @@ package placement
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 )
@@ -47,6 +46,7 @@ type Verdict struct {
 	Failover    map[string]FailoverState
 
 	uncovered bool // the VM that is asked about could not be restarted by any plan
+	unseen    bool // the sums of the rule leave room, and what they do not see does not
 }
 
 // FailoverState is how ready a dedicated failover host is.
@@ -119,7 +119,7 @@ func check(c *Cluster, ch Change, tries int, work *int) Verdict {
 		if first.Answer == No && one.Answer == Unknown {
 			first.Answer = Unknown // one host more might have done
 		}
-		if a.Kind == BySlots || a.Kind == ByPercentage {
+		if (a.Kind == BySlots || a.Kind == ByPercentage) && !one.unseen {
 			break // where it runs makes no difference to sums
 		}
 	}
@@ -131,12 +131,19 @@ func check(c *Cluster, ch Change, tries int, work *int) Verdict {
 // and would bear as many after the change.
 func (v *Verdict) noWorse(c *Cluster, ch Change, work *int) bool {
 	a := &c.Policy.Admission
-	if v.Tolerance == nil || v.uncovered || v.Answer != No || a.Failures == 0 {
+	if v.Tolerance == nil && !v.unseen || v.uncovered || v.Answer != No || a.Failures == 0 {
 		return false
 	}
 	before, after := newModel(c), newModel(ch.apply(c, v.Host))
 	*work -= 2 * modelWork * len(c.VMs)
 	f := Failures{N: a.Failures, Domains: a.Domains, Succession: a.Succession}
+	if v.unseen {
+		was := before.unseen(work)
+		if ch.brings(c) || was == nil {
+			return false
+		}
+		before, after, f.Succession = newModel(was), newModel(after.unseen(work)), false
+	}
 	for ; f.N > 0; f.N-- {
 		switch before.tolerate(f, work).Answer {
 		case Unknown:
@@ -197,20 +204,13 @@ func (v *Verdict) reckon(after *Cluster, ch Change, work *int) {
 			v.Culprit = t.Lost[0]
 		}
 		if ch.VM != nil && slices.Contains(t.Down, ch.VM.Name) {
-			v.Why += ch.VM.handed()
+			v.Why += ch.VM.takes()
 		}
+	}
+	if a.Kind.sums() {
+		v.reckonUnseen(m, work)
 	}
 	v.refuseUncovered(m, ch, work)
-}
-
-// handed names the pools of which the VM has devices, as the end of a sentence.
-func (v *VM) handed() (text string) {
-	for _, name := range slices.Sorted(maps.Keys(v.Extra)) {
-		if strings.HasPrefix(name, DevicePool) {
-			text += fmt.Sprintf("; it needs %d of %s", v.Extra[name], name)
-		}
-	}
-	return text
 }
 
 // refuseUncovered keeps a VM from being protected that no failure plan could restart.
@@ -232,7 +232,7 @@ func (v *Verdict) refuseUncovered(m *model, ch Change, work *int) {
 			return
 		}
 	}
-	if kind := m.c.Policy.Admission.Kind; kind == BySlots || kind == ByPercentage || kind == ByFailoverHosts { // they count no devices
+	if a := &m.c.Policy.Admission; a.Kind.sums() && a.Failures > 0 {
 		if why := newRoom(m).poolsHeld(ch.VM.Name, m.c.Policy.Admission.Domains); why != "" {
 			v.Answer, v.Culprit, v.uncovered = No, ch.VM.Name, true
 			v.Why = fmt.Sprintf("%s cannot be protected: %s", ch.VM.Name, why)
@@ -245,11 +245,14 @@ func (v *Verdict) refuseUncovered(m *model, ch Change, work *int) {
 func (r *room) poolsHeld(name string, domains bool) string {
 	m := r.m
 	v := int32(slices.IndexFunc(m.vms, func(x *VM) bool { return x.Name == name }))
-	if v < 0 || r.at[v] < 0 || m.vms[v].handed() == "" {
+	if v < 0 || r.at[v] < 0 || !m.vms[v].takesExtra() {
 		return ""
 	}
 	_, owner := r.owners(domains)
 	need := m.demand(v, make([]int64, len(m.dims)))
+	if !slices.ContainsFunc(m.dims, func(d dim) bool { return strings.HasPrefix(d.name, DevicePool) && m.vms[v].Extra[d.name] > 0 }) {
+		return ""
+	}
 	var words []string
 	for h := range int32(len(m.hosts)) {
 		if owner[h] == owner[r.at[v]] {
