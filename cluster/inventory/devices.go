@@ -81,6 +81,50 @@ func poolsOf(p *config.Policy, h *Host) map[string]int64 {
 	return has
 }
 
+// besides are devices of pools that VMs have on hosts, more than their definitions ask for: what was taken out
+// of one while the VM runs is the VM's until it ends, and what it runs with may be others than those that were
+// chosen for it. By host and pool.
+func (k *maker) besides() map[string]map[string]int64 {
+	p := k.in.Policy
+	if len(p.Devices) == 0 {
+		return nil
+	}
+	out, ran := map[string]map[string]int64{}, map[place][]string{} // by host and UUID
+	for i := range k.in.Hosts {
+		for _, d := range k.in.Hosts[i].Domains {
+			if d.Running && len(d.Devices) > 0 {
+				ran[place{k.in.Hosts[i].Name, d.UUID}] = d.Devices
+			}
+		}
+	}
+	for uuid, vm := range k.in.State.VMs {
+		var at string
+		switch {
+		case vm.Owner != nil:
+			at = vm.Owner.Host
+		case vm.Sighting != nil:
+			at = vm.Sighting.Host
+		}
+		h := k.hosts[at]
+		if h == nil {
+			continue
+		}
+		words := slices.Concat(ran[place{at, uuid}], vm.DevicesOn(at))
+		slices.Sort(words)
+		words = slices.DeleteFunc(slices.Compact(words), func(w string) bool { return h.Devices[w] != "" })
+		asked := takesOf(p, vm.DevicesOf, vm.Devices)
+		for pool, n := range takesOf(p, at, words) {
+			if n > asked[pool] {
+				if out[at] == nil {
+					out[at] = map[string]int64{}
+				}
+				out[at][pool] += n - asked[pool]
+			}
+		}
+	}
+	return out
+}
+
 // lacks says why a host has not as many devices of a pool as are needed.
 func (inv *Inventory) lacks(pool string, h *placement.Host, need int64) string {
 	named := inv.policy.Devices[pool].Hosts[h.Name]
@@ -134,6 +178,7 @@ type Chooser struct {
 	taken  map[place]string // the VM by the device
 }
 
+// place is a device, or a VM, of a host.
 type place struct{ host, word string }
 
 // NewChooser knows which devices are taken: by placements that stand, by moves that are under way,

@@ -78,10 +78,16 @@ func remove(b *inventory.Builder, in inventory.Input, hosts []string) (out inven
 	}
 	gone := func(host string) bool { return slices.Contains(hosts, host) }
 	plan := placement.PlanMoves(c, inventory.MoveSettings(in.Policy))
-	to, why := map[string]string{}, map[string]string{} // by UUID
+	to, why, devices := map[string]string{}, map[string]string{}, map[string][]string{} // by UUID
+	choose := inventory.NewChooser(in)
 	for _, r := range slices.Concat(plan.Begin, plan.Later) {
-		if gone(r.From) {
-			to[inv.UUIDs[r.VM]] = r.To
+		uuid := inv.UUIDs[r.VM]
+		vm := in.State.VMs[uuid]
+		if !gone(r.From) || vm == nil {
+			continue
+		}
+		if devices[uuid], why[uuid] = choose.Choose(vm, r.To); why[uuid] == "" {
+			to[uuid] = r.To
 		}
 	}
 	for _, x := range plan.Stay {
@@ -112,7 +118,7 @@ func remove(b *inventory.Builder, in inventory.Input, hosts []string) (out inven
 			}
 			problems = append(problems, fmt.Sprintf("%s runs on %s, and would wait for a host once that is gone: %s", vm.Name, at, reason))
 		default:
-			vm.Owner = &fsm.Placement{Host: host, Incarnation: 1, Generation: vm.Generation, Phase: fsm.PhaseRunning}
+			vm.Owner = &fsm.Placement{Host: host, Incarnation: 1, Generation: vm.Generation, Phase: fsm.PhaseRunning, Devices: devices[uuid]}
 		}
 	}
 	in.State = &s
