@@ -20,7 +20,7 @@ func (b *Builder) Build(in Input) *Inventory {
 	for i := range in.Hosts {
 		k.hosts[in.Hosts[i].Name] = &in.Hosts[i]
 	}
-	k.pages, k.usual, k.taken = k.knowsPages(), k.usualPage(), k.besides()
+	k.pages, k.usual, k.runs = k.knowsPages(), k.usualPage(), k.runsWith()
 	protected := in.State.SortedVMs()
 	for _, vm := range protected {
 		w, given := in.Wants[vm.UUID]
@@ -52,8 +52,7 @@ type maker struct {
 	asked map[string]map[string]bool
 	// strangers are the VMs outside protection: their own names by those in the picture.
 	strangers map[string]string
-	// taken are devices that VMs have besides those that they ask for, by host and pool.
-	taken map[string]map[string]int64
+	runs      map[place][]string // devices that VMs run with, by host and UUID
 	// pages: huge pages are told apart from other memory.
 	pages bool
 	usual uint64 // KiB of a huge page that is asked for without a size; 0: that differs, or is not known
@@ -159,6 +158,7 @@ func (k *maker) protected(vm *fsm.VM, w Wants) {
 	v.Use = k.use(vm.UUID, v.Host)
 	k.moves(&v, vm, p)
 	k.needs(&v, w, vm.DevicesOf)
+	k.holds(&v, vm)
 	k.inv.Cluster.VMs = append(k.inv.Cluster.VMs, v)
 }
 
@@ -337,9 +337,6 @@ func (k *maker) host(h *Host) {
 	}
 	slices.Sort(x.Capabilities)
 	x.Extra = poolsOf(k.in.Policy, h)
-	for pool, n := range k.taken[h.Name] {
-		x.Extra[pool] = max(0, x.Extra[pool]-n)
-	}
 	if k.pages {
 		if x.Extra == nil {
 			x.Extra = map[string]int64{}

@@ -81,15 +81,12 @@ func poolsOf(p *config.Policy, h *Host) map[string]int64 {
 	return has
 }
 
-// besides are devices of pools that VMs have on hosts, more than their definitions ask for: what was taken out
-// of one while the VM runs is the VM's until it ends, and what it runs with may be others than those that were
-// chosen for it. By host and pool.
-func (k *maker) besides() map[string]map[string]int64 {
-	p := k.in.Policy
-	if len(p.Devices) == 0 {
+// runsWith are devices that hosts say VMs run with, by host and UUID; nil: there are no pools.
+func (k *maker) runsWith() map[place][]string {
+	if len(k.in.Policy.Devices) == 0 {
 		return nil
 	}
-	out, ran := map[string]map[string]int64{}, map[place][]string{} // by host and UUID
+	ran := map[place][]string{}
 	for i := range k.in.Hosts {
 		for _, d := range k.in.Hosts[i].Domains {
 			if d.Running && len(d.Devices) > 0 {
@@ -97,32 +94,27 @@ func (k *maker) besides() map[string]map[string]int64 {
 			}
 		}
 	}
-	for uuid, vm := range k.in.State.VMs {
-		var at string
-		switch {
-		case vm.Owner != nil:
-			at = vm.Owner.Host
-		case vm.Sighting != nil:
-			at = vm.Sighting.Host
-		}
-		h := k.hosts[at]
-		if h == nil {
-			continue
-		}
-		words := slices.Concat(ran[place{at, uuid}], vm.DevicesOn(at))
-		slices.Sort(words)
-		words = slices.DeleteFunc(slices.Compact(words), func(w string) bool { return h.Devices[w] != "" })
-		asked := takesOf(p, vm.DevicesOf, vm.Devices)
-		for pool, n := range takesOf(p, at, words) {
-			if n > asked[pool] {
-				if out[at] == nil {
-					out[at] = map[string]int64{}
-				}
-				out[at][pool] += n - asked[pool]
+	return ran
+}
+
+// holds says what a VM has of pools where it runs, more than its definition asks for: what was taken out of that
+// meanwhile is the VM's until it ends, and what it runs with may be others than those that were chosen for it.
+func (k *maker) holds(v *placement.VM, vm *fsm.VM) {
+	h := k.hosts[v.Host]
+	if k.runs == nil || h == nil || v.Status != placement.Running {
+		return
+	}
+	words := slices.Concat(k.runs[place{h.Name, vm.UUID}], vm.DevicesOn(h.Name))
+	slices.Sort(words)
+	words = slices.DeleteFunc(slices.Compact(words), func(w string) bool { return h.Devices[w] != "" })
+	for pool, n := range takesOf(k.in.Policy, h.Name, words) {
+		if n > v.Extra[pool] {
+			if v.Holds == nil {
+				v.Holds, v.HeldOn = map[string]int64{}, h.Name
 			}
+			v.Holds[pool] = n - v.Extra[pool]
 		}
 	}
-	return out
 }
 
 // lacks says why a host has not as many devices of a pool as are needed.

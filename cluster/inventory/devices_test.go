@@ -275,36 +275,34 @@ vm "spare1" { class = "spare" }
 	}
 }
 
-// What a VM has of a pool, and its definition does not ask for, nobody else is counted on to get; what it asks for
-// counts once.
+// What a VM has of a pool, and its definition does not ask for, it holds where it is; what it asks for counts once.
 func TestDevicesThatAreHeldAndNotAskedFor(t *testing.T) {
 	for name, tt := range map[string]struct {
 		vm   *fsm.VM
 		runs []string // devices that it runs with on kvm1
-		want int64    // devices of kvm1 for VMs in all, of the two in the pool
+		want int64    // that it holds besides
 	}{
-		"what it asks for":                     {passing(t, "a", "kvm1", "41.0"), words("41.0"), 2},
-		"it is only being started":             {passing(t, "a", "kvm1", "41.0"), nil, 2},
+		"what it asks for":                     {passing(t, "a", "kvm1", "41.0"), words("41.0"), 0},
+		"it is only being started":             {passing(t, "a", "kvm1", "41.0"), nil, 0},
 		"it was taken out while it runs":       {vm(t, "a", "kvm1", definition("a", "", "")), words("41.0"), 1},
 		"it runs with another than was chosen": {passing(t, "a", "kvm1", "41.0"), words("42.0"), 1},
-		"one of another pool":                  {passing(t, "a", "kvm1", "41.0"), words("41.0", "43.1"), 2},
-		"it runs elsewhere":                    {passing(t, "a", "kvm2", "41.0"), nil, 2},
+		"one of another pool":                  {passing(t, "a", "kvm1", "41.0"), words("41.0", "43.1"), 0},
+		"it runs elsewhere":                    {passing(t, "a", "kvm2", "41.0"), nil, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := inCluster(t, pools, tt.vm)
 			if tt.runs != nil {
 				in.Hosts[0].Domains = []Domain{{UUID: tt.vm.UUID, Name: "a", Running: true, Devices: tt.runs}}
 			}
-			inv := build(t, in)
-			if got := inv.Cluster.Hosts[0].Extra[placement.DevicePool+"gpu"]; got != tt.want {
-				t.Errorf("kvm1 has %d devices of the pool for VMs, want %d", got, tt.want)
+			if got := find(t, build(t, in), "a").Holds[placement.DevicePool+"gpu"]; got != tt.want {
+				t.Errorf("it holds %d besides what it asks for, want %d", got, tt.want)
 			}
 		})
 	}
 	in := inCluster(t, pools, vm(t, "a", "kvm1", definition("a", "", "")))
 	in.Hosts[0].Devices = map[string]string{"pci:0000:41:00.0": "it is not there"}
 	in.Hosts[0].Domains = []Domain{{UUID: uuidOf("a"), Name: "a", Running: true, Devices: words("41.0")}}
-	if got := build(t, in).Cluster.Hosts[0].Extra[placement.DevicePool+"gpu"]; got != 1 {
-		t.Errorf("one that is missing and held counts twice: %d are left of 2", got)
+	if got := find(t, build(t, in), "a").Holds[placement.DevicePool+"gpu"]; got != 0 {
+		t.Errorf("one that counts as missing is held as well: %d", got)
 	}
 }

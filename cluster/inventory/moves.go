@@ -3,6 +3,7 @@ package inventory
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/holdfast-ha/holdfast/cluster/placement"
@@ -90,7 +91,7 @@ func notLive(ties []domainxml.Tie) (why []string) {
 
 // Devised is a plan of moves without those to begin for which no devices can be chosen, though by
 // number there are enough: something has them there that is not counted. Those VMs stay, and it
-// is said why. inv was built of in.
+// is said why. Of VMs that stay since too few are free by number it says who has them. inv was built of in.
 func Devised(in Input, inv *Inventory, m *placement.Moves) *placement.Moves {
 	c := NewChooser(in)
 	out := *m
@@ -103,6 +104,18 @@ func Devised(in Input, inv *Inventory, m *placement.Moves) *placement.Moves {
 			}
 		}
 		out.Begin = append(out.Begin, r)
+	}
+	for i := range m.Stay {
+		s := &out.Stay[i]
+		vm := in.State.VMs[inv.UUIDs[s.VM]]
+		for _, h := range s.Hosts {
+			if vm == nil || h.Excluded != placement.NoExtra || !strings.HasPrefix(h.What, placement.DevicePool) {
+				continue
+			}
+			if _, why := c.Choose(vm, h.Host); why != "" {
+				s.Why += "; " + why
+			}
+		}
 	}
 	return &out
 }

@@ -69,20 +69,30 @@ func (b *brute) able(vms []int, h *Host) bool {
 			}
 		}
 	}
-	if b.extraShort(vms, h) {
+	if b.extraShort(vms, h, false) {
 		return false
 	}
 	over := b.c.Policy.CPUOvercommit
 	return memory <= h.Memory-h.Reserve && (over == 0 || float64(cpus) <= float64(h.CPUs)*over)
 }
 
-// extraShort: do these VMs ask for more of any countable thing than the host has?
-func (b *brute) extraShort(vms []int, h *Host) bool {
+// extraShort: do these VMs ask for more of any countable thing than the host has, with or without what
+// those hold that run there?
+func (b *brute) extraShort(vms []int, h *Host, held bool) bool {
 	sum := map[string]int64{}
 	for _, i := range vms {
 		for what, n := range b.c.VMs[i].Extra {
 			if sum[what] += n; sum[what] > h.Extra[what] {
 				return true
+			}
+		}
+	}
+	for _, i := range vms {
+		for what, n := range b.c.VMs[i].Holds {
+			if sum[what] > 0 && held && b.c.VMs[i].HeldOn == h.Name {
+				if sum[what] += n; sum[what] > h.Extra[what] {
+					return true
+				}
 			}
 		}
 	}
@@ -104,6 +114,9 @@ func addExtra(draw func(n int) int, c *Cluster) {
 		h := c.Hosts[slices.IndexFunc(c.Hosts, func(h Host) bool { return h.Name == v.Host })]
 		if n := int64(1 + draw(2)); devices && draw(4) == 0 && h.Extra["gpu"] >= n { // as few as its host has
 			v.Extra = map[string]int64{"gpu": n}
+		}
+		if devices && draw(8) == 0 && h.Extra["gpu"] >= 1 {
+			v.Holds, v.HeldOn = map[string]int64{"gpu": 1}, h.Name
 		}
 	}
 }
@@ -196,7 +209,7 @@ func (b *brute) fits(i int, crewAt map[string]bool) bool {
 	}
 	over := b.c.Policy.CPUOvercommit
 	v := &b.c.VMs[i]
-	if len(v.Extra) > 0 && b.extraShort(there, host) {
+	if len(v.Extra) > 0 && b.extraShort(there, host, true) {
 		return false
 	}
 	if v.Memory+v.Overhead > 0 && memory > host.Memory-host.Reserve || over > 0 && v.VCPUs > 0 && float64(cpus) > float64(host.CPUs)*over {

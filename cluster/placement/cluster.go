@@ -98,6 +98,10 @@ type VM struct {
 	Datastores, Networks, Capabilities []string
 	// Extra is what it takes of a host's Extra.
 	Extra map[string]int64
+	// Holds is what it takes of the Extra of the host HeldOn besides, as long as it runs there: it needs it
+	// nowhere else.
+	Holds  map[string]int64
+	HeldOn string
 	// Bound are the reasons why it can run nowhere but on Host; none: it is agile.
 	Bound []string
 	// Barred are hosts that cannot run it, each with the reason.

@@ -84,6 +84,9 @@ func (r *room) count(v, h int32, sign int64, need []int64) {
 	need = m.demand(v, need)
 	base := int(h) * len(need)
 	for i, n := range need {
+		if vm := m.vms[v]; vm.Holds != nil && m.dims[i].reason == NoExtra && vm.HeldOn == m.hosts[h].Name {
+			n += vm.Holds[m.dims[i].name]
+		}
 		r.free[base+i] -= sign * n
 	}
 	for _, e := range m.apart[v] {

@@ -44,12 +44,15 @@ func (m *model) unseen(work *int) *Cluster {
 	there := map[string]bool{}
 	for i, vm := range m.vms {
 		v := int32(i)
-		if vm.Status == Stopped || !vm.takesExtra() || vm.Class != Protected && vm.Status == Waiting && r.at[v] < 0 {
+		if vm.Status == Stopped || !vm.takesExtra() && len(vm.Holds) == 0 || vm.Class != Protected && vm.Status == Waiting && r.at[v] < 0 {
 			continue
 		}
-		one := VM{Name: vm.Name, Status: vm.Status, Host: vm.Host, Moving: vm.Moving, Extra: vm.Extra, Bound: vm.Bound, Class: vm.Class, Priority: vm.Priority, Order: vm.Order, Barred: map[string]string{}}
+		one := VM{Name: vm.Name, Status: vm.Status, Host: vm.Host, Moving: vm.Moving, Extra: vm.Extra, Holds: vm.Holds, HeldOn: vm.HeldOn, Bound: vm.Bound, Class: vm.Class, Priority: vm.Priority, Order: vm.Order, Barred: map[string]string{}}
 		if r.at[v] >= 0 && vm.Status == Waiting {
 			one.Status, one.Host = Running, m.hosts[r.at[v]].Name
+		}
+		if !vm.takesExtra() {
+			one.Class = Unprotected // it only has what it holds, and asks for nothing elsewhere
 		}
 		m.demand(v, need)
 		for h, host := range m.hosts {
