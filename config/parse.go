@@ -35,7 +35,7 @@ func (r *report) clean(filename string, src []byte) (text []byte, ok bool) {
 	if len(text) > maxFile {
 		r.files[filename] = nil
 		r.add(&hcl.Range{Filename: filename, Start: hcl.InitialPos, End: hcl.InitialPos}, "File too large",
-			"The file has %d bytes, the most is %d. A policy can be split into several files, and a vms block covers many VMs by one pattern.", len(src), maxFile)
+			"The file has more than %s, which is the most. A policy can be split into several files, and a vms block covers many VMs by one pattern.", formatSize(maxFile))
 		return nil, false
 	}
 	line, column := 1, 1

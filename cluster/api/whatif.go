@@ -99,7 +99,10 @@ func (w World) roomProblems() []Problem {
 	}
 	if len(room.Uncovered) > 0 {
 		u, more := room.Uncovered[0], ""
-		if n := len(room.Uncovered) - 1; n > 0 {
+		switch n := len(room.Uncovered) - 1; {
+		case n == 1:
+			more = " (1 more is like it)"
+		case n > 1:
 			more = fmt.Sprintf(" (%d more are like it)", n)
 		}
 		add("haadm vms show "+u.VM, "vm %s is protected, and no plan can restart it if its host is lost: %s%s", u.VM, u.Why, more)

@@ -106,7 +106,7 @@ func TestRoomIsAProblem(t *testing.T) {
 		{"off", &placement.Verdict{Answer: placement.Yes}, true, []string{"admission control is off: nothing keeps room for failures of hosts"}},
 		{"off, with a VM that cannot leave", verdict(placement.Verdict{Answer: placement.Yes}, "db1"), true, []string{
 			"admission control is off: nothing keeps room for failures of hosts", "vm db1 is protected, and no plan can restart it if its host is lost: it cannot leave kvm1"}},
-		{"VMs that cannot leave", verdict(placement.Verdict{Answer: placement.Yes}, "db1", "web"), false, []string{"vm db1 is protected, and no plan can restart it if its host is lost: it cannot leave kvm1 (1 more are like it)"}},
+		{"VMs that cannot leave", verdict(placement.Verdict{Answer: placement.Yes}, "db1", "web"), false, []string{"vm db1 is protected, and no plan can restart it if its host is lost: it cannot leave kvm1 (1 more is like it)"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := apitest.Healthy()

@@ -68,7 +68,8 @@ func (inv *Inventory) keepsOff(v *placement.VM, h *placement.Host) (why []string
 	}
 	told := h.Memory > 0 || h.CPUs > 0 // a host that was never heard says nothing of itself
 	if room, need := int64(float64(max(0, h.Memory-h.Reserve))*over), v.Memory+v.Overhead; told && need > room {
-		why = append(why, fmt.Sprintf("it has %d MiB for VMs in all, %d MiB are needed", room>>20, need>>20))
+		has, needs := placement.Sizes(room, need)
+		why = append(why, fmt.Sprintf("it has %s for VMs in all, %s are needed", has, needs))
 	}
 	if over := inv.Cluster.Policy.CPUOvercommit; told && over > 0 && float64(v.VCPUs) > over*float64(h.CPUs) {
 		why = append(why, fmt.Sprintf("its %d processors may carry %.0f virtual ones, %d are needed", h.CPUs, over*float64(h.CPUs), v.VCPUs))
@@ -80,7 +81,8 @@ func (inv *Inventory) keepsOff(v *placement.VM, h *placement.Host) (why []string
 			continue
 		}
 		if n > h.Extra[word] {
-			why = append(why, fmt.Sprintf("it has %d MiB of %s in all, %d MiB are needed", h.Extra[word]>>20, word, n>>20))
+			has, needs := placement.Sizes(h.Extra[word], n)
+			why = append(why, fmt.Sprintf("it has %s of %s in all, %s are needed", has, word, needs))
 		}
 	}
 	for i := range inv.Cluster.Rules {
@@ -90,7 +92,7 @@ func (inv *Inventory) keepsOff(v *placement.VM, h *placement.Host) (why []string
 		}
 		_, listed := r.Hosts[h.Name]
 		if r.Kind == placement.OnHosts && !listed || r.Kind == placement.NotOnHosts && listed {
-			why = append(why, fmt.Sprintf("rule %q keeps it away", r.Name))
+			why = append(why, "rule "+r.Name+" forbids it")
 		}
 	}
 	return why

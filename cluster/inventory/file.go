@@ -202,6 +202,10 @@ func inWords(err error) error {
 		}
 		return fmt.Errorf("%s is %s, which is not what belongs there", where, wrong.Value)
 	}
+	var form *json.SyntaxError
+	if errors.As(err, &form) {
+		return fmt.Errorf("it is no JSON: %w", err)
+	}
 	if name, unknown := strings.CutPrefix(err.Error(), "json: unknown field "); unknown {
 		return fmt.Errorf("there is no %s in such a file", name)
 	}

@@ -330,9 +330,9 @@ rule "here" {
 			"datastore nfs is not there",
 			"network bridge:br0 is not there",
 			"capability machine:q35 is not there",
-			"it has 4096 MiB for VMs in all, 8256 MiB are needed",
+			"it has 4 GiB for VMs in all, 8.1 GiB are needed",
 			"its 4 processors may carry 0 virtual ones, 2 are needed",
-			`rule "here" keeps it away`,
+			"rule here forbids it",
 		}},
 	}
 	if d := cmp.Diff(want, a.Hosts); d != "" {

@@ -405,11 +405,11 @@ func TestDecide(t *testing.T) {
 		{"no host can take it", func(in *input) {
 			in.vm().Intent = fsm.IntentRun
 			in.vm().Memory = 9 << 30
-		}, []string{"waiting: no host can take it: a: has 8192 MiB of memory for VMs in all, 9280 MiB of memory are needed; b: has 8192 MiB of memory for VMs in all, 9280 MiB of memory are needed; c: has 8192 MiB of memory for VMs in all, 9280 MiB of memory are needed"}},
+		}, []string{"waiting: no host can take it: a: has 8 GiB of memory for VMs in all, 9.1 GiB of memory are needed; b: has 8 GiB of memory for VMs in all, 9.1 GiB of memory are needed; c: has 8 GiB of memory for VMs in all, 9.1 GiB of memory are needed"}},
 		{"no host can take it, and that has been said", func(in *input) {
 			in.vm().Intent = fsm.IntentRun
 			in.vm().Memory = 9 << 30
-			in.vm().Waiting = "no host can take it: a: has 8192 MiB of memory for VMs in all, 9280 MiB of memory are needed; b: has 8192 MiB of memory for VMs in all, 9280 MiB of memory are needed; c: has 8192 MiB of memory for VMs in all, 9280 MiB of memory are needed"
+			in.vm().Waiting = "no host can take it: a: has 8 GiB of memory for VMs in all, 9.1 GiB of memory are needed; b: has 8 GiB of memory for VMs in all, 9.1 GiB of memory are needed; c: has 8 GiB of memory for VMs in all, 9.1 GiB of memory are needed"
 		}, nil},
 		{"what runs without a placement takes room", func(in *input) {
 			in.vm().Intent = fsm.IntentRun

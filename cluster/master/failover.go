@@ -256,8 +256,9 @@ func (m *Master) tellGrown(ctx context.Context, o *office, before, after *Failov
 		if !known || v.Class == placement.Unprotected || v.Memory <= old.Memory && v.VCPUs <= old.VCPUs {
 			continue
 		}
+		now, had := placement.Sizes(v.Memory, old.Memory)
 		events = append(events, fsm.Event{Type: "admission_control_warned", Severity: fsm.Warning, VM: v.Name, Host: v.Host,
-			Text: fmt.Sprintf("%s has been given more: %d MiB of memory and %d processors, it had %d MiB and %d. That is not asked about beforehand. Now %s", v.Name, v.Memory>>20, v.VCPUs, old.Memory>>20, old.VCPUs, says(after.Room))})
+			Text: fmt.Sprintf("%s has been given more: %s of memory and %d processors, it had %s and %d. That is not asked about beforehand. Now %s", v.Name, now, v.VCPUs, had, old.VCPUs, says(after.Room))})
 	}
 	if len(events) == 0 {
 		return

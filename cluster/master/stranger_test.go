@@ -41,7 +41,7 @@ func TestAStrangerTakesRoomToo(t *testing.T) {
 			by(config.RoomPercent)(s)
 			s.policy.Admission.CountUnprotected = false
 		}, big, nil, false},
-		{"enforced, larger than its host", config.AdmissionEnforce, nil, 9 << 30, []string{"the start of web, which nobody protects, on c", "9280 MiB of memory are needed"}, false},
+		{"enforced, larger than its host", config.AdmissionEnforce, nil, 9 << 30, []string{"the start of web, which nobody protects, on c", "9.1 GiB of memory are needed"}, false},
 		{"enforced, on a host that is kept for failures", config.AdmissionEnforce, func(s *stage) {
 			s.policy.Hosts = map[string]config.HostRule{"c": {Standby: true}}
 		}, 1 << 20, []string{"c is standby"}, false},

@@ -2,7 +2,6 @@ package placement
 
 import (
 	"encoding/json"
-	"fmt"
 	"math"
 	"reflect"
 	"slices"
@@ -213,7 +212,7 @@ func (c *admissionCase) placementFigures(t *testing.T, cl *Cluster, out map[stri
 			continue
 		}
 		unplaced = append(unplaced, d.VM)
-		if want := fmt.Sprintf("%d MiB", gap>>20); !strings.Contains(d.Why, want) {
+		if want := Size(gap); !strings.Contains(d.Why, want) {
 			t.Errorf("%s stays down, and the reason does not name the largest gap, %s: %s", d.VM, want, d.Why)
 		}
 	}

@@ -62,14 +62,14 @@ func TestCheck(t *testing.T) {
 		},
 		{
 			"too large for what failures leave", tight, Change{VM: vm(61)}, true, No,
-			[]string{"61440 MiB", "largest gap"}, []string{"61440 MiB of memory, or less"},
+			[]string{"60 GiB", "largest gap"}, []string{"60 GiB of memory, or less"},
 		},
 		{
 			"resized where it runs", tight, Change{VM: &VM{Name: "a-kvm1", Memory: 70 * gibibyte}, Host: "kvm1"}, true, No,
-			[]string{"with kvm1 lost", "would stay down"}, []string{"best effort", "set mode = \"warn\" in admission_control", "61440 MiB of memory, or less"},
+			[]string{"with kvm1 lost", "would stay down"}, []string{"best effort", "set mode = \"warn\" in admission_control", "60 GiB of memory, or less"},
 		},
 		{"in a cluster that bears nothing already", full, Change{VM: vm(8)}, false, No, []string{"that was so before"}, nil},
-		{"and one that does not even fit", full, Change{VM: vm(11)}, true, No, []string{"no host can take it"}, []string{"stop", "10240 MiB of memory, or less"}},
+		{"and one that does not even fit", full, Change{VM: vm(11)}, true, No, []string{"no host can take it"}, []string{"stop", "10 GiB of memory, or less"}},
 		{"warned only", &fullWarn, Change{VM: vm(8)}, false, No, []string{"may not fail"}, nil},
 		{"switched off", off, Change{VM: vm(60)}, false, Yes, []string{"off"}, nil},
 		{"switched off, and larger than any host", off, Change{VM: vm(200)}, true, No, []string{"no host can take it"}, nil},
@@ -92,7 +92,7 @@ func TestCheck(t *testing.T) {
 			[]string{"6 slots", "new sets the size"}, []string{"cap the slots at 20480 MiB", "of memory, or less"},
 		},
 		{"a percentage", percent, Change{VM: vm(20)}, false, Yes, nil, nil},
-		{"more than the percentage leaves", percent, Change{VM: vm(40)}, true, No, []string{"163840 MiB are required"}, []string{"30720 MiB of memory, or less"}},
+		{"more than the percentage leaves", percent, Change{VM: vm(40)}, true, No, []string{"160 GiB are required"}, []string{"30 GiB of memory, or less"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

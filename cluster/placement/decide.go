@@ -312,7 +312,7 @@ func noHost(m *model, v int32, all []Considered) string {
 	}
 	text := "no host can take it"
 	if need := m.vms[v].need(); where != "" && free >= need {
-		text += fmt.Sprintf(" (%s are free in all, the largest gap is %s on %s, it needs %s)", mib(free), mib(gap), where, mib(need))
+		text += fmt.Sprintf(" (%s are free in all, the largest gap is %s on %s, it needs %s)", Size(free), Size(gap), where, Size(need))
 	}
 	const most = 8
 	if len(words) > most {

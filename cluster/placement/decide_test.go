@@ -277,8 +277,8 @@ func TestReasons(t *testing.T) {
 	want := []string{
 		"kvma: is lost", "kvmb: takes no VMs (its guard does not answer)", "kvmc: is in maintenance", "kvmd: is lost",
 		"kvme: has no datastore nfs", "kvmf: has no network lan", "kvmg: does not offer v3",
-		"kvmh: 2048 MiB of memory free, 3072 MiB of memory needed", "kvmi: its CPU lacks avx2", "kvmj: c runs there (rule apart)",
-		"kvmk: rule licence forbids it", "kvml: has 1024 MiB of memory for VMs in all, 3072 MiB of memory are needed",
+		"kvmh: 2 GiB of memory free, 3 GiB of memory needed", "kvmi: its CPU lacks avx2", "kvmj: c runs there (rule apart)",
+		"kvmk: rule licence forbids it", "kvml: has 1 GiB of memory for VMs in all, 3 GiB of memory are needed",
 	}
 	d := Decide(&c, Question{Lost: []string{"kvma"}}).Decisions[0]
 	if d.Action != StayDown {
@@ -339,7 +339,7 @@ func TestViolations(t *testing.T) {
 	if r := got[0].Repair; len(r) != 1 || r[0].VM != "b" || r[0].To != "h2" {
 		t.Errorf("repair of %s: %+v", got[0].Why, r)
 	}
-	if want := "h1 is overfull: 1024 MiB of memory too much"; got[2].Why != want {
+	if want := "h1 is overfull: 1 GiB of memory too much"; got[2].Why != want {
 		t.Errorf("%q, want %q", got[2].Why, want)
 	}
 	if want := "a cannot be moved while it runs: "; len(got[1].Repair) != 0 || got[1].Stays != want {

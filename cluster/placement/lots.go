@@ -180,7 +180,7 @@ func between(low, high string) string {
 		return low
 	}
 	figure, unit, _ := strings.Cut(low, " ")
-	if strings.HasSuffix(high, " "+unit) {
+	if figure == "0" || strings.HasSuffix(high, " "+unit) { // none is none, in whatever unit
 		return figure + " to " + high
 	}
 	return low + " to " + high

@@ -132,7 +132,7 @@ func TestLotsOfManyHosts(t *testing.T) {
 		"4  kvm24+0: more memory used: memory 33.2 % used, 0.84 virtual CPUs per processor, 2 VMs",
 		"5  kvm25+34: more memory used: memory 34.3 to 76.5 % used, 0.87 to 2.00 virtual CPUs per processor, 2 VMs",
 		"0 down kvm1+1: is lost (it is dead)",
-		"0 too_small kvm10+16: have 1536 to 9728 MiB of memory for VMs in all, 16384 MiB of memory are needed",
+		"0 too_small kvm10+16: have 1.5 to 9.5 GiB of memory for VMs in all, 16 GiB of memory are needed",
 		"0 maintenance kvm3+0: is in maintenance (new memory, by ann)",
 		"0 apart kvm30+1: VMs run there that it must be apart from (rule db-apart)",
 		"0 datastore kvm62+2: has no datastore nfs",

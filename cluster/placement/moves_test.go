@@ -76,7 +76,7 @@ func TestPlanMoves(t *testing.T) {
 			maintain(c)
 			c.VMs[0].Class = Unprotected
 		}, want: "a!", why: "it is not protected: move or stop it by hand"},
-		{name: "no room", c: Cluster{Hosts: hosts(8, 2), VMs: on("h1", "h2", "h2")}, edit: maintain, want: "a!", why: "no host can take it: h1: is in maintenance (its VMs leave it); h2: 0 MiB of memory free, 1024 MiB of memory needed"},
+		{name: "no room", c: Cluster{Hosts: hosts(8, 2), VMs: on("h1", "h2", "h2")}, edit: maintain, want: "a!", why: "no host can take it: h1: is in maintenance (its VMs leave it); h2: 0 MiB of memory free, 1 GiB of memory needed"},
 		{name: "a preference does not keep it there", c: Cluster{Hosts: hosts(8, 8, 8), VMs: on("h1", "h2")}, edit: func(c *Cluster) {
 			maintain(c)
 			c.Rules = []Rule{rule(Apart, nil, "a", "b"), {Name: "p", Kind: OnHosts, VMs: []string{"a", "b"}, Hosts: map[string]int{"h1": 0, "h2": 0}}}

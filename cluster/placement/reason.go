@@ -92,34 +92,41 @@ func (c Considered) text() string {
 	case ForFailover:
 		return "is kept for failover"
 	case TooSmall:
-		return fmt.Sprintf("has %s for VMs in all, %s are needed", amount(c, c.Have), amount(c, c.Need))
+		have, need := amounts(c)
+		return fmt.Sprintf("has %s for VMs in all, %s are needed", have, need)
 	}
 	if c.All > 0 {
 		return fmt.Sprintf("%s: %d needed, %d of %d free", c.What, c.Need, max(c.Have, 0), c.All)
 	}
-	return fmt.Sprintf("%s free, %s needed", amount(c, c.Have), amount(c, c.Need))
+	have, need := amounts(c)
+	return fmt.Sprintf("%s free, %s needed", have, need)
+}
+
+// ofMemory says that the figures of an exclusion are bytes.
+func (c Considered) ofMemory() bool {
+	return c.Excluded == NoMemory || c.Excluded == TooSmall && c.Detail == NoMemory.unit()
+}
+
+// amounts writes both figures of an exclusion for want of room.
+func amounts(c Considered) (have, need string) {
+	if c.ofMemory() {
+		have, need = Sizes(c.Have, c.Need)
+		return have + " of memory", need + " of memory"
+	}
+	return amount(c, c.Have), amount(c, c.Need)
 }
 
 // amount writes a figure of an exclusion for want of room.
 func amount(c Considered, n int64) string {
 	switch {
-	case c.Excluded == NoMemory || c.Excluded == TooSmall && c.Detail == NoMemory.unit():
-		return mib(n) + " of memory"
+	case c.ofMemory():
+		return Size(n) + " of memory"
 	case c.Excluded == NoCPU || c.Excluded == TooSmall && c.Detail == NoCPU.unit():
 		return fmt.Sprintf("%d virtual CPUs", max(n, 0))
 	case c.What != "":
 		return fmt.Sprintf("%d of %s", max(n, 0), c.What)
 	}
 	return vms(int(max(n, 0)))
-}
-
-// mib writes bytes as people read them: whole MiB, or bytes below one.
-func mib(n int64) string {
-	n = max(n, 0)
-	if n > 0 && n < 1<<20 {
-		return fmt.Sprintf("%d bytes", n)
-	}
-	return fmt.Sprintf("%d MiB", n>>20)
 }
 
 // Score ranks the hosts that could take a VM. Fields are compared in this order.

@@ -25,7 +25,7 @@ func TestRemedies(t *testing.T) {
 			stays: "a stays: failback does not take it to hosts that rules prefer"},
 		{name: "no room where it is preferred", at: []string{"h1"}, rule: Rule{Name: "r", Kind: OnHosts, VMs: []string{"a"}, Hosts: map[string]int{"h2": 0}},
 			edit:  func(c *Cluster, _ *MoveSettings) { c.VMs[0].Failback, c.Hosts[1].Memory = true, 1<<20 },
-			stays: "a stays: h2: has 1 MiB of memory for VMs in all, 1024 MiB of memory are needed"},
+			stays: "a stays: h2: has 1 MiB of memory for VMs in all, 1 GiB of memory are needed"},
 		{name: "each for a reason of its own", at: []string{"h1", "h1"}, rule: apart, edit: func(c *Cluster, _ *MoveSettings) {
 			c.VMs[0].Live, c.VMs[0].NotLive = false, []string{"a device of the host is passed through"}
 			c.VMs[1].Held = "a move failed a minute ago"
@@ -47,7 +47,7 @@ func TestRemedies(t *testing.T) {
 		{name: "it would cost the room for failures", at: []string{"h1", "h1", "h3"}, rule: apart, edit: func(c *Cluster, _ *MoveSettings) {
 			c.Hosts = hosts(2, 2, 2)
 			c.VMs[2].Memory, c.Policy.Admission.Failures = 2*gibibyte, 1
-		}, stays: "a stays: h2: it would cost the room for failures that there is, h3: 0 MiB of memory free, 1024 MiB of memory needed; b stays: h2: it would cost the room for failures that there is, h3: 0 MiB of memory free, 1024 MiB of memory needed"},
+		}, stays: "a stays: h2: it would cost the room for failures that there is, h3: 0 MiB of memory free, 1 GiB of memory needed; b stays: h2: it would cost the room for failures that there is, h3: 0 MiB of memory free, 1 GiB of memory needed"},
 		{name: "one of them is on its way", at: []string{"h1", "h1", "h2"}, rule: Rule{Name: "r", Kind: Apart, VMs: []string{"a", "b", "c"}}, edit: func(c *Cluster, _ *MoveSettings) { c.VMs[2].Moving = "h1" },
 			stays: "a waits: a VM of rule r is on its way, or is to be moved or started first; b waits: a VM of rule r is on its way, or is to be moved or started first"},
 		{name: "no majority", at: []string{"h1", "h1"}, rule: apart, edit: func(c *Cluster, _ *MoveSettings) { c.Policy.NoQuorum = true }, stays: "no majority is heard, and without one nothing is moved"},

@@ -112,7 +112,7 @@ func ceil(n, size int64) int {
 }
 
 func (s Slots) String() string {
-	return fmt.Sprintf("%d slots of %d MHz and %s on %d hosts, %d used, %d kept for failures", s.Total, s.MHz, mib(s.Memory), len(s.PerHost), s.Used, s.Failover) + noSpeed(s.NoSpeed)
+	return fmt.Sprintf("%d slots of %d MHz and %s on %d hosts, %d used, %d kept for failures", s.Total, s.MHz, Size(s.Memory), len(s.PerHost), s.Used, s.Failover) + noSpeed(s.NoSpeed)
 }
 
 // noSpeed says that processors were left out, and whose.
@@ -207,7 +207,7 @@ func largest(all []int64, n int) int64 {
 
 func (p Percentages) String() string {
 	return fmt.Sprintf("of %d MHz %d are required and %d kept, of %s of memory %s are required and %s kept",
-		p.TotalMHz, p.RequiredMHz, p.KeptMHz, mib(p.TotalMemory), mib(p.RequiredMemory), mib(p.KeptMemory)) + noSpeed(p.NoSpeed)
+		p.TotalMHz, p.RequiredMHz, p.KeptMHz, Size(p.TotalMemory), Size(p.RequiredMemory), Size(p.KeptMemory)) + noSpeed(p.NoSpeed)
 }
 
 // Degradation says whether VMs would feel a failure, though they all run.

@@ -220,6 +220,9 @@ func (m *model) tell(t *Tolerance) {
 			return m.vms[m.vmByID[name]].Class != Protected || slices.ContainsFunc(t.Uncovered, func(u Uncovered) bool { return u.VM == name })
 		})
 	}
+	if !t.Succession { // where the order says something
+		slices.Sort(t.Lost)
+	}
 	t.Why = fmt.Sprintf("%s may not fail: with %s lost ", t.Failures, strings.Join(t.Lost, ", "))
 	if len(t.Down) == 0 {
 		t.Why += "not every protected VM finds a host"

@@ -41,7 +41,7 @@ func TestTolerate(t *testing.T) {
 		{
 			name: "what is too large for all other hosts too", c: Cluster{Hosts: hosts(4, 2), VMs: on("h1", "h1")}, f: Failures{N: 1},
 			edit: func(c *Cluster) { c.VMs[0].Memory = 3 * gibibyte },
-			want: Yes, uncovered: "a: no other host could take it even if it was empty: h2: has 2048 MiB of memory for VMs in all, 3072 MiB of memory are needed",
+			want: Yes, uncovered: "a: no other host could take it even if it was empty: h2: has 2 GiB of memory for VMs in all, 3 GiB of memory are needed",
 		},
 		{
 			name: "and does not hide what the others lack", c: Cluster{Hosts: hosts(4, 1), VMs: on("h1", "h1", "h2")}, f: Failures{N: 1},

@@ -105,7 +105,7 @@ func lessMemory(c *Cluster, ch Change, admitted func(*Cluster, Change) bool) str
 	if memory == 0 {
 		return ""
 	}
-	return fmt.Sprintf("give %s %s of memory, or less", ch.VM.Name, mib(memory))
+	return fmt.Sprintf("give %s %s of memory, or less", ch.VM.Name, SizeAtMost(memory))
 }
 
 // LargestVM is the most memory, in bytes and whole MiB, with which Check admits a
@@ -162,7 +162,7 @@ func capSlots(c *Cluster, ch Change, admitted func(*Cluster, Change) bool) strin
 	if second == 0 || !admitted(&capped, ch) {
 		return ""
 	}
-	return fmt.Sprintf("cap the slots at %s: larger VMs take several", mib(second))
+	return fmt.Sprintf("cap the slots at %s: larger VMs take several", exactSize(second))
 }
 
 // stopOne finds the least important VM that would make the room by being stopped.
@@ -200,7 +200,7 @@ func anotherHost(c *Cluster, ch Change, admitted func(*Cluster, Change) bool) st
 	more := *c
 	more.Hosts = append(slices.Clone(c.Hosts), one)
 	if admitted(&more, ch) {
-		return fmt.Sprintf("add a host like %s (%s)", best.Name, mib(best.size()))
+		return fmt.Sprintf("add a host like %s (%s)", best.Name, Size(best.size()))
 	}
 	return ""
 }

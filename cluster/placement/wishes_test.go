@@ -385,7 +385,7 @@ func TestCrowdedGroupsAreExplained(t *testing.T) {
 	}{
 		{"by a move", nil, "b>>h2", ""},
 		{"balance moves nothing", func(_ *Cluster, s *MoveSettings) { s.Balance.On = false }, "b>>h2", `only mode = "automatic"`},
-		{"no room", func(c *Cluster, _ *MoveSettings) { c.Hosts[1].Memory = 0 }, "", "a stays: h2: has 0 MiB of memory for VMs in all, 1024 MiB of memory are needed; b stays: h2:"},
+		{"no room", func(c *Cluster, _ *MoveSettings) { c.Hosts[1].Memory = 0 }, "", "a stays: h2: has 0 MiB of memory for VMs in all, 1 GiB of memory are needed; b stays: h2:"},
 		{"not at the cost of a rule", func(c *Cluster, _ *MoveSettings) {
 			c.Rules = []Rule{{Name: "r", Kind: Together, VMs: []string{"a", "b"}}}
 		}, "", "a stays: h2: rule r (weight 1) would be kept less"},

@@ -86,7 +86,7 @@ func TestOrder(t *testing.T) {
 			stop(in)
 			in.State.VMs[id(2)].Memory = 9 * gib
 		}, []string{held, "vm01 on b(2)",
-			"vm02 waits: no host can take it: a: has 8192 MiB of memory for VMs in all, 9280 MiB of memory are needed; b: has 8192 MiB of memory for VMs in all, 9280 MiB of memory are needed; c: has 8192 MiB of memory for VMs in all, 9280 MiB of memory are needed"}},
+			"vm02 waits: no host can take it: a: has 8 GiB of memory for VMs in all, 9.1 GiB of memory are needed; b: has 8 GiB of memory for VMs in all, 9.1 GiB of memory are needed; c: has 8 GiB of memory for VMs in all, 9.1 GiB of memory are needed"}},
 		{"they are to have run for a while", func(in *Input) {
 			in.Policy.Groups[0].Ready.Uptime = 20 * time.Second
 			in.runs(1, "a", time.Minute)
@@ -159,7 +159,7 @@ func TestOrder(t *testing.T) {
 			for _, vm := range in.State.VMs {
 				vm.Memory = 3 * gib
 			}
-		}, []string{"vm02 on a(2)", "vm03 on a(2)", "vm01 waits: no host can take it: a: 1920 MiB of memory free, 3136 MiB of memory needed"}},
+		}, []string{"vm02 on a(2)", "vm03 on a(2)", "vm01 waits: no host can take it: a: 1.9 GiB of memory free, 3.1 GiB of memory needed"}},
 		{"a protected VM that is to be tried again keeps its room from best effort", func(in *Input) {
 			in.Policy.Groups = nil
 			in.Hosts = in.Hosts[:1]
@@ -169,7 +169,7 @@ func TestOrder(t *testing.T) {
 			for _, vm := range in.State.VMs {
 				vm.Memory = 5 * gib
 			}
-		}, []string{"vm01 in 2m0s", "vm02 waits: no host can take it: a: 3008 MiB of memory free, 5184 MiB of memory needed"}},
+		}, []string{"vm01 in 2m0s", "vm02 waits: no host can take it: a: 2.9 GiB of memory free, 5.1 GiB of memory needed"}},
 		{"as many at once on a host as the policy says", func(in *Input) {
 			in.Policy.Groups = nil
 			in.Policy.Restart.MaxPerHost = 2

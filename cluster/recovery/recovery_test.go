@@ -155,7 +155,7 @@ func TestPlan(t *testing.T) {
 			home(in).State, home(in).Why = placement.Down, "it is dead"
 			closed(&in.Hosts[0], "its guard is late")
 			in.Hosts[2].runs(8*gib, 0)
-		}, []string{"vm01 waits: no host can take it: a: takes no VMs (its guard is late); b: is lost (it is dead); c: 0 MiB of memory free, 1088 MiB of memory needed"}},
+		}, []string{"vm01 waits: no host can take it: a: takes no VMs (its guard is late); b: is lost (it is dead); c: 0 MiB of memory free, 1.1 GiB of memory needed"}},
 		{"no host at all", func(in *Input) { in.Hosts = nil }, []string{"vm01 waits: no host can take it: "}},
 		{"more is placed on a host than it has", func(in *Input) {
 			home(in).Memory = gib
@@ -251,7 +251,7 @@ func TestWhyIsForPeople(t *testing.T) {
 	if got, want := Plan(in)[0].Why, "n7 was declared dead; a ranks first of 3 that can take it: memory 13.2 % used, 0.12 virtual CPUs per processor, 1 VM"; got != want {
 		t.Errorf("the reason is %q, want %q", got, want)
 	}
-	in.first().Waiting = "no host can take it: a: 0 MiB of memory free, 1088 MiB of memory needed"
+	in.first().Waiting = "no host can take it: a: 0 MiB of memory free, 1.1 GiB of memory needed"
 	if got, want := Plan(in)[0].Why, "a ranks first of 3 that can take it: memory 13.2 % used, 0.12 virtual CPUs per processor, 1 VM"; got != want {
 		t.Errorf("the reason is %q, want %q", got, want)
 	}

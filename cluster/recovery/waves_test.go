@@ -76,13 +76,13 @@ func TestWaves(t *testing.T) {
 			in.State.VMs[id(1)].Memory = 99 * gib
 			in.Hosts = in.Hosts[:1]
 		}, []string{
-			"vm01 waits: no host can take it: a: has 8192 MiB of memory for VMs in all, 101440 MiB of memory are needed", held(2, "medium", in10), held(3, "medium, order 1", in10)}},
+			"vm01 waits: no host can take it: a: has 8 GiB of memory for VMs in all, 99.1 GiB of memory are needed", held(2, "medium", in10), held(3, "medium, order 1", in10)}},
 		{"no host can take the first for long", func(in *Input) {
 			in.State.VMs[id(1)].Memory = 99 * gib
 			in.Hosts = in.Hosts[:1]
 			in.Now = now.Add(10 * time.Minute)
 		}, []string{
-			"vm01 waits: no host can take it: a: has 8192 MiB of memory for VMs in all, 101440 MiB of memory are needed", "vm02 on a(2)", held(3, "medium, order 1", none)}},
+			"vm01 waits: no host can take it: a: has 8 GiB of memory for VMs in all, 99.1 GiB of memory are needed", "vm02 on a(2)", held(3, "medium, order 1", none)}},
 		{"the time of the second begins when that of the first is over", func(in *Input) {
 			in.Now = now.Add(20*time.Minute - time.Second)
 			in.Policy.Restart.Retries = []time.Duration{0, time.Hour}
@@ -91,8 +91,8 @@ func TestWaves(t *testing.T) {
 			}
 			in.Hosts = in.Hosts[:1]
 		}, []string{
-			"vm01 waits: no host can take it: a: has 8192 MiB of memory for VMs in all, 101440 MiB of memory are needed",
-			"vm02 waits: no host can take it: a: has 8192 MiB of memory for VMs in all, 101440 MiB of memory are needed", held(3, "medium, order 1", none)}},
+			"vm01 waits: no host can take it: a: has 8 GiB of memory for VMs in all, 99.1 GiB of memory are needed",
+			"vm02 waits: no host can take it: a: has 8 GiB of memory for VMs in all, 99.1 GiB of memory are needed", held(3, "medium, order 1", none)}},
 		{"both times are over", func(in *Input) {
 			in.Now = now.Add(20 * time.Minute)
 			for n := 1; n <= 2; n++ {
@@ -100,8 +100,8 @@ func TestWaves(t *testing.T) {
 			}
 			in.Hosts = in.Hosts[:1]
 		}, []string{
-			"vm01 waits: no host can take it: a: has 8192 MiB of memory for VMs in all, 101440 MiB of memory are needed",
-			"vm02 waits: no host can take it: a: has 8192 MiB of memory for VMs in all, 101440 MiB of memory are needed", "vm03 on a(2)"}},
+			"vm01 waits: no host can take it: a: has 8 GiB of memory for VMs in all, 99.1 GiB of memory are needed",
+			"vm02 waits: no host can take it: a: has 8 GiB of memory for VMs in all, 99.1 GiB of memory are needed", "vm03 on a(2)"}},
 		{"the first failed once, and is tried again", func(in *Input) {
 			in.failed("b", "a", "c")
 			in.Now = now.Add(time.Minute)
@@ -173,7 +173,7 @@ func TestWaves(t *testing.T) {
 			in.Policy.Groups[0].Ready.Timeout = time.Minute
 			in.State.VMs[id(1)].Memory = 99 * gib
 			in.Hosts = in.Hosts[:1]
-		}, []string{"vm01 waits: no host can take it: a: has 8192 MiB of memory for VMs in all, 101440 MiB of memory are needed",
+		}, []string{"vm01 waits: no host can take it: a: has 8 GiB of memory for VMs in all, 99.1 GiB of memory are needed",
 			held(2, "medium", ", again in 1m0s"), "vm03 is held: it starts after group g0, which is not ready yet (it waits for that 1m0s at most), again in 1m0s"}},
 	}
 	for _, tt := range tests {

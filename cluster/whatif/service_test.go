@@ -187,7 +187,7 @@ func TestGrant(t *testing.T) {
 		{"to a host", nil, []string{"disk"}, "a", false, []string{"disk to a"}, "", "yes"},
 		{"cold", nil, []string{"disk"}, "a", true, []string{"disk to a, cold"}, "", "yes"},
 		{"named twice", nil, []string{"disk", "disk"}, "a", false, []string{"disk to a"}, "", "yes"},
-		{"to where there is no room", func(in *inventory.Input) { in.Hosts[1].Memory = 16 * gib }, []string{"db"}, "b", false, []string{"db stays"}, "b: has 16384 MiB of memory for VMs in all", ""},
+		{"to where there is no room", func(in *inventory.Input) { in.Hosts[1].Memory = 16 * gib }, []string{"db"}, "b", false, []string{"db stays"}, "b: has 16 GiB of memory for VMs in all", ""},
 		{"together, with room for one only", func(in *inventory.Input) { in.Hosts[1].Memory = 28 * gib }, []string{"db", "lamp"}, "b", false, []string{"lamp stays"}, "b: ", ""},
 		{"to a host in maintenance", nil, []string{"disk"}, "c", false, []string{"disk stays"}, "c: is in maintenance (new disks)", ""},
 		{"to where it is", nil, []string{"disk"}, "b", false, []string{"disk stays"}, "it runs on b already", ""},

@@ -44,8 +44,11 @@ type Plan struct {
 	// Maintenance is what becomes of each host that goes into maintenance, where that was asked.
 	Maintenance []Service `json:"maintenance,omitempty"`
 	// Any is the answer about any so many hosts, where that was asked.
-	Any   *Tolerance `json:"any,omitempty"`
-	Added []Added    `json:"added,omitempty"`
+	Any *Tolerance `json:"any,omitempty"`
+	// NoMajority says that the worst loss of so many would leave too few voters: nothing starts then,
+	// whatever Any says of room. Empty: enough would be left.
+	NoMajority string  `json:"no_majority,omitempty"`
+	Added      []Added `json:"added,omitempty"`
 	// Frozen are VMs that wait for the host that they were shut down with: they start there, and no
 	// case says anything of them.
 	Frozen []Frozen `json:"frozen,omitempty"`
@@ -63,6 +66,9 @@ type Failover struct {
 	BestEffort []string `json:"best_effort_down,omitempty"`
 	// Exact says that no plan could do better.
 	Exact bool `json:"exact"`
+	// NoMajority says that too few voters would be left, so that nothing of this is done before others
+	// are back. Empty: enough would be left.
+	NoMajority string `json:"no_majority,omitempty"`
 }
 
 // Decision is what becomes of one VM.
@@ -146,7 +152,7 @@ func Ask(b *inventory.Builder, in inventory.Input, q Question, known *Outlook) (
 		if why := nobody(c, t.Uncovered); why != "" && t.Answer == placement.Yes {
 			t.Answer, t.Why = placement.No, why
 		}
-		p.Any = tolerance(t)
+		p.Any, p.NoMajority = tolerance(t), noMajorityAfterAny(c, f)
 		p.Fine = p.Fine && t.Answer == placement.Yes && len(t.Uncovered) == 0
 		if len(t.Lost) > 0 {
 			p.failover(c, q.LoseDatastores, t.Lost, placement.Decide(c, placement.Question{Lost: t.Lost}))
@@ -237,7 +243,7 @@ func add(in inventory.Input, vms []inventory.FileVM) (out inventory.Input, uuids
 	}
 	more, err := f.Input()
 	if err != nil {
-		return in, nil, err
+		return in, nil, &addedError{err}
 	}
 	st := &fsm.State{}
 	*st = *in.State
@@ -255,6 +261,15 @@ func add(in inventory.Input, vms []inventory.FileVM) (out inventory.Input, uuids
 	}
 	in.State = st
 	return in, uuids, nil
+}
+
+// addedError is what is wrong with what is to be added, which is no file of its own.
+type addedError struct{ err error }
+
+func (e *addedError) Unwrap() error { return e.err }
+
+func (e *addedError) Error() string {
+	return "what is to be added makes no sense" + strings.TrimPrefix(e.err.Error(), inventory.ErrBadFile.Error())
 }
 
 // admit asks for each VM that is added whether it is admitted, and has those that a
@@ -305,7 +320,8 @@ func without(c *placement.Cluster, lost []string) *placement.Cluster {
 }
 
 func (p *Plan) failover(c *placement.Cluster, datastores, lost []string, plan *placement.Plan) {
-	f := Failover{Hosts: append([]string{}, lost...), Datastores: datastores, Down: []string{}, Exact: plan.Exact, Decisions: []Decision{}}
+	f := Failover{Hosts: append([]string{}, lost...), Datastores: datastores, Down: []string{}, Exact: plan.Exact, Decisions: []Decision{},
+		NoMajority: noMajority(c, func(h *placement.Host) bool { return slices.Contains(lost, h.Name) })}
 	class := map[string]placement.Class{}
 	for i := range c.VMs {
 		class[c.VMs[i].Name] = c.VMs[i].Class

@@ -47,7 +47,7 @@ func TestAsk(t *testing.T) {
 		{"a VM for which no room is kept does not spoil it", Question{Fail: []string{"a"}}, true, [][]string{{"a"}}, [][]string{{"lamp"}}, nil},
 		{"two hosts", Question{Fail: []string{"a", "b"}}, false, [][]string{{"a", "b"}}, [][]string{{"db", "disk", "lamp"}}, nil},
 		{"any one", Question{FailAny: 1}, true, nil, nil, nil},
-		{"any two, with an example", Question{FailAny: 2}, false, [][]string{{"b", "a"}}, [][]string{{"db", "disk", "lamp"}}, nil},
+		{"any two, with an example", Question{FailAny: 2}, false, [][]string{{"a", "b"}}, [][]string{{"db", "disk", "lamp"}}, nil},
 		{"a datastore", Question{LoseDatastores: []string{"nfs"}}, false, [][]string{{}}, [][]string{{"disk"}}, nil},
 		{"a VM more", Question{Fail: []string{"b"}, Hypothesis: Hypothesis{Add: []inventory.FileVM{small}}}, true, [][]string{{"b"}}, [][]string{{}}, []string{"small on b"}},
 		{"two VMs more, of which the second is too much", Question{Fail: []string{"c"}, Hypothesis: Hypothesis{Add: []inventory.FileVM{small, {Name: "big", Memory: 20 * gib, VCPUs: 1}}}}, false, [][]string{{"c"}}, [][]string{{}}, []string{"small on b", "big refused"}},

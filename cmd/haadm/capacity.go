@@ -90,11 +90,15 @@ func (p *program) capacity(a *api.CapacityAnswer) {
 	}
 	largest := "no further VM would leave the room that is asked for"
 	if a.LargestAdmitted > 0 {
-		largest = size(uint64(a.LargestAdmitted)) + " is the largest VM that still leaves the room that is asked for"
+		leaves := "that still leaves the room that is asked for"
+		if a.Admission.Answer != placement.Yes.String() {
+			leaves = "that leaves no less room than there is, which is not what is asked for"
+		}
+		largest = fmt.Sprintf("%s is the largest VM %s", placement.SizeAtMost(a.LargestAdmitted), leaves)
 	}
 	fits := "none would fit on a host now"
 	if a.LargestFits > 0 {
-		fits = size(uint64(a.LargestFits)) + " would fit on a host now"
+		fits = placement.SizeAtMost(a.LargestFits) + " would fit on a host now"
 	}
 	if f := a.Performance; f != nil {
 		is := "not warned of (tolerated_degradation = 100)"

@@ -99,15 +99,15 @@ func (p *program) validatePolicy(path string) error {
 	}
 	t := policy.Timing
 	return p.show(struct {
-		Schema      int            `json:"schema"`
-		Valid       bool           `json:"valid"`
-		Policy      *config.Policy `json:"policy"`
-		Terms       []timingTerm   `json:"terms"`
-		Wait        api.Seconds    `json:"wait_seconds"`
-		MemberBound api.Seconds    `json:"member_bound_seconds"`
-		MasterBound api.Seconds    `json:"master_bound_seconds"`
-		Warnings    []string       `json:"warnings"`
-	}{api.Schema, true, withoutSecrets(policy), terms(t), api.Seconds(t.Wait()), api.Seconds(t.MemberBound()), api.Seconds(t.MasterBound()), append([]string{}, policy.Warnings()...)}, func() {
+		Schema      int          `json:"schema"`
+		Valid       bool         `json:"valid"`
+		Policy      any          `json:"policy"` // durations in seconds
+		Terms       []timingTerm `json:"terms"`
+		Wait        api.Seconds  `json:"wait_seconds"`
+		MemberBound api.Seconds  `json:"member_bound_seconds"`
+		MasterBound api.Seconds  `json:"master_bound_seconds"`
+		Warnings    []string     `json:"warnings"`
+	}{api.Schema, true, inSeconds(withoutSecrets(policy)), terms(t), api.Seconds(t.Wait()), api.Seconds(t.MemberBound()), api.Seconds(t.MasterBound()), append([]string{}, policy.Warnings()...)}, func() {
 		p.say("%s is a valid policy for cluster %q.", path, policy.Cluster)
 		p.say("")
 		p.say("%s", config.TimingText(t))
@@ -206,6 +206,7 @@ func (p *program) planPolicy(ctx context.Context, client *api.Client, path strin
 	}
 	ch := &policyChange{Schema: api.Schema, Source: now.Source, Revision: now.Revision, Changes: config.DiffPolicies(current, next), VMs: []vmChange{}, old: current, new: next, files: texts}
 	ch.Warnings = append(append([]string{}, next.Warnings()...), wiring(next, hosts.Hosts)...)
+	ch.Warnings = append(ch.Warnings, strangers(next, vms.VMs, hosts.Hosts)...)
 	if ch.Changes == nil {
 		ch.Changes = []config.Change{}
 	}

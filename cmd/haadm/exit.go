@@ -97,10 +97,13 @@ func (p *program) report(err error) int {
 	if code == exitOK || errors.Is(err, errNo) || errors.Is(err, errReported) {
 		return code
 	}
-	if p.format == "json" && code != exitUsage {
+	if p.format == "json" {
 		var remote *api.Error
 		if !errors.As(err, &remote) {
-			remote = &api.Error{Code: "local", Message: p.explain(err)}
+			remote = &api.Error{Code: "local", Message: strings.TrimPrefix(p.explain(err), "haadm: ")}
+		}
+		if code == exitUsage {
+			remote.Code = "usage"
 		}
 		_ = writeJSON(p.stderr, struct {
 			Schema int        `json:"schema"`

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"time"
 	"unicode"
@@ -12,6 +13,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 
 	"github.com/holdfast-ha/holdfast/cluster/api"
+	"github.com/holdfast-ha/holdfast/cluster/placement"
 	"github.com/holdfast-ha/holdfast/fsm"
 )
 
@@ -79,7 +81,7 @@ func (p *program) paragraph(indent, s string) {
 	s = strings.Join(strings.Fields(s), " ")
 	taken := text.StringWidthWithoutEscSequences(indent)
 	if left := p.width() - taken; left >= 20 {
-		s = text.WrapSoft(s, left)
+		s = wrap(s, left)
 	}
 	hang := strings.Repeat(" ", taken)
 	for i, line := range strings.Split(s, "\n") {
@@ -88,6 +90,28 @@ func (p *program) paragraph(indent, s string) {
 		}
 		p.say("%s%s", indent, strings.TrimRight(line, " "))
 	}
+}
+
+// wrap breaks text between words, so that a line has at most so many columns unless one word alone
+// has more: what people copy, such as a path or a UUID, stays whole.
+func wrap(s string, columns int) string {
+	var b strings.Builder
+	taken := 0
+	for i, word := range strings.Fields(s) {
+		width := text.StringWidthWithoutEscSequences(word)
+		switch {
+		case i == 0:
+		case taken+1+width > columns:
+			b.WriteByte('\n')
+			taken = 0
+		default:
+			b.WriteByte(' ')
+			taken++
+		}
+		b.WriteString(word)
+		taken += width
+	}
+	return b.String()
 }
 
 // tint colours a word by how good it is. The word says it all without colour.
@@ -156,16 +180,12 @@ func span(d time.Duration) string {
 	return fmt.Sprintf("%.0fd", d.Hours()/24)
 }
 
+// size writes bytes; a dash where nothing is known.
 func size(n uint64) string {
-	switch {
-	case n == 0:
+	if n == 0 {
 		return "-"
-	case n < 1<<30:
-		return fmt.Sprintf("%d MiB", n>>20)
-	case n%(1<<30) == 0 || n >= 100<<30:
-		return fmt.Sprintf("%d GiB", n>>30)
 	}
-	return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
+	return placement.Size(int64(min(n, math.MaxInt64)))
 }
 
 func dash(s string) string {

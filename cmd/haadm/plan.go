@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -12,6 +13,7 @@ import (
 	"github.com/holdfast-ha/holdfast/cluster/inventory"
 	"github.com/holdfast-ha/holdfast/cluster/placement"
 	"github.com/holdfast-ha/holdfast/cluster/whatif"
+	"github.com/holdfast-ha/holdfast/config"
 	"github.com/holdfast-ha/holdfast/fsm"
 )
 
@@ -89,6 +91,9 @@ func readInventory(c *cli.Context) (in inventory.Input, offline bool, err error)
 	if err == nil {
 		in, err = read.Input()
 	}
+	if _, policy := config.AsError(err); policy {
+		return in, true, &hintedError{err, "This is the policy that " + file + " holds."}
+	}
 	if err != nil {
 		return in, true, fmt.Errorf("%s: %w", file, err)
 	}
@@ -114,6 +119,9 @@ func (p *program) planText(a *api.PlanAnswer, q whatif.Question) {
 			p.say("")
 		}
 		p.tolerance(*a.Any)
+		if a.NoMajority != "" && !slices.ContainsFunc(a.Failovers, func(f whatif.Failover) bool { return f.NoMajority != "" }) {
+			p.paragraph("     ! ", "after the worst of them "+a.NoMajority)
+		}
 	}
 	for i := range a.Maintenance {
 		if i > 0 || len(a.Added) > 0 {
@@ -210,9 +218,16 @@ func (p *program) eachHost(all []whatif.Failover) {
 	}
 	p.grid([]any{"IF LOST", "START", "WHERE", "STAY DOWN"}, rows)
 	p.say("")
-	if down == 0 {
+	for _, f := range all {
+		if f.NoMajority != "" {
+			p.paragraph("! ", fmt.Sprintf("with %s lost %s", strings.Join(f.Hosts, ", "), f.NoMajority))
+		}
+	}
+	switch {
+	case down == 0 && slices.ContainsFunc(all, func(f whatif.Failover) bool { return f.NoMajority != "" }):
+	case down == 0:
 		p.say("Whichever host is lost, every VM that it runs starts again elsewhere.")
-	} else {
+	default:
 		p.say("%s: see why with 'haadm plan --fail HOST'.", plural(down, "loss leaves VMs down", "losses leave VMs down"))
 	}
 }
@@ -232,6 +247,9 @@ func (p *program) failover(f whatif.Failover) {
 		are = "are"
 	}
 	p.paragraph("", fmt.Sprintf("If %s %s lost: %s, %s.", strings.Join(lost, " and "), are, plural(starts, "VM starts elsewhere", "VMs start elsewhere"), plural(len(f.Down), "VM stays down", "VMs stay down")))
+	if f.NoMajority != "" {
+		p.paragraph("! ", f.NoMajority)
+	}
 	if !f.Exact {
 		p.say("The bound on the work was reached: there may be a better plan.")
 	}

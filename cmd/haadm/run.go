@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -51,10 +52,28 @@ func (p *program) run(ctx context.Context, args []string) int {
 		return exitOK
 	}
 	ordered, err := reorder(app, args)
+	if err != nil && wantsJSON(args) {
+		p.format = "json" // before has not read the flags
+	}
 	if err == nil {
 		err = app.RunContext(ctx, append([]string{"haadm"}, ordered...))
 	}
 	return p.report(err)
+}
+
+// wantsJSON reports whether a command line that cannot be read asks for JSON all the same.
+func wantsJSON(args []string) bool {
+	for i, a := range args {
+		switch {
+		case a == "--":
+			return false
+		case slices.Contains([]string{"--json", "--json=true", "-o=json", "--output=json"}, a):
+			return true
+		case (a == "-o" || a == "--output") && i+1 < len(args) && args[i+1] == "json":
+			return true
+		}
+	}
+	return false
 }
 
 // env is the value of a variable; the last one counts, as in a shell.

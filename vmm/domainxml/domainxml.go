@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 
 	"libvirt.org/go/libvirtxml"
@@ -30,6 +31,10 @@ type Definition struct {
 func Parse(text string) (Definition, error) {
 	var d libvirtxml.Domain
 	if err := d.Unmarshal(text); err != nil {
+		var number *strconv.NumError
+		if errors.As(err, &number) { // which does not say whose
+			return Definition{}, fmt.Errorf("%w: %q stands where a whole number belongs that is not negative and not above %d", ErrInvalid, number.Num, uint64(math.MaxUint64))
+		}
 		return Definition{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	if d.Type == "" {
