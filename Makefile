@@ -10,6 +10,9 @@ VERSION = $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 # Packages with a target of their own: they need root, many minutes, or a world of their own.
 APART = /integration/(sim(/|$$)|(lab|machine|bench)$$)
 UNIT  = $$(go list -e ./... | grep -vE '$(APART)')
+# One build of everything serves the tests without the race detector, the linter and the programs that
+# lab and machine run. vet is a check of `make lint`, for all packages.
+export CGO_ENABLED = 0
 
 .PHONY: help
 help: ## list the targets (this)
@@ -27,16 +30,20 @@ demo: build ## a cluster of three hosts on this machine, one of them dies; DEMO=
 	bin/demo
 
 .PHONY: test
-test: ## everything: installs what the tests need, then unit, sim, lint, model and (as root) lab and machine; at most 25 minutes
+test: ## everything: installs what the tests need, then unit, long, sim, lint, model and (as root) lab and machine; at most 25 minutes
 	@.ci/test
 
 .PHONY: unit
-unit: ## tests of every package, with the race detector; no root, no libvirt
-	CGO_ENABLED=1 .ci/gotest unit -race -timeout 5m $(UNIT)
+unit: ## tests of every package, with the race detector and few random draws (`make long` has them all); no root, no libvirt
+	CGO_ENABLED=1 .ci/gotest unit -race -short -vet=off -timeout 5m $(UNIT)
+
+.PHONY: long
+long: ## the tests that draw at random or compute for long, in full; without the race detector, which takes many times as long
+	@.ci/long
 
 .PHONY: sim
 sim: ## whole clusters in virtual time: the scenarios and random runs
-	.ci/gotest sim -timeout 6m30s ./integration/sim/...
+	.ci/gotest sim -vet=off -timeout 6m30s ./integration/sim/...
 
 # Two packages at a time: beside vmm/libvirt, which takes half a minute, integration/lab tries its
 # own harness, and no lease is at stake yet.
@@ -46,14 +53,14 @@ LAB_LIMIT ?= 15m
 lab: ## (root) hosts in namespaces with their own libvirtd and real guests
 	@[ "$$(id -u)" = 0 ] || { echo "make lab needs root: it makes namespaces and starts libvirtd" >&2; exit 1; }
 	@.ci/install lab
-	HOLDFAST_LAB=1 TEST_FORMAT=standard-verbose .ci/gotest lab -count=1 -p 2 -timeout $(LAB_LIMIT) ./integration/lab ./vmm/libvirt/...
+	HOLDFAST_LAB=1 TEST_FORMAT=standard-verbose .ci/gotest lab -count=1 -vet=off -p 2 -timeout $(LAB_LIMIT) ./integration/lab ./vmm/libvirt/...
 
 MACHINE_LIMIT ?= 15m
 
 .PHONY: machine
 machine: ## three machines in QEMU with a real watchdog and a heartbeat volume: resets, and takeovers after them; five minutes with nothing else running
 	@.ci/install machine
-	HOLDFAST_MACHINE=1 TEST_FORMAT=standard-verbose .ci/gotest machine -count=1 -timeout $(MACHINE_LIMIT) ./integration/machine
+	HOLDFAST_MACHINE=1 TEST_FORMAT=standard-verbose .ci/gotest machine -count=1 -vet=off -timeout $(MACHINE_LIMIT) ./integration/machine
 
 .PHONY: mutation
 mutation: ## each rule of docs/safety.md left out once, and the test that must then fail; a quarter of an hour
@@ -64,7 +71,7 @@ lint: ## gofmt, go vet, golangci-lint (.golangci.yml), go mod tidy; the linter's
 	@.ci/lint
 
 .PHONY: race
-race: ## the race detector over everything that needs no root, sim included
+race: ## the race detector over everything that needs no root, with all random draws, sim included
 	CGO_ENABLED=1 .ci/gotest race -race -timeout 20m $(UNIT) ./integration/sim/...
 
 .PHONY: bench

@@ -11,6 +11,10 @@ import (
 
 // Files that are wrong as bytes rather than as HCL.
 func TestOddBytes(t *testing.T) {
+	much := 100_000
+	if testing.Short() {
+		much /= 20
+	}
 	deep := func(open, shut string, n int) string { return strings.Repeat(open, n) + strings.Repeat(shut, n) }
 	tests := []struct {
 		name   string
@@ -28,17 +32,17 @@ func TestOddBytes(t *testing.T) {
 		{name: "escape sequence", src: "# \x1b[2J\ncluster \"c\" {}", want: "U+001B at column 3"},
 		{name: "C1 control", src: "# \u009b2J\ncluster \"c\" {}", want: "U+009B"},
 		{name: "too large", src: "cluster \"c\" {}\n" + strings.Repeat("#", maxFile), want: "File too large"},
-		{name: "deep brackets", src: "x = " + deep("[", "]", 200_000), want: "Nested too deep"},
-		{name: "deep braces", src: deep("a {\n", "}\n", 100_000), want: "Nested too deep"},
-		{name: "deep parentheses", src: "x = " + deep("(", ")", 200_000), want: "Nested too deep"},
-		{name: "deep templates", src: "x = " + deep(`"${`, `}"`, 100_000), want: "Nested too deep"},
-		{name: "many signs", src: "x = " + strings.Repeat("-", 900_000) + "1", want: "Too many operators"},
-		{name: "many sums", src: "x = 1" + strings.Repeat("+1", 400_000), want: "Too many operators"},
-		{name: "many choices", src: "x = " + strings.Repeat("a ? ", 200_000) + "a", want: "Too many operators"},
-		{name: "many indices", src: "x = a" + strings.Repeat("[b]", 200_000), want: "Too many operators"},
-		{name: "many steps", src: "x = a" + strings.Repeat(".b", 200_000), want: "Too many operators"},
-		{name: "deep JSON", src: deep("[", "]", 500_000), asJSON: true, want: "Nested too deep"},
-		{name: "deep JSON objects", src: strings.Repeat(`{"a":`, 200_000), asJSON: true, want: "Nested too deep"},
+		{name: "deep brackets", src: "x = " + deep("[", "]", 2*much), want: "Nested too deep"},
+		{name: "deep braces", src: deep("a {\n", "}\n", much), want: "Nested too deep"},
+		{name: "deep parentheses", src: "x = " + deep("(", ")", 2*much), want: "Nested too deep"},
+		{name: "deep templates", src: "x = " + deep(`"${`, `}"`, much), want: "Nested too deep"},
+		{name: "many signs", src: "x = " + strings.Repeat("-", 9*much) + "1", want: "Too many operators"},
+		{name: "many sums", src: "x = 1" + strings.Repeat("+1", 4*much), want: "Too many operators"},
+		{name: "many choices", src: "x = " + strings.Repeat("a ? ", 2*much) + "a", want: "Too many operators"},
+		{name: "many indices", src: "x = a" + strings.Repeat("[b]", 2*much), want: "Too many operators"},
+		{name: "many steps", src: "x = a" + strings.Repeat(".b", 2*much), want: "Too many operators"},
+		{name: "deep JSON", src: deep("[", "]", 5*much), asJSON: true, want: "Nested too deep"},
+		{name: "deep JSON objects", src: strings.Repeat(`{"a":`, 2*much), asJSON: true, want: "Nested too deep"},
 		{name: "brackets in a JSON string", src: `{"cluster": {"c": {"note": "` + strings.Repeat("[", 100) + `\""}}}`, asJSON: true},
 		{name: "JSON with a byte order mark", src: "\xef\xbb\xbf{\"cluster\": {\"c\": {}}}", asJSON: true},
 	}
@@ -86,7 +90,11 @@ func TestLoopsAreNotRun(t *testing.T) {
 
 func TestManyProblemsStayReadable(t *testing.T) {
 	var src strings.Builder
-	for i := range 20_000 {
+	many := 20_000
+	if testing.Short() {
+		many = 2_000
+	}
+	for i := range many {
 		fmt.Fprintf(&src, "unknown_%d = 1\n", i)
 	}
 	_, err := ParseAgent("haagent.hcl", []byte(src.String()), "kvm1")
@@ -94,14 +102,14 @@ func TestManyProblemsStayReadable(t *testing.T) {
 	if !ok {
 		t.Fatalf("got %v", err)
 	}
-	if n := len(e.Problems()); n != 20_000 {
-		t.Errorf("%d problems are listed, want 20000", n)
+	if n := len(e.Problems()); n != many {
+		t.Errorf("%d problems are listed, want %d", n, many)
 	}
 	text := e.Error()
 	if n := strings.Count(text, "\nError:"); n != shownAtMost {
 		t.Errorf("%d problems are written out, want %d", n, shownAtMost)
 	}
-	if want := fmt.Sprintf("and %d more.", 20_000-shownAtMost); !strings.HasSuffix(text, want) {
+	if want := fmt.Sprintf("and %d more.", many-shownAtMost); !strings.HasSuffix(text, want) {
 		t.Errorf("the text ends with %q, want %q", text[len(text)-40:], want)
 	}
 }

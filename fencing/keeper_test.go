@@ -255,7 +255,10 @@ const seeds = 1500
 
 // Nothing lives past the hard end, whatever befalls the guard.
 func TestNothingLivesPastTheHardEnd(t *testing.T) {
-	resets, spared := 0, 0
+	resets, spared, seeds := 0, 0, seeds
+	if testing.Short() {
+		seeds /= 10
+	}
 	for seed := range uint64(seeds) {
 		h := run(t, seed, rules{})
 		if h.found != "" {
@@ -278,6 +281,10 @@ func TestNothingLivesPastTheHardEnd(t *testing.T) {
 
 // Each rule left out does harm that the runs above would show.
 func TestEveryRuleOfTheWatchdogIsNeeded(t *testing.T) {
+	if testing.Short() {
+		t.Log("a short run: no rule is left out")
+		return
+	}
 	for _, r := range []rules{
 		{name: "W1 pet past the soft end", drop: fencing.DropPastEnd},
 		{name: "W1 pet while the lease is valid", drop: fencing.DropWhileValid},

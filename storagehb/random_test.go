@@ -17,7 +17,11 @@ import (
 // disappears, a completed write is seen by whoever begins to read
 // after it, and when all is well again everything works.
 func TestRandomFaults(t *testing.T) {
-	for seed := range uint64(150) {
+	runs := uint64(150)
+	if testing.Short() {
+		runs = 30
+	}
+	for seed := range runs {
 		inBubble(t, func(w *world) {
 			rng := rand.New(rand.NewPCG(seed, 3))
 			hosts := make([]*host, slots)

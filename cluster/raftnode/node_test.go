@@ -67,19 +67,23 @@ func TestLeaderDies(t *testing.T) {
 }
 
 func TestOneNetworkLostNoElection(t *testing.T) {
+	rounds, lasts := 5, 20*time.Second
+	if testing.Short() {
+		rounds, lasts = 2, 10*time.Second
+	}
 	for _, network := range networks {
 		for _, election := range []time.Duration{250 * time.Millisecond, 500 * time.Millisecond, time.Second} {
 			t.Run(fmt.Sprintf("%s/%v", network, election), func(t *testing.T) {
 				inBubbleElection(t, 3, election, func(t *testing.T, c *testCluster) {
 					l := c.leader("")
 					term := l.node.raft.CurrentTerm()
-					for round := range 5 {
+					for round := range rounds {
 						c.cutNetwork(network)
-						end := time.Now().Add(20 * time.Second)
+						end := time.Now().Add(lasts)
 						for i := 0; time.Now().Before(end); i++ {
 							began := time.Now()
 							if err := c.apply(l, fmt.Sprintf("%d/%d", round, i)); err != nil {
-								t.Fatalf("round %d, %v after the cut: %v", round, time.Since(end)+20*time.Second, err)
+								t.Fatalf("round %d, %v after the cut: %v", round, time.Since(end)+lasts, err)
 							}
 							if took := time.Since(began); took > election {
 								t.Errorf("round %d: a commit took %v", round, took)

@@ -27,7 +27,11 @@ type ledger struct {
 // acknowledged is lost or done twice, that every call returns, and that nothing
 // is left running at the end.
 func TestSoak(t *testing.T) {
-	for i := range *soakRuns {
+	runs := *soakRuns
+	if testing.Short() {
+		runs = min(runs, 1)
+	}
+	for i := range runs {
 		seed := *soakSeed + uint64(i)
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { soak(t, rand.New(rand.NewPCG(seed, 0))) })
