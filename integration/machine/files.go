@@ -31,7 +31,9 @@ func prepare(ctx context.Context, cache, dir string) (*files, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.kernel = kernel
+	if f.kernel, err = unpacked(ctx, kernel); err != nil {
+		return nil, err
+	}
 	if err := writeInitramfs(f.initramfs, modules); err != nil {
 		return nil, err
 	}
@@ -40,7 +42,7 @@ func prepare(ctx context.Context, cache, dir string) (*files, error) {
 		return nil, fmt.Errorf("make the folder for the programs: %w", err)
 	}
 	for _, pkg := range []string{"/cmd/haagent", "/cmd/haadm", "/integration/machine/inside"} {
-		cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-trimpath", "-ldflags", "-s -w", "-o", bin+"/", module+pkg)
+		cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-ldflags", "-s -w", "-o", bin+"/", module+pkg)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("build %s: %w: %s", pkg, err, bytes.TrimSpace(out))
