@@ -85,7 +85,7 @@ func (a *Agent) enter(ctx context.Context, ms *Membership) (_ *member, err error
 		m.over[l.Network] = m.dialer.Transport(l.Network)
 	}
 	m.any = m.dialer.Transport("")
-	if m.node, err = raftnode.New(raftnode.Config{Name: env.Name, ClusterID: ms.Identity.ClusterID, Networks: networks, Election: ms.Timing.Election, YieldAfter: ms.Timing.YieldAfter(), Gate: env.Gate,
+	if m.node, err = raftnode.New(raftnode.Config{Name: env.Name, ClusterID: ms.Identity.ClusterID, Networks: networks, Election: ms.Timing.Election, YieldAfter: ms.Timing.YieldAfter(), SlowAfter: ms.Timing.SlowAfter(), Gate: env.Gate,
 		Stores: m.stores, Machine: m.machine, Dialer: m.witness, Logger: m.log.Named("raft")}); err != nil {
 		return nil, err
 	}

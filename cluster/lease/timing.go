@@ -119,6 +119,11 @@ func (t Timing) YieldAfter() time.Duration {
 	return max(min(t.Lease/4, (t.Lease-t.Heartbeat-3*t.Election)*2/3), t.LeaderLease())
 }
 
+// SlowAfter is how long a write to a leader's own log takes with which, if each takes so long,
+// nobody is acknowledged in time: a heartbeat waits for two of them, the one that was under way
+// and its own, and its host waits for the answer for half a lease.
+func (t Timing) SlowAfter() time.Duration { return t.Lease / 4 }
+
 // MemberBound is the published bound from a member's death to the order to
 // start its VMs elsewhere: one and a half intervals to notice, then D.
 func (t Timing) MemberBound() time.Duration { return t.SuspectAfter() + t.Wait() }

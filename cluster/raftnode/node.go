@@ -52,8 +52,11 @@ type Config struct {
 	// StoreDeadline is how long a write to the stores may take before the process must end; 10 s when 0.
 	StoreDeadline time.Duration
 	// YieldAfter is how long one may take before a leader falls silent, so that another
-	// is elected; StoreDeadline when 0. Both count only while this process runs.
+	// is elected; StoreDeadline when 0. All three count only while this process runs.
 	YieldAfter time.Duration
+	// SlowAfter is how long one takes that a leader cannot keep the office with if each does: the second
+	// within four times that has another elected. StoreDeadline when 0.
+	SlowAfter time.Duration
 	// Gate waits while this process is not to run, and fails when it is to end; nil: it always runs.
 	Gate func(context.Context) error
 	// MaxVoters is the most members that vote, odd; 5 when 0.
@@ -91,6 +94,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.YieldAfter == 0 {
 		c.YieldAfter = c.StoreDeadline
+	}
+	if c.SlowAfter == 0 {
+		c.SlowAfter = c.StoreDeadline
 	}
 	if c.Gate == nil {
 		c.Gate = func(context.Context) error { return nil }

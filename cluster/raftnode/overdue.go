@@ -19,12 +19,14 @@ var errOverdue = errors.New("this host's own log does not come back from the dis
 // watched counts how long everything takes that raft writes to its stores. A write
 // that hangs blocks raft's main loop while its heartbeats go on: the others go on
 // following a leader that will never commit anything again. So one that is overdue
-// has the transport send nothing as a leader until it has come back, and for long enough
-// for another to be elected in any case: where each write is late and comes back soon after,
-// followers would hear just enough of this leader to stay, and no lease would be renewed. Who
-// led nobody while its write was late may lead at once: where the disks of all hung together,
-// as those on one array do, nobody could otherwise. Nothing inside the process brings back a
-// main loop that hangs for long, only the end of the process does, which is reported as fatal.
+// has the transport send nothing as a leader until it has come back. One late write that has
+// come back threatens no lease, and whoever would be elected may write to the same array: the
+// leader goes on. Where writes are slow again and again followers would hear just enough of
+// this leader to stay, and no lease would be renewed: the second slow one has it be silent for
+// long enough for another to be elected in any case. Who led nobody meanwhile may lead at
+// once: where the disks of all hung together nobody could otherwise. Nothing inside the
+// process brings back a main loop that hangs for long, only the end of the process does, which
+// is reported as fatal.
 //
 // A write that the disk refuses, as one that is full does, is tried again until it
 // takes it, and is overdue at once: raft would end the process over a term that it
@@ -35,6 +37,7 @@ type watched struct {
 	raft.StableStore
 	limit time.Duration // fatal beyond
 	yield time.Duration // overdue beyond
+	slow  time.Duration // too long if each takes so long
 	step  time.Duration // what is counted at once
 	gate  func(context.Context) error
 	ctx   context.Context // ends when the node shuts down
@@ -54,11 +57,15 @@ const (
 // countSteps is how finely the time of a write is counted.
 const countSteps = 8
 
+// slowAgain is within how many times of what is slow a second slow write has the leader let
+// another lead: a lease.
+const slowAgain = 4
+
 // watchStores puts the watched stores of a node together.
 func watchStores(ctx context.Context, c Config, fatal func(error)) *watched {
 	yield := min(c.YieldAfter, c.StoreDeadline)
-	return &watched{LogStore: c.Stores.Log, StableStore: c.Stores.Stable, limit: c.StoreDeadline, yield: yield, step: yield / countSteps, due: overdue{hush: 3 * c.Election},
-		gate: c.Gate, ctx: ctx, fatal: fatal, log: c.Logger}
+	return &watched{LogStore: c.Stores.Log, StableStore: c.Stores.Stable, limit: c.StoreDeadline, yield: yield, slow: c.SlowAfter, step: yield / countSteps,
+		due: overdue{hush: 3 * c.Election, again: slowAgain * c.SlowAfter, fresh: c.Election}, gate: c.Gate, ctx: ctx, fatal: fatal, log: c.Logger}
 }
 
 // count is how long one write has taken, in time in which this process ran: a
@@ -69,8 +76,10 @@ type count struct {
 	what  string
 	mu    sync.Mutex
 	timer *time.Timer
+	at    time.Time // when the step that is being counted began
 	ran   time.Duration
 	late  bool
+	leads bool // this host led as it began
 	ended bool
 }
 
@@ -120,7 +129,7 @@ func refuses(err error) bool {
 
 // begin counts from now until the count ends.
 func (w *watched) begin(what string) *count {
-	c := &count{w: w, what: what}
+	c := &count{w: w, what: what, at: time.Now(), leads: w.due.leading()}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.timer = time.AfterFunc(w.step, c.tick)
@@ -150,9 +159,10 @@ func (c *count) tick() {
 		return
 	}
 	c.ran += w.step
+	c.at = time.Now()
 	if c.ran >= w.yield && !c.late {
 		c.late = true
-		w.due.late()
+		w.due.add(1)
 	}
 	if c.ran >= w.limit {
 		w.fatal(fmt.Errorf("%s has not come back from the disk for %v: the process must end so that another host can lead", c.what, w.limit))
@@ -166,6 +176,9 @@ func (c *count) end() {
 	defer c.mu.Unlock()
 	c.ended = true
 	c.timer.Stop()
+	if c.leads && c.ran+min(time.Since(c.at), c.w.step) >= c.w.slow {
+		c.w.due.slow()
+	}
 	if c.late {
 		c.w.due.add(-1)
 	}
@@ -220,23 +233,34 @@ type overdue struct {
 	leader string
 	heard  time.Time
 	why    error
-	hush   time.Duration // for how long a leader is silent from when a write was late: three elections
+	hush   time.Duration // for how long a leader is silent whose writes are slow: three elections
+	again  time.Duration // within which a second slow write has it so
+	slowed time.Time     // when a write came back last that was slow while this host led
+	fresh  time.Duration // for how long what was sent as a leader says that this host leads
 	led    time.Time     // when something was sent as a leader last
 	quiet  time.Time     // until when nothing is
 }
 
-// late notes that a write has become overdue.
-func (o *overdue) late() {
+// leading reports whether something was sent as a leader lately.
+func (o *overdue) leading() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.writes++
-	if now := time.Now(); !o.led.IsZero() && now.Sub(o.led) < o.hush {
+	return !o.led.IsZero() && time.Since(o.led) < o.fresh
+}
+
+// slow notes that a write has come back which was slow, while this host led.
+func (o *overdue) slow() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now := time.Now()
+	if !o.slowed.IsZero() && now.Sub(o.slowed) <= o.again {
 		o.quiet = now.Add(o.hush)
 	}
+	o.slowed = now
 }
 
 // silent reports, of what is to be sent as a leader now, whether it may not be: a write is overdue, or
-// was a moment ago, while this one led.
+// writes were slow again and again while this one led.
 func (o *overdue) silent() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()

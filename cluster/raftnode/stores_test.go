@@ -110,7 +110,7 @@ func (s *slowStore) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log
 
 // timed puts stores under watch as a node does, with a gate that a test may close.
 func timed(t *testing.T, slow *slowStore, gate func(context.Context) error) (*watched, chan error) {
-	c := Config{Stores: Stores{Log: slow, Stable: raft.NewInmemStore()}, Election: 500 * time.Millisecond, YieldAfter: time.Second, Gate: gate}.withDefaults()
+	c := Config{Stores: Stores{Log: slow, Stable: raft.NewInmemStore()}, Election: 500 * time.Millisecond, YieldAfter: time.Second, SlowAfter: 2 * time.Second, Gate: gate}.withDefaults()
 	fatal := make(chan error, 1)
 	return watchStores(t.Context(), c, func(err error) { fatal <- err }), fatal
 }
@@ -164,39 +164,76 @@ func TestAWriteIsOverdueUntilItIsBack(t *testing.T) {
 	})
 }
 
-// Where each write is late and comes back soon after, followers must not hear just enough of
+// slowly has a leader's stores write once, for so long.
+func slowly(t *testing.T, w *watched, d time.Duration) {
+	t.Helper()
+	w.LogStore.(*slowStore).delay.Store(int64(d))
+	if err := w.StoreLogs([]*raft.Log{{Index: 1}}); err != nil {
+		t.Error(err)
+	}
+}
+
+// One late write is over when it is back: the next leader may write to the same array.
+func TestOneLateWriteCostsNoOffice(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		takes []time.Duration // what writes take, with pause between them
+		pause time.Duration
+	}{
+		{"one that is slow", []time.Duration{3 * time.Second}, 0},
+		{"slow ones more than a lease apart", []time.Duration{2500 * time.Millisecond, 2500 * time.Millisecond, 2500 * time.Millisecond}, 6 * time.Second},
+		{"late ones that are not slow, again and again", []time.Duration{1900 * time.Millisecond, 1900 * time.Millisecond, 1900 * time.Millisecond}, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, _ := timed(t, &slowStore{LogStore: raft.NewInmemStore()}, nil)
+				for i, d := range tt.takes {
+					if w.due.silent() {
+						t.Fatalf("silent before write %d", i)
+					}
+					slowly(t, w, d)
+					if w.due.silent() {
+						t.Errorf("silent as a leader right after write %d, which took %v and is back", i, d)
+					}
+					time.Sleep(tt.pause)
+				}
+			})
+		})
+	}
+}
+
+// Where each write is slow and comes back soon after, followers must not hear just enough of
 // their leader to stay with it.
-func TestALeaderIsSilentForAnElectionOnceAWriteWasLate(t *testing.T) {
+func TestALeaderWhoseWritesAreSlowIsSilentForAnElection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		slow := &slowStore{LogStore: raft.NewInmemStore()}
-		w, _ := timed(t, slow, nil)
-		slow.delay.Store(int64(w.yield + 100*time.Millisecond))
-		began, hush := time.Now(), w.due.hush
-		until := func(d time.Duration) { time.Sleep(time.Until(began.Add(d))) }
-		store := func() {
-			if err := w.StoreLogs([]*raft.Log{{Index: 1}}); err != nil {
-				t.Error(err)
-			}
-		}
-		if store(); w.due.silent() {
-			t.Error("silent after a write that was late while it led nobody: where the disks of all hang together, none could lead")
-		}
-		began = time.Now() // it leads
-		store()
-		if w.due.is() || !w.due.silent() {
-			t.Errorf("right after a late write: overdue %v, silent %v, want false and true", w.due.is(), w.due.silent())
-		}
-		until(w.yield + hush - 100*time.Millisecond)
-		if !w.due.silent() {
-			t.Errorf("not silent any more %v after the write was late, want so for %v", hush-100*time.Millisecond, hush)
-		}
-		until(w.yield + hush + 100*time.Millisecond)
+		w, _ := timed(t, &slowStore{LogStore: raft.NewInmemStore()}, nil)
+		slowly(t, w, w.slow)
+		slowly(t, w, w.slow)
 		if w.due.silent() {
-			t.Errorf("still silent %v after the write was late, want so for %v", hush+100*time.Millisecond, hush)
+			t.Error("silent after slow writes while it led nobody: where the disks of all hang together, none could lead")
+		}
+		time.Sleep(2 * w.due.again)
+		for range 2 { // it leads
+			if w.due.silent() {
+				t.Error("silent after one slow write")
+			}
+			slowly(t, w, w.slow)
+		}
+		began, hush := time.Now(), w.due.hush
+		if w.due.is() || !w.due.silent() {
+			t.Errorf("right after the second slow write: overdue %v, silent %v, want false and true", w.due.is(), w.due.silent())
+		}
+		time.Sleep(time.Until(began.Add(hush - 100*time.Millisecond)))
+		if !w.due.silent() {
+			t.Errorf("not silent any more %v after the second slow write, want so for %v", hush-100*time.Millisecond, hush)
+		}
+		time.Sleep(200 * time.Millisecond)
+		if w.due.silent() {
+			t.Errorf("still silent %v after the second slow write, want so for %v", hush+100*time.Millisecond, hush)
 		}
 		time.Sleep(2 * hush)
-		if store(); w.due.silent() {
-			t.Error("silent after a write that was late long after it led")
+		if slowly(t, w, w.slow); w.due.silent() {
+			t.Error("silent after a write that was slow long after it led")
 		}
 	})
 }

@@ -102,13 +102,16 @@ var ofSafety = []mutant{
 	err := w.write("a write to the log", func() error { return w.LogStore.StoreLogs(logs) })
 	if err == nil`,
 		in("cluster/raftnode", "TestOnlyWhatIsOnTheDiskIsWritten"), ""},
-	{"The lease", "a leader whose disk is slow goes on once a late write is back",
+	{"The lease", "a leader whose writes are slow again and again goes on each time one is back",
 		"cluster/raftnode/overdue.go", `		o.quiet = now.Add(o.hush)
 `, ``,
-		in("cluster/raftnode", "TestALeaderIsSilentForAnElectionOnceAWriteWasLate"), ""},
-	{"The lease", "who led nobody while its write was late is silent as a leader after it",
-		"cluster/raftnode/overdue.go", `!o.led.IsZero() && now.Sub(o.led) < o.hush`, `true`,
-		in("cluster/raftnode", "TestALeaderIsSilentForAnElectionOnceAWriteWasLate"), ""},
+		in("cluster/raftnode", "TestALeaderWhoseWritesAreSlowIsSilentForAnElection"), ""},
+	{"The lease", "one slow write costs the office",
+		"cluster/raftnode/overdue.go", `!o.slowed.IsZero() && now.Sub(o.slowed) <= o.again`, `true`,
+		in("cluster/raftnode", "TestOneLateWriteCostsNoOffice"), ""},
+	{"The lease", "who led nobody while its writes were slow is silent as a leader after them",
+		"cluster/raftnode/overdue.go", `if c.leads && c.ran`, `if c.ran`,
+		in("cluster/raftnode", "TestALeaderWhoseWritesAreSlowIsSilentForAnElection"), ""},
 
 	// Taking VMs over.
 	{"R5", "a suspect is acknowledged",

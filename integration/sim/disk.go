@@ -33,6 +33,8 @@ type disk struct {
 	life *life
 	// slow is how long a write takes, as the machine's faults say; nil: no time.
 	slow func() time.Duration
+	// takes is how long the write takes that begins now, besides; nil: no time.
+	takes func() time.Duration
 }
 
 // write waits while the process that writes is frozen. Raft's main loop stands
@@ -40,10 +42,16 @@ type disk struct {
 // believes for a moment that it leads.
 func (d *disk) write() {
 	d.mu.Lock()
-	l, slow := d.life, d.slow
+	l, slow, takes := d.life, d.slow, d.takes
 	d.mu.Unlock()
 	if l == nil {
 		return
+	}
+	if takes != nil {
+		if d := takes(); d > 0 {
+			t := time.NewTimer(d)
+			<-t.C
+		}
 	}
 	if slow != nil {
 		d.crawl(l, slow)

@@ -210,6 +210,7 @@ func (m *machine) startAgent() {
 	a := &agentProcess{life: newLife(), stack: stack, disk: m.disk, done: make(chan struct{})}
 	a.disk.life = a.life
 	a.disk.slow = func() time.Duration { return time.Duration(m.storeTakes.Load()) }
+	a.disk.takes = m.writeTakes
 	a.agent = m.newAgent(a)
 	ctx, cancel := context.WithCancel(m.w.ctx)
 	a.cancel = cancel

@@ -36,6 +36,8 @@ type power struct {
 	note    *fencing.Note // what is on its disk about a reset
 	// storeTakes is how long a write to its own disk takes, ns.
 	storeTakes atomic.Int64
+	// writeTakes is how long the write takes that begins now, besides; nil: no time.
+	writeTakes func() time.Duration
 	// device is what its fence device does; empty: it has none.
 	device string
 }
