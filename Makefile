@@ -83,6 +83,10 @@ bench: ## measurements, on a quiet machine: recovery times in virtual time (MEAS
 	else echo "not measured: recovery of real guests and the agents' footprint need root"; fi
 	HOLDFAST_BENCH=1 go test -p 1 ./fencing ./storagehb -count=1 -v -run TestMeasure
 
+.PHONY: soak
+soak: ## random faults on whole clusters in virtual time, of which make sim has 120: SEEDS runs (2000) from FIRST_SEED (1) on
+	go test ./integration/sim -count=1 -v -timeout 0 -run 'TestRandomFaults$$' -seeds $(or $(SEEDS),2000) -first-seed $(or $(FIRST_SEED),1)
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (20s) each
 	@.ci/fuzz

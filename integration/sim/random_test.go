@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	seeds      = flag.Int("seeds", 200, "random runs of TestRandomFaults")
+	seeds      = flag.Int("seeds", 120, "random runs of TestRandomFaults (make soak: 2000)")
 	firstSeed  = flag.Uint64("first-seed", 1, "seed of the first random run")
 	randReport = flag.String("report", "", "file to write one JSON object per random run to")
 	shrinkMost = flag.Int("shrink", 60, "runs to spend on shrinking a failing one; 0: do not shrink")
