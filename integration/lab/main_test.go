@@ -25,7 +25,7 @@ func needLab(t *testing.T) {
 }
 
 // short reports whether only what can fail is to be run, and nothing longer than it needs: CI sets
-// HOLDFAST_LAB_SHORT=1. Measurements are left out then, and what must go unnoticed lasts half as long.
+// HOLDFAST_LAB_SHORT=1. Measurements are left out then, and what must go unnoticed lasts half as long or less.
 func short() bool { return os.Getenv("HOLDFAST_LAB_SHORT") == "1" }
 
 // newLab builds a lab that is closed when the test ends. HOLDFAST_LAB_KEEP=1 keeps its files.

@@ -24,9 +24,9 @@ const (
 	outage = 30 * time.Second
 	stall  = 20 * time.Second
 	// shortOutage and shortStall are what is left of them where time is short: still twice
-	// and more the bound of a takeover.
-	shortOutage = 15 * time.Second
-	shortStall  = 12 * time.Second
+	// the bound of a takeover, which is 5.1 s.
+	shortOutage = 11 * time.Second
+	shortStall  = 11 * time.Second
 	// failure is how long storage fails.
 	failure = 10 * time.Second
 )
