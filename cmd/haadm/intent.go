@@ -44,6 +44,10 @@ type wants struct {
 func (p *program) intend(ctx context.Context, c *cli.Context, intent fsm.Intent) error {
 	client := p.changer()
 	defer client.Close()
+	since, err := p.lastEvent(ctx, client) // before the list, so that no wish falls between them
+	if err != nil {
+		return err
+	}
 	list, err := masterVMs(ctx, client)
 	if err != nil {
 		return err
@@ -75,19 +79,20 @@ func (p *program) intend(ctx context.Context, c *cli.Context, intent fsm.Intent)
 			fmt.Fprintln(p.stderr, line)
 		}
 	}
-	since, err := p.lastEvent(ctx, client)
-	if err != nil {
-		return err
-	}
+	r := api.IntentRequest{Intent: intent, Why: c.String("why"), EvenIfNoSpare: intent == fsm.IntentRun && c.Bool(spareFlag)}
 	for i, vm := range due {
 		if vm.Intent == intent {
 			continue
 		}
-		r := api.IntentRequest{Intent: intent, Why: c.String("why"), EvenIfNoSpare: intent == fsm.IntentRun && c.Bool(spareFlag)}
 		if _, err := client.SetIntent(ctx, vm.UUID, r); err != nil {
 			if i > 0 {
 				err = fmt.Errorf("asked for %s, but not for %s: %w", names(due[:i]), vm.Name, err)
 			}
+			return err
+		}
+	}
+	if intent == fsm.IntentRun && !c.Bool("no-wait") {
+		if err := p.startEnded(ctx, client, due, since, r); err != nil {
 			return err
 		}
 	}
@@ -96,6 +101,46 @@ func (p *program) intend(ctx context.Context, c *cli.Context, intent fsm.Intent)
 		return err
 	}
 	return p.reached(all, c.Bool("no-wait"))
+}
+
+// untold is for how long the end of a guest may be known to its host alone: libvirt tells the host at
+// once, and the host the cluster.
+const untold = 1500 * time.Millisecond
+
+// startEnded asks once more for those that ran already when they were to be started, and turn out to
+// have been shut down by their guests a moment before: the wish is the later
+// word, unless somebody else has said another since.
+func (p *program) startEnded(ctx context.Context, client *api.Client, due []api.VMView, since uint64, r api.IntentRequest) error {
+	ran := slices.DeleteFunc(slices.Clone(due), func(vm api.VMView) bool { return vm.Intent != fsm.IntentRun || vm.State != api.VMRunning })
+	if len(ran) == 0 {
+		return nil
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(untold):
+	}
+	list, err := client.VMs(ctx)
+	if err != nil {
+		return err
+	}
+	for _, vm := range list.VMs {
+		if !has(ran, vm.UUID) || !vm.Protected || vm.Intent == fsm.IntentRun {
+			continue
+		}
+		wishes, err := client.Events(ctx, api.EventFilter{VM: vm.Name, After: since, Type: fsm.EventVMIntentChanged})
+		if err != nil {
+			return err
+		}
+		if len(wishes.Events) > 0 {
+			continue
+		}
+		fmt.Fprintf(p.stderr, "%s was down by then, and is started.\n", vm.Name)
+		if _, err := client.SetIntent(ctx, vm.UUID, r); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func names(vms []api.VMView) string {

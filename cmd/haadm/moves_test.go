@@ -254,3 +254,54 @@ func TestMaintenanceAsJSON(t *testing.T) {
 		t.Errorf("the answer is %+v", a)
 	}
 }
+
+// onText does something once, when a text is written.
+type onText struct {
+	strings.Builder
+	text string
+	do   func()
+}
+
+func (w *onText) Write(b []byte) (int, error) {
+	n, err := w.Builder.Write(b)
+	if w.do != nil && strings.Contains(w.String(), w.text) {
+		w.do()
+		w.do = nil
+	}
+	return n, err
+}
+
+// A guest that has shut down a moment before somebody wants it running is started, though the
+// cluster learns of its end after the wish; what somebody else wants meanwhile stands.
+func TestStartOfAGuestThatHasJustEnded(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		end     func(t *testing.T, b *apitest.Backend, uuid string)
+		started bool
+	}{
+		{"its guest shut it down", func(t *testing.T, b *apitest.Backend, uuid string) {
+			vm := b.State().VMs[uuid]
+			if err := b.Commit(&fsm.Report{Meta: fsm.Meta{At: apitest.Now}, Epoch: b.State().Office.Epoch, UUID: uuid, Host: vm.Owner.Host, Incarnation: vm.Owner.Incarnation, Generation: vm.Generation, Outcome: fsm.OutcomeStopped, Detail: "shut down"}); err != nil {
+				t.Error(err)
+			}
+		}, true},
+		{"somebody else stopped it", func(t *testing.T, b *apitest.Backend, uuid string) {
+			if err := b.Commit(&fsm.SetIntent{Meta: fsm.Meta{At: apitest.Now}, UUID: uuid, Intent: fsm.IntentStop, Why: "disk work"}); err != nil {
+				t.Error(err)
+			}
+		}, false},
+		{"it runs on", func(*testing.T, *apitest.Backend, string) {}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := apitest.Healthy()
+			uuid := vmOf(t, b, "db1")
+			before := len(b.Did())
+			errOut := &onText{text: "db1 shall run already", do: func() { tt.end(t, b, uuid) }}
+			p := &program{stdin: strings.NewReader(""), stdout: &strings.Builder{}, stderr: errOut, environ: []string{"HAADM_SOCKET=" + agent(t, b)}, now: func() time.Time { return apitest.Now }, zone: time.UTC}
+			p.run(t.Context(), []string{"vms", "start", "db1", "--yes", "--timeout", "50ms"})
+			if asked := len(b.Did()) > before; asked != tt.started || (b.State().VMs[uuid].Intent == fsm.IntentRun) != (tt.started || tt.name == "it runs on") {
+				t.Errorf("asked for a start: %v, want %v; it shall %s\n%s", asked, tt.started, b.State().VMs[uuid].Intent, errOut.String())
+			}
+		})
+	}
+}

@@ -100,7 +100,11 @@ func resumeGuest(w *World, a scenario.Action) error {
 		if r.How != embedded.EndedPaused {
 			break
 		}
-		return w.machines[r.Host].hyp.PersonResume(a.VM)
+		if err := w.machines[r.Host].hyp.PersonResume(a.VM); err != nil {
+			return err
+		}
+		w.watch.resumedByHand(r)
+		return nil
 	}
 	return fmt.Errorf("%s is suspended nowhere", a.VM)
 }

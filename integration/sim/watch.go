@@ -414,6 +414,15 @@ func (x *watch) witness() {
 // startedByHand notes that a person started a VM on a host at this moment.
 func (x *watch) startedByHand(vm, host string) { x.byHand[vm+" "+host] = time.Now() }
 
+// resumedByHand notes that the VM of a run goes on at this moment: if it was people's own beside
+// another, it is so still.
+func (x *watch) resumedByHand(r embedded.Run) {
+	if x.theirs[ownRun(r)] {
+		r.From = time.Now()
+		x.theirs[ownRun(r)] = true
+	}
+}
+
 // ofPeople reports whether a run is people's own: of a VM that is not protected at this moment,
 // begun by a person. Nobody watches it then.
 func (x *watch) ofPeople(r embedded.Run) bool {
