@@ -45,17 +45,19 @@ func (w World) shutdownView(h *fsm.Host) *ShutdownView {
 
 // frozenView is nil of a VM that waits for no host, or no longer.
 func (w World) frozenView(vm *fsm.VM) *FrozenView {
+	until, waits, _ := inventory.Await(vm, w.policy(), w.Now, func(host string) inventory.Standing {
+		switch h := w.State.Hosts[host]; {
+		case h == nil:
+			return inventory.Gone
+		case h.Status == fsm.HostLive && h.Shutdown == nil:
+			return inventory.Takes // what the VM waits for then the master says
+		}
+		return inventory.Away
+	})
+	if !waits {
+		return nil
+	}
 	f := vm.Frozen
-	if f == nil || w.vmState(vm) != VMWaiting {
-		return nil
-	}
-	if h := w.State.Hosts[f.Host]; h == nil || h.Status == fsm.HostLive && h.Shutdown == nil {
-		return nil // it was removed, or is back: what the VM waits for then the master says
-	}
-	until := inventory.FrozenUntil(f, w.policy())
-	if !until.IsZero() && !w.Now.Before(until) {
-		return nil
-	}
 	return &FrozenView{Host: f.Host, Since: f.Since, Reboot: f.Reboot, Until: until}
 }
 
@@ -146,6 +148,6 @@ func (w World) explainFrozen(e *Explanation, vm *fsm.VM) bool {
 	if !f.Until.IsZero() {
 		most = "for its freeze_timeout at most"
 	}
-	e.rule("freeze", "by the policy's host_shutdown it waits for %s, %s, and starts there; where that has no room for it by then, or has not come back in time, it starts elsewhere", f.Host, most)
+	e.rule("freeze", "by the policy's host_shutdown it waits for %s, %s, and starts there; its room on it is given to no VM that is best effort or fits elsewhere. Where that has no room for it by then, or has not come back in time, it starts elsewhere", f.Host, most)
 	return true
 }

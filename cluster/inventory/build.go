@@ -149,8 +149,13 @@ func (k *maker) protected(vm *fsm.VM, w Wants) {
 		}
 	case vm.Sighting != nil && k.hosts[vm.Sighting.Host] != nil:
 		v.Status, v.Host = placement.Running, vm.Sighting.Host
+	case k.in.Frozen(vm): // it starts nowhere else, and where it does nothing else is started meanwhile
+		v.Status, v.Host = placement.Stopped, vm.Frozen.Host
 	case vm.Intent == fsm.IntentRun:
 		v.Status, v.Host = placement.Waiting, vm.Home
+		if _, _, kept := k.in.await(vm); kept {
+			v.Kept = vm.Frozen.Host
+		}
 	default:
 		v.Status, v.Host = placement.Stopped, vm.Home
 	}

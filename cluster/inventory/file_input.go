@@ -282,7 +282,7 @@ func (b *Builder) NewFile(in Input) *File {
 			x.DevicesOf = vm.DevicesOf
 		}
 		if in.Frozen(vm) {
-			x.WaitsFor = vm.Frozen.Host
+			x.State, x.WaitsFor = "waiting", vm.Frozen.Host
 		}
 		f.VMs = append(f.VMs, x)
 	}

@@ -2,6 +2,7 @@ package inventory
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -32,13 +33,61 @@ func FrozenText(vm *fsm.VM, until time.Time) string {
 	return fmt.Sprintf("it waits for %s, which was %s at %s with it%s: `haadm vms retry %s` starts it elsewhere now", f.Host, was, f.Since.UTC().Format(clock), end, vm.Name)
 }
 
+// Standing is what a host is to the VMs that were shut down with it.
+type Standing int
+
+const (
+	Gone  Standing = iota // it is no member any more
+	Away                  // it is, and takes no VMs yet
+	Takes                 // it takes VMs
+)
+
+// Await says whether a VM that was shut down with its host, and that nobody runs, belongs to it still, and until when
+// (zero: for ever). While the host is away it waits for it, and is started nowhere else; once that takes VMs
+// its room there is kept until it is placed. stands says what the host is now.
+func Await(vm *fsm.VM, p *config.Policy, now time.Time, stands func(host string) Standing) (until time.Time, waits, kept bool) {
+	if vm.Frozen == nil || vm.Owner != nil || vm.Sighting != nil || vm.Intent != fsm.IntentRun {
+		return time.Time{}, false, false
+	}
+	until = FrozenUntil(vm.Frozen, p)
+	if !until.IsZero() && !now.Before(until) {
+		return time.Time{}, false, false
+	}
+	s := stands(vm.Frozen.Host)
+	return until, s == Away, s == Takes
+}
+
+func (in *Input) await(vm *fsm.VM) (until time.Time, waits, kept bool) {
+	return Await(vm, in.Policy, in.Now, func(host string) Standing {
+		switch i := slices.IndexFunc(in.Hosts, func(h Host) bool { return h.Name == host }); {
+		case i < 0:
+			return Gone
+		case in.Hosts[i].State == placement.Up:
+			return Takes
+		}
+		return Away
+	})
+}
+
 // Frozen reports whether a VM waits for the host that it was shut down with, and is started nowhere
 // else until then: the host takes no VMs yet, and the time for that is not over.
 func (in *Input) Frozen(vm *fsm.VM) bool {
-	if vm.Frozen == nil || vm.Owner != nil || vm.Sighting != nil || vm.Intent != fsm.IntentRun {
-		return false
+	_, waits, _ := in.await(vm)
+	return waits
+}
+
+// Thawed is the same with VMs that wait for one of these hosts no more, as they do once it is in maintenance.
+func (in *Input) Thawed(hosts ...string) Input {
+	out := *in
+	s := *in.State
+	s.VMs = maps.Clone(s.VMs)
+	for uuid, vm := range s.VMs {
+		if vm.Frozen != nil && slices.Contains(hosts, vm.Frozen.Host) {
+			one := *vm
+			one.Frozen = nil
+			s.VMs[uuid] = &one
+		}
 	}
-	i := slices.IndexFunc(in.Hosts, func(h Host) bool { return h.Name == vm.Frozen.Host })
-	until := FrozenUntil(vm.Frozen, in.Policy)
-	return i >= 0 && in.Hosts[i].State != placement.Up && (until.IsZero() || in.Now.Before(until))
+	out.State = &s
+	return out
 }

@@ -115,6 +115,9 @@ type VM struct {
 	Home string
 	// Failback lets a plan move it to a host that its rules prefer to the one it runs on.
 	Failback bool
+	// Kept is the host that keeps room for one that waits: it takes it before VMs that could have that room too,
+	// but for protected ones that would stay down without it. Empty: none.
+	Kept string
 	// Return is the host that it had to leave and goes back to when it can; empty: none.
 	Return string
 	// From is the host that it was moved from to where it is, and Moved when that was ordered: of VMs

@@ -145,7 +145,7 @@ func (m *model) decide(r *room, q Question, explain bool, work *int) *Plan {
 // restart decides about VMs that run nowhere and shall.
 func (m *model) restart(r *room, p *Plan, wanted []int32, work *int, explain bool) {
 	m.sortStarts(wanted)
-	to, exact := r.assign(wanted, work)
+	to, exact := r.assignKept(wanted, work)
 	// A VM that must not start before one that stays down stays down too, and leaves its room to others.
 	for held := m.heldBack(r, wanted, to); len(held) > 0; held = m.heldBack(r, wanted, to) {
 		wanted = slices.DeleteFunc(wanted, func(v int32) bool {
@@ -158,10 +158,11 @@ func (m *model) restart(r *room, p *Plan, wanted []int32, work *int, explain boo
 			}
 			return yes
 		})
-		to, exact = r.assign(wanted, work)
+		to, exact = r.assignKept(wanted, work)
 	}
 	p.Exact = p.Exact && exact
 	need := make([]int64, len(m.dims))
+	kept := r.enterKept(wanted, to, need)
 	planned := map[int32]bool{}
 	for _, v := range wanted {
 		h, ok := to[v]
@@ -171,6 +172,9 @@ func (m *model) restart(r *room, p *Plan, wanted []int32, work *int, explain boo
 			d.Why = "its host is lost"
 			if vm.Status == Waiting {
 				d.Why = "it shall run, and nobody runs it"
+			}
+			if slices.Contains(kept, v) {
+				r.leave(v, need)
 			}
 			if explain {
 				d.Hosts, d.Why = r.explain(v, h, to)
@@ -267,6 +271,8 @@ func (r *room) explain(v, h int32, to map[int32]int32) ([]Considered, string) {
 	switch {
 	case h < 0:
 		return all, noHost(m, v, all)
+	case m.keeps(v, h):
+		return all, fmt.Sprintf("%s kept its room for it: %s", m.hosts[h].Name, all[h].text())
 	case top == h && fitting == 1:
 		return all, fmt.Sprintf("%s is the only choice: %s", m.hosts[h].Name, all[h].Score)
 	case top == h:

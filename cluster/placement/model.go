@@ -33,6 +33,7 @@ type model struct {
 	domains  int
 
 	at, moving []int32 // VM → host, or -1
+	awaited    []int32 // VMs that a host keeps room for
 	// fixed are VMs that no plan of moves may touch, came the hosts that VMs were moved
 	// from (or -1), moved when; nil: none. PlanMoves alone sets them.
 	fixed []bool
@@ -91,6 +92,9 @@ func newModel(c *Cluster) *model {
 	m.at, m.moving = make([]int32, len(m.vms)), make([]int32, len(m.vms))
 	for i, v := range m.vms {
 		m.at[i], m.moving[i] = -1, -1
+		if v.Kept != "" {
+			m.awaited = append(m.awaited, int32(i))
+		}
 		if v.Status != Running {
 			continue
 		}

@@ -51,7 +51,9 @@ type Considered struct {
 	Need, Have int64
 	What       string
 	// All is how many devices the host has for VMs, where What is a pool of them; 0: not said.
-	All    int64
+	All int64
+	// Kept are VMs that room is kept for there, where that is short of it.
+	Kept   string
 	Detail string // further words
 	Score  Score  // of a host that could take it
 }
@@ -95,11 +97,15 @@ func (c Considered) text() string {
 		have, need := amounts(c)
 		return fmt.Sprintf("has %s for VMs in all, %s are needed", have, need)
 	}
+	besides := ""
+	if c.Kept != "" {
+		besides = " besides what is kept for " + c.Kept
+	}
 	if c.All > 0 {
-		return fmt.Sprintf("%s: %d needed, %d of %d free", c.What, c.Need, max(c.Have, 0), c.All)
+		return fmt.Sprintf("%s: %d needed, %d of %d free%s", c.What, c.Need, max(c.Have, 0), c.All, besides)
 	}
 	have, need := amounts(c)
-	return fmt.Sprintf("%s free, %s needed", have, need)
+	return fmt.Sprintf("%s free%s, %s needed", have, besides, need)
 }
 
 // ofMemory says that the figures of an exclusion are bytes.

@@ -131,6 +131,7 @@ func (r *room) consider(v, h int32, need []int64) Considered {
 			if strings.HasPrefix(c.What, DevicePool) {
 				c.All = m.capacity[base+i]
 			}
+			c.Kept = r.keptFor(h, v)
 			return c.no(m.dims[i].reason, "")
 		}
 	}

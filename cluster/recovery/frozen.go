@@ -2,7 +2,6 @@ package recovery
 
 import (
 	"github.com/holdfast-ha/holdfast/cluster/inventory"
-	"github.com/holdfast-ha/holdfast/cluster/placement"
 	"github.com/holdfast-ha/holdfast/fsm"
 )
 
@@ -13,18 +12,10 @@ const waitsFor = "it waits for "
 // until it takes VMs again or has not come back in time. The planner then goes by their home, which that is.
 func (p *planner) awaitFrozen() (steps []Step) {
 	for _, vm := range p.State.SortedVMs() {
-		f := vm.Frozen
-		if f == nil || p.waiting[vm.UUID] == nil {
+		if p.waiting[vm.UUID] == nil || !p.seen.Frozen(vm) {
 			continue
 		}
-		h := p.hosts[f.Host]
-		if h == nil || h.State == placement.Up {
-			continue
-		}
-		until := inventory.FrozenUntil(f, p.Policy)
-		if !until.IsZero() && !p.Now.Before(until) {
-			continue
-		}
+		until := inventory.FrozenUntil(vm.Frozen, p.Policy)
 		steps = append(steps, Step{VM: vm, For: fsm.WaitHeld, Retry: until, Why: inventory.FrozenText(vm, until)})
 		p.drop(vm)
 	}

@@ -25,6 +25,13 @@ func TestFrozen(t *testing.T) {
 			in.Hosts[1].runs(4*gib, 0)
 		}, "vm01 on b(2)"},
 		{"its host is back and has no room", func(in *Input) { in.Hosts[1].runs(7*gib, 0) }, "vm01 on a(2)"},
+		{"its host is back, and one that comes first would take its room", func(in *Input) {
+			in.Policy.Balance.Mode = config.BalanceOnStart
+			in.Hosts[0].runs(gib, 0)
+			in.Hosts[2].runs(8*gib, 0)
+			in.first().Memory = 5 * gib
+			in.vm(0, func(vm *fsm.VM) { vm.Home, vm.Memory = "c", 5*gib })
+		}, "vm00 on a(2), vm01 on b(2)"},
 		{"its host was removed", func(in *Input) { in.first().Frozen.Host = "x" }, "vm01 on b(2)"},
 		{"it has waited for long enough", func(in *Input) {
 			in.Hosts[1].State = placement.Down

@@ -112,9 +112,10 @@ func Plan(in Input) []Step {
 type planner struct {
 	Input
 	hosts   map[string]*Host
-	inv     *inventory.Inventory
-	at      map[string]int     // index in the picture, by UUID
-	waiting map[string]*fsm.VM // that are not settled yet, by UUID
+	seen    inventory.Input
+	inv     *inventory.Inventory // of what was seen
+	at      map[string]int       // index in the picture, by UUID
+	waiting map[string]*fsm.VM   // that are not settled yet, by UUID
 	// groups are those of the policy, members their protected VMs, both by name.
 	groups  map[string]*config.Group
 	members map[string][]*fsm.VM
@@ -135,11 +136,11 @@ func (p *planner) look() {
 	if b == nil {
 		b = &inventory.Builder{}
 	}
-	in := inventory.Input{State: p.State, Policy: p.Policy}
+	p.seen = inventory.Input{State: p.State, Policy: p.Policy, Now: p.Now}
 	for i := range p.Hosts {
-		in.Hosts = append(in.Hosts, p.Hosts[i].Host)
+		p.seen.Hosts = append(p.seen.Hosts, p.Hosts[i].Host)
 	}
-	p.inv = b.Build(in)
+	p.inv = b.Build(p.seen)
 	p.inv.Cluster.Policy.Work = planWork
 	p.at = map[string]int{}
 	for i := range p.inv.Cluster.VMs {
@@ -274,7 +275,10 @@ func (p *planner) step(vm *fsm.VM, d *placement.Decision) Step {
 		return s
 	}
 	why := d.Why
-	if d.To == vm.Home {
+	switch {
+	case d.To == p.picture(vm).Kept:
+		why = "it was shut down with " + d.To + ", which kept its room for it"
+	case d.To == vm.Home:
 		why = "its home"
 	}
 	if vm.Waiting != "" && !longWait(vm.Waiting) {

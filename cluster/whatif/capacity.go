@@ -22,6 +22,9 @@ type Capacity struct {
 	Total           HostRoom   `json:"total"` // of those that are up
 	// Pools are the pools of devices that the policy names, by name.
 	Pools []PoolRoom `json:"pools,omitempty"`
+	// Frozen are VMs that wait for the host that they were shut down with: they count there, and take no
+	// room of others.
+	Frozen []Frozen `json:"frozen,omitempty"`
 	// Performance is whether VMs would feel the failures; nil where nothing is known of what they take.
 	Performance *Performance `json:"performance,omitempty"`
 	// Added is what admission control says to each VM that was to be there besides.
@@ -152,7 +155,7 @@ func Room(b *inventory.Builder, in inventory.Input, h Hypothesis, known *Outlook
 	out.MaxFailures = MaxFailures{Failures: most.Failures, Exact: most.Exact, Quorum: most.Quorum, Beyond: *tolerance(most.Beyond)}
 	out.LargestAdmitted = placement.LargestVM(c, placement.VM{Name: unnamed(c), VCPUs: 1, Overhead: overhead, Class: placement.Protected})
 	out.rooms(c)
-	out.Pools = poolRooms(in)
+	out.Pools, out.Frozen = poolRooms(in), setAside(inv, in)
 	if p := Perform(in); h.None() && (p.Processors > 0 || p.Memory > 0) { // what VMs would take elsewhere nobody has measured
 		out.Performance = &p
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -65,6 +66,23 @@ func TestPlanOfAFrozenVM(t *testing.T) {
 				if slices.ContainsFunc(f.Decisions, func(d Decision) bool { return d.VM == "db" }) && tt.frozen {
 					t.Errorf("with %v lost: %+v, though db waits for a", f.Hosts, f.Decisions)
 				}
+			}
+			// Room for failures is reckoned without it, and it is told of.
+			room, err := Room(b, in, Hypothesis{}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			told := slices.ContainsFunc(room.Frozen, func(f Frozen) bool { return f.VM == "db" })
+			if waits := strings.Contains(room.Admission.Why, "db"); told != tt.frozen || waits != (tt.starts == "-") {
+				t.Errorf("capacity tells of db: %v, and counts it as one to be placed: %v (%s)", told, waits, room.Admission.Why)
+			}
+			// Maintenance of the host that it waits for ends that.
+			service, err := TakeOut(b, in, "a")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if waits := strings.Contains(service.Room.Why, "db"); waits != (tt.frozen || tt.starts == "-") && tt.starts != "a" {
+				t.Errorf("with a in maintenance db is one to be placed: %v (%s)", waits, service.Room.Why)
 			}
 			// A file of it says the same while it waits.
 			var file bytes.Buffer

@@ -74,6 +74,7 @@ func modeWord(m placement.Mode) string {
 // TakeOut plans what happens when a host goes into maintenance; of one that is in
 // maintenance, what is left to be done. Errors wrap ErrBadQuestion.
 func TakeOut(b *inventory.Builder, in inventory.Input, host string) (*Service, error) {
+	in = in.Thawed(host)
 	inv := b.Build(in)
 	all, err := takeOut(in, inv, inv.Cluster, inventory.MoveSettings(in.Policy), []string{host})
 	if err != nil {

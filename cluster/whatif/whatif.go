@@ -128,13 +128,17 @@ func Ask(b *inventory.Builder, in inventory.Input, q Question, known *Outlook) (
 		return nil, err
 	}
 	q.Fail, q.LoseDatastores = once(q.Fail), once(q.LoseDatastores)
+	if len(q.Maintenance) > 0 {
+		in = in.Thawed(q.Maintenance...)
+	}
 	inv := b.Build(in)
 	c := inv.Cluster
 	if err := q.check(c, in); err != nil {
 		return nil, err
 	}
 	p := &Plan{Fine: true, Failovers: []Failover{}, Problems: slices.Concat(problems, inv.Problems)}
-	c = p.admit(p.setAside(c, inv, in, q.Maintenance), inv, added)
+	p.Frozen = setAside(inv, in)
+	c = p.admit(c, inv, added)
 	if len(q.LoseDatastores) > 0 {
 		c = without(c, q.LoseDatastores)
 	}

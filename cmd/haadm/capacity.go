@@ -55,6 +55,7 @@ func (p *program) askCapacity(ctx context.Context, c *cli.Context, h whatif.Hypo
 
 func (p *program) capacity(a *api.CapacityAnswer) {
 	p.leftOut(a.Problems)
+	p.frozen(a.Frozen)
 	for _, v := range a.Added {
 		p.added(v)
 	}

@@ -100,14 +100,19 @@ func readInventory(c *cli.Context) (in inventory.Input, offline bool, err error)
 	return in, true, nil
 }
 
-func (p *program) planText(a *api.PlanAnswer, q whatif.Question) {
-	p.leftOut(a.Problems)
-	for _, f := range a.Frozen {
+// frozen tells of VMs that a picture leaves out, since they wait for their host.
+func (p *program) frozen(all []whatif.Frozen) {
+	for _, f := range all {
 		p.paragraph("= ", f.VM+" is left out: "+f.Why)
 	}
-	if len(a.Frozen) > 0 {
+	if len(all) > 0 {
 		p.say("")
 	}
+}
+
+func (p *program) planText(a *api.PlanAnswer, q whatif.Question) {
+	p.leftOut(a.Problems)
+	p.frozen(a.Frozen)
 	for i, v := range a.Added {
 		if i > 0 {
 			p.say("")

@@ -66,7 +66,7 @@ func (p *program) vmTable(vms []api.VMView) {
 	}
 	var rows [][]any
 	for _, vm := range vms {
-		row := []any{vm.Name, p.tint(vm.State, vmSeverity(vm.State)), whereWords(vm), protectedBy(vm), vm.VCPUs, size(vm.Memory)}
+		row := []any{vm.Name, p.vmState(vm), whereWords(vm), protectedBy(vm), vm.VCPUs, size(vm.Memory)}
 		if wide {
 			since := "-"
 			if vm.Placement != nil {
@@ -79,8 +79,20 @@ func (p *program) vmTable(vms []api.VMView) {
 	p.grid(header, rows)
 }
 
-// whereWords is the host of a VM, and the one that it is on its way to.
+// vmState is the word for what a VM does. One that waits for the host that it was shut down with is frozen: it is
+// as it should be.
+func (p *program) vmState(vm api.VMView) string {
+	if vm.Frozen != nil {
+		return p.tint("frozen", fsm.Warning)
+	}
+	return p.tint(vm.State, vmSeverity(vm.State))
+}
+
+// whereWords is the host of a VM, and the one that it is on its way to or waits for.
 func whereWords(vm api.VMView) string {
+	if vm.Frozen != nil {
+		return "- (waits for " + vm.Frozen.Host + ")"
+	}
 	if vm.Move != nil {
 		return vm.Host + " -> " + vm.Move.To
 	}
@@ -97,7 +109,7 @@ func protectedBy(vm api.VMView) string {
 func (p *program) vm(vm api.VMView) {
 	p.field("vm", "%s", vm.Name)
 	p.field("uuid", "%s", vm.UUID)
-	p.field("state", "%s", p.tint(vm.State, vmSeverity(vm.State)))
+	p.field("state", "%s", p.vmState(vm))
 	p.field("size", "%s, %s", plural(vm.VCPUs, "processor", "processors"), size(vm.Memory))
 	if !vm.Protected {
 		p.field("host", "%s", vm.Host)
