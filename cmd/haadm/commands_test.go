@@ -253,10 +253,15 @@ func TestCompletion(t *testing.T) {
 	}
 }
 
-// blocked is a terminal at which nobody types.
-type blocked struct{ until chan struct{} }
+// blocked is a terminal at which nobody types, until it is closed. It says that somebody
+// waits for an answer.
+type blocked struct {
+	asked func()
+	until chan struct{}
+}
 
 func (b blocked) Read([]byte) (int, error) {
+	b.asked()
 	<-b.until
 	return 0, io.EOF
 }
@@ -266,11 +271,11 @@ func (blocked) Terminal() bool { return true }
 func TestInterruptAtTheQuestion(t *testing.T) {
 	b := apitest.Healthy()
 	var out, errOut shared
-	in := blocked{make(chan struct{})}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	in := blocked{asked: cancel, until: make(chan struct{})}
 	defer close(in.until)
 	p := &program{stdin: in, stdout: &out, stderr: &errOut, environ: []string{"HAADM_SOCKET=" + agent(t, b)}, now: time.Now, zone: time.UTC}
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-	defer cancel()
 	if code := p.run(ctx, []string{"protect", "build"}); code != exitFailed || len(b.Did()) != 0 || !strings.Contains(errOut.String(), "nothing was changed") {
 		t.Errorf("interrupted at the question: exit %d, did %q: %s", code, b.Did(), errOut.String())
 	}
