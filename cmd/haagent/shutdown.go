@@ -50,16 +50,33 @@ func extended(s service, f func() error) error {
 // systemd is the service manager of a real host.
 type systemd struct{ log hclog.Logger }
 
+// askFor is how long systemd may take for an answer. On a busy host that stops everything at once it may be slow,
+// and without an answer the VMs would not be given back; the agent keeps them meanwhile.
+const askFor = 10 * time.Second
+
 // Ending implements service: the system is stopping, and the jobs say towards which target.
-func (systemd) Ending(ctx context.Context) ending {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	out, _ := exec.CommandContext(ctx, "systemctl", "is-system-running").Output() // its exit status repeats what it prints
-	if strings.TrimSpace(string(out)) != "stopping" {
+func (s systemd) Ending(ctx context.Context) ending {
+	state, err := systemctl(ctx, "is-system-running") // its exit status repeats what it prints
+	if state = strings.TrimSpace(state); state == "" {
+		s.log.Warn("cannot ask systemd whether the host is being shut down; its protected VMs are left as they are", "error", err)
+	}
+	if state != "stopping" {
 		return ending{}
 	}
-	jobs, err := exec.CommandContext(ctx, "systemctl", "list-jobs", "--no-legend", "--plain", "--full").Output()
-	return ending{down: true, reboot: err == nil && reboots(string(jobs))}
+	jobs, err := systemctl(ctx, "list-jobs", "--no-legend", "--plain", "--full")
+	if err != nil {
+		s.log.Warn("cannot ask systemd what the host is being shut down for; it counts as a power-off", "error", err)
+		return ending{down: true}
+	}
+	return ending{down: true, reboot: reboots(jobs)}
+}
+
+// systemctl returns what it prints.
+func systemctl(ctx context.Context, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, askFor)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "systemctl", args...).Output()
+	return string(out), err
 }
 
 // Extend implements service.
