@@ -62,6 +62,13 @@ machine: ## three machines in QEMU with a real watchdog and a heartbeat volume: 
 	@.ci/install machine
 	HOLDFAST_MACHINE=1 TEST_FORMAT=standard-verbose .ci/gotest machine -count=1 -vet=off -timeout $(MACHINE_LIMIT) ./integration/machine
 
+.PHONY: systemd
+systemd: ## (root) the package under a real systemd, in three containers: upgrade, power-off, reboot; not part of test; three minutes
+	@[ "$$(id -u)" = 0 ] || { echo "make systemd needs root: it boots containers" >&2; exit 1; }
+	@.ci/install lab systemd
+	@$(MAKE) --no-print-directory package
+	HOLDFAST_SYSTEMD=1 TEST_FORMAT=standard-verbose .ci/gotest systemd -count=1 -timeout 15m ./integration/systemd
+
 .PHONY: mutation
 mutation: ## each rule of docs/safety.md left out once, and the test that must then fail; a quarter of an hour
 	HOLDFAST_MUTATION=1 TEST_FORMAT=standard-verbose .ci/gotest mutation -count=1 -timeout 60m ./integration/mutation
