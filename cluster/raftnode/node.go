@@ -55,7 +55,7 @@ type Config struct {
 	// is elected; StoreDeadline when 0. All three count only while this process runs.
 	YieldAfter time.Duration
 	// SlowAfter is how long one takes that a leader cannot keep the office with if each does: the second
-	// within four times that has another elected. StoreDeadline when 0.
+	// within four times that, once it has taken half as long, has another elected. StoreDeadline when 0.
 	SlowAfter time.Duration
 	// Gate waits while this process is not to run, and fails when it is to end; nil: it always runs.
 	Gate func(context.Context) error

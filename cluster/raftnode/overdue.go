@@ -22,8 +22,8 @@ var errOverdue = errors.New("this host's own log does not come back from the dis
 // has the transport send nothing as a leader until it has come back. One late write that has
 // come back threatens no lease, and whoever would be elected may write to the same array: the
 // leader goes on. Where writes are slow again and again followers would hear just enough of
-// this leader to stay, and no lease would be renewed: the second slow one has it be silent for
-// long enough for another to be elected in any case. Who led nobody meanwhile may lead at
+// this leader to stay, and no lease would be renewed: the second, once it has taken half of
+// what is slow, has it be silent for long enough for another to be elected in any case. Who led nobody meanwhile may lead at
 // once: where the disks of all hung together nobody could otherwise. Nothing inside the
 // process brings back a main loop that hangs for long, only the end of the process does, which
 // is reported as fatal.
@@ -57,15 +57,15 @@ const (
 // countSteps is how finely the time of a write is counted.
 const countSteps = 8
 
-// slowAgain is within how many times of what is slow a second slow write has the leader let
+// slowWindow is within how many times of what is slow a second slow write has the leader let
 // another lead: a lease.
-const slowAgain = 4
+const slowWindow = 4
 
 // watchStores puts the watched stores of a node together.
 func watchStores(ctx context.Context, c Config, fatal func(error)) *watched {
 	yield := min(c.YieldAfter, c.StoreDeadline)
 	return &watched{LogStore: c.Stores.Log, StableStore: c.Stores.Stable, limit: c.StoreDeadline, yield: yield, slow: c.SlowAfter, step: yield / countSteps,
-		due: overdue{hush: 3 * c.Election, again: slowAgain * c.SlowAfter, fresh: c.Election}, gate: c.Gate, ctx: ctx, fatal: fatal, log: c.Logger}
+		due: overdue{hush: 3 * c.Election, again: slowWindow * c.SlowAfter, fresh: c.Election}, gate: c.Gate, ctx: ctx, fatal: fatal, log: c.Logger}
 }
 
 // count is how long one write has taken, in time in which this process ran: a
@@ -80,6 +80,7 @@ type count struct {
 	ran   time.Duration
 	late  bool
 	leads bool // this host led as it began
+	again bool // it has taken half of what is slow
 	ended bool
 }
 
@@ -163,6 +164,10 @@ func (c *count) tick() {
 	if c.ran >= w.yield && !c.late {
 		c.late = true
 		w.due.add(1)
+	}
+	if c.leads && !c.again && c.ran >= w.slow/2 {
+		c.again = true
+		w.due.slowAgain()
 	}
 	if c.ran >= w.limit {
 		w.fatal(fmt.Errorf("%s has not come back from the disk for %v: the process must end so that another host can lead", c.what, w.limit))
@@ -252,11 +257,17 @@ func (o *overdue) leading() bool {
 func (o *overdue) slow() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	now := time.Now()
-	if !o.slowed.IsZero() && now.Sub(o.slowed) <= o.again {
+	o.slowed = time.Now()
+}
+
+// slowAgain notes that a write is about to be slow, while this host leads: if another was before, the leases
+// that were renewed before that one have no time for the end of this.
+func (o *overdue) slowAgain() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if now := time.Now(); !o.slowed.IsZero() && now.Sub(o.slowed) <= o.again {
 		o.quiet = now.Add(o.hush)
 	}
-	o.slowed = now
 }
 
 // silent reports, of what is to be sent as a leader now, whether it may not be: a write is overdue, or

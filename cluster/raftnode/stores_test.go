@@ -181,7 +181,7 @@ func TestOneLateWriteCostsNoOffice(t *testing.T) {
 		pause time.Duration
 	}{
 		{"one that is slow", []time.Duration{3 * time.Second}, 0},
-		{"slow ones more than a lease apart", []time.Duration{2500 * time.Millisecond, 2500 * time.Millisecond, 2500 * time.Millisecond}, 6 * time.Second},
+		{"slow ones more than a lease apart", []time.Duration{2500 * time.Millisecond, 2500 * time.Millisecond, 2500 * time.Millisecond}, 8 * time.Second},
 		{"late ones that are not slow, again and again", []time.Duration{1900 * time.Millisecond, 1900 * time.Millisecond, 1900 * time.Millisecond}, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -213,23 +213,27 @@ func TestALeaderWhoseWritesAreSlowIsSilentForAnElection(t *testing.T) {
 			t.Error("silent after slow writes while it led nobody: where the disks of all hang together, none could lead")
 		}
 		time.Sleep(2 * w.due.again)
+		var began time.Time
 		for range 2 { // it leads
 			if w.due.silent() {
 				t.Error("silent after one slow write")
 			}
+			began = time.Now()
 			slowly(t, w, w.slow)
 		}
-		began, hush := time.Now(), w.due.hush
+		hush := w.due.hush
 		if w.due.is() || !w.due.silent() {
 			t.Errorf("right after the second slow write: overdue %v, silent %v, want false and true", w.due.is(), w.due.silent())
 		}
-		time.Sleep(time.Until(began.Add(hush - 100*time.Millisecond)))
+		// From when the second was about to be slow: what leases have left is short.
+		until := began.Add(w.slow/2 + hush)
+		time.Sleep(time.Until(until.Add(-100 * time.Millisecond)))
 		if !w.due.silent() {
-			t.Errorf("not silent any more %v after the second slow write, want so for %v", hush-100*time.Millisecond, hush)
+			t.Errorf("not silent any more %v after the second slow write was half through, want so for %v", hush-100*time.Millisecond, hush)
 		}
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(time.Until(until.Add(100 * time.Millisecond)))
 		if w.due.silent() {
-			t.Errorf("still silent %v after the second slow write, want so for %v", hush+100*time.Millisecond, hush)
+			t.Errorf("still silent %v after the second slow write was half through, want so for %v", hush+100*time.Millisecond, hush)
 		}
 		time.Sleep(2 * hush)
 		if slowly(t, w, w.slow); w.due.silent() {

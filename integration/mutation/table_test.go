@@ -110,7 +110,7 @@ var ofSafety = []mutant{
 		"cluster/raftnode/overdue.go", `!o.slowed.IsZero() && now.Sub(o.slowed) <= o.again`, `true`,
 		in("cluster/raftnode", "TestOneLateWriteCostsNoOffice"), ""},
 	{"The lease", "who led nobody while its writes were slow is silent as a leader after them",
-		"cluster/raftnode/overdue.go", `if c.leads && c.ran`, `if c.ran`,
+		"cluster/raftnode/overdue.go", `return !o.led.IsZero() && time.Since(o.led) < o.fresh`, `return true`,
 		in("cluster/raftnode", "TestALeaderWhoseWritesAreSlowIsSilentForAnElection"), ""},
 
 	// Taking VMs over.
