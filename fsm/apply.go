@@ -429,6 +429,9 @@ func (c *SetIntent) apply(s *State) (any, *Refusal) {
 		return refuse(CodeConflict, "%s was seen running on %s, which has not confirmed yet that it guards it: try again in a moment", vm.Name, vm.Sighting.Host)
 	}
 	if vm.Intent == c.Intent {
+		if was := vm.Asked; vm.Owner == nil && vm.asks(s) && !was {
+			vm.Cause = s.emit(c.Meta, Event{Type: EventVMIntentChanged, VM: vm.Name, Host: vm.Home, Cause: vm.Cause, Text: fmt.Sprintf("%s is started though the cluster is disarmed: %s", vm.Name, c.Why)})
+		}
 		return nil, nil
 	}
 	vm.Intent = c.Intent
@@ -441,6 +444,9 @@ func (c *SetIntent) apply(s *State) (any, *Refusal) {
 	id := s.emit(c.Meta, Event{Type: EventVMIntentChanged, VM: vm.Name, Host: vm.Home, Text: fmt.Sprintf("%s shall %s: %s", vm.Name, c.Intent, c.Why)})
 	if c.Intent == IntentRun && vm.Owner == nil && vm.Sighting == nil {
 		vm.WaitingSince, vm.Lost, vm.Waiting, vm.Cause = c.At, false, "a person wants it running", id
+	}
+	if vm.Asked = false; vm.Owner == nil {
+		vm.asks(s)
 	}
 	return nil, nil
 }

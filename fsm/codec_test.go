@@ -47,6 +47,9 @@ func samples() []Command {
 		&StandAside{Meta: m, Epoch: 2, Host: "b", Why: "it holds less"},
 		&RestartVM{Meta: m, UUID: uuid(1), Previous: 7, Why: "new kernel"},
 		&NoteShutdown{Meta: m, Epoch: 3, Host: "a", Incarnation: 2, Reboot: true, Action: ShutdownMigrate, Rest: true},
+		&DisarmCluster{Meta: m, For: 2 * time.Hour, Why: "new switches"},
+		&ArmCluster{Meta: m, Why: "they are in", Over: 7, Epoch: 3},
+		&WarnArms{Meta: m, Epoch: 3, Disarm: 7},
 	}
 }
 

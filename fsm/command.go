@@ -45,6 +45,9 @@ const (
 	TypeRestartVM        Type = 31
 	TypeStandAside       Type = 34
 	TypeNoteShutdown     Type = 33
+	TypeDisarmCluster    Type = 35
+	TypeArmCluster       Type = 36
+	TypeWarnArms         Type = 37
 )
 
 // Command is one change of the state. Only the types of this package implement it.
@@ -410,6 +413,12 @@ func blank(t Type) Command {
 		return &StandAside{}
 	case TypeNoteShutdown:
 		return &NoteShutdown{}
+	case TypeDisarmCluster:
+		return &DisarmCluster{}
+	case TypeArmCluster:
+		return &ArmCluster{}
+	case TypeWarnArms:
+		return &WarnArms{}
 	}
 	return nil
 }

@@ -126,6 +126,9 @@ func (c *BeginMove) apply(s *State) (any, *Refusal) {
 	case vm.Sighting != nil:
 		return refuse(CodeConflict, "%s was seen running on %s, which has not confirmed yet that it guards it: try again in a moment", vm.Name, vm.Sighting.Host)
 	}
+	if r := s.disarmed(vm.Name + " is not moved"); r != nil && c.By == "" {
+		return nil, r
+	}
 	if r := s.takesVMs(c.Host, c.Incarnation); r != nil {
 		return nil, r
 	}
@@ -219,6 +222,7 @@ func (c *Report) moved(s *State, vm *VM, e *Event) {
 	v, from := vm.Move, vm.Owner.Host
 	if v == nil || v.ID != c.Move || s.liveHost(v.Host, v.Incarnation) != nil {
 		s.release(vm, c.Meta, fmt.Sprintf("%s gave it back after a move that was called off: %s", from, c.Detail))
+		vm.asks(s)
 		e.Type, e.Severity = EventVMStopped, Warning
 		return
 	}
@@ -227,6 +231,7 @@ func (c *Report) moved(s *State, vm *VM, e *Event) {
 	vm.Owner = &Placement{Host: v.Host, Incarnation: v.Incarnation, Generation: vm.Generation, Phase: PhaseOrdered, At: c.At, Round: 1, From: from, Cold: v.Cold, Devices: v.Devices, Why: v.Why}
 	vm.Choice = choice(v.Host, from, v.At, vm.Generation, v.Considered)
 	vm.MoveFailures = nil
+	vm.asks(s)
 	vm.moves(s, from, v)
 	*e = Event{Type: EventVMAssigned, VM: vm.Name, Host: v.Host, From: from, To: v.Host, Cause: v.ID,
 		Text: fmt.Sprintf("%s has left %s, generation %d is %s's: %s", vm.Name, from, vm.Generation, v.Host, v.Why)}
@@ -239,6 +244,8 @@ func (c *SetMaintenance) apply(s *State) (any, *Refusal) {
 		return refuse(CodeNotFound, "host %s is not a member", c.Host)
 	case c.On == (h.Maintenance != nil):
 		return nil, nil
+	case c.On && s.Disarmed != nil:
+		return nil, s.disarmed(h.Name + " is not put into maintenance, since its VMs would not be moved away")
 	case c.On:
 		h.Maintenance = &Maintenance{Since: c.At, By: c.By, Why: c.Why}
 		s.emit(c.Meta, Event{Type: EventHostInMaintenance, Host: h.Name, Text: h.Name + " is in maintenance" + because(c.Why)})

@@ -25,6 +25,9 @@ func (c *Assign) apply(s *State) (any, *Refusal) {
 	if vm.Intent != IntentRun {
 		return refuse(CodeConflict, "%s was stopped by a person: it is not started", vm.Name)
 	}
+	if r := s.disarmed(vm.Name + " is not started"); r != nil && !vm.Asked {
+		return nil, r
+	}
 	vm.Generation++
 	vm.Owner = &Placement{Host: c.Host, Incarnation: c.Incarnation, Generation: vm.Generation, Phase: PhaseOrdered, At: c.At, Round: c.Round, Devices: c.Devices, Why: c.Why}
 	vm.Choice = choice(c.Host, "", c.At, vm.Generation, c.Considered)
@@ -89,6 +92,7 @@ func (c *Report) confirm(s *State, vm *VM) (any, *Refusal) {
 		return nil, nil
 	}
 	vm.goes(s, vm.Home, c.Host, true)
+	vm.Asked = false
 	vm.Intent, vm.Waiting, vm.WaitingSince, vm.Lost, vm.Home = IntentRun, "", time.Time{}, false, c.Host
 	vm.Owner = &Placement{Host: c.Host, Incarnation: c.Incarnation, Generation: vm.Generation, Phase: PhaseRunning, At: c.At, Why: "it was seen running there"}
 	vm.Choice = nil // nobody chose
@@ -130,7 +134,7 @@ func (c *Report) apply(s *State) (any, *Refusal) {
 	case OutcomeMoved:
 		c.moved(s, vm, &e)
 	case OutcomeRunning:
-		vm.Owner.Phase, vm.Home = PhaseRunning, c.Host
+		vm.Owner.Phase, vm.Home, vm.Asked = PhaseRunning, c.Host, false
 		if vm.Owner.Round > 0 { // entries of before there were rounds come to what they came to then
 			vm.Owner.Since = c.At
 		}
@@ -151,7 +155,7 @@ func (c *Report) apply(s *State) (any, *Refusal) {
 		}
 	case OutcomeStopped:
 		s.release(vm, c.Meta, "")
-		vm.Intent = IntentStop
+		vm.Intent, vm.Asked = IntentStop, false
 		e.Type = EventVMStopped
 	case OutcomeCrashed:
 		s.release(vm, c.Meta, fmt.Sprintf("it crashed on %s", c.Host))
@@ -171,6 +175,9 @@ func (c *Report) apply(s *State) (any, *Refusal) {
 		e.Type, e.Severity = EventVMStopped, Warning
 		if vm.Intent == IntentStop {
 			e.Severity = Info
+		}
+		if r != nil {
+			vm.asks(s)
 		}
 		r.restarted(&e)
 	}

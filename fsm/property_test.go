@@ -454,6 +454,20 @@ func drawCommand(t *rapid.T, s *State, step int) Command {
 		return &RestartVM{Meta: m, UUID: uuid(n), Previous: generation}
 	case TypeStandAside:
 		return &StandAside{Meta: m, Epoch: epoch, Host: host, Why: "older"}
+	case TypeDisarmCluster:
+		return &DisarmCluster{Meta: m, For: DisarmLeast, Why: "new switches"}
+	case TypeArmCluster:
+		c := &ArmCluster{Meta: m}
+		if s.Disarmed != nil && rapid.Bool().Draw(t, "over") {
+			c.Over, c.Epoch = s.Disarmed.ID, epoch
+		}
+		return c
+	case TypeWarnArms:
+		c := &WarnArms{Meta: m, Epoch: epoch, Disarm: 1}
+		if s.Disarmed != nil {
+			c.Disarm = s.Disarmed.ID
+		}
+		return c
 	case TypeHoldHost:
 		return &HoldHost{Meta: m, Epoch: epoch, Host: host, Off: rapid.Bool().Draw(t, "off")}
 	case TypeNoteWatchdog:

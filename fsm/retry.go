@@ -26,6 +26,10 @@ func (c *RetryVM) apply(s *State) (any, *Refusal) {
 		return refuse(CodeConflict, "%s was stopped by a person or from inside, so nothing is tried: `haadm vms start %s` starts it", vm.Name, vm.Name)
 	}
 	n := len(vm.Failures) + len(vm.MoveFailures)
+	if vm.Owner == nil && vm.Sighting == nil && s.Disarmed != nil && !vm.Asked {
+		vm = s.editVM(c.UUID)
+		vm.asks(s)
+	}
 	if n == 0 && vm.Frozen == nil {
 		return 0, nil
 	}

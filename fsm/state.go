@@ -42,6 +42,9 @@ type State struct {
 	RetiredIncarnation uint64 `json:"retired_incarnation"`
 	RetiredGeneration  uint64 `json:"retired_generation"`
 
+	// Disarmed is set while the cluster does nothing by itself, as a person wants it.
+	Disarmed *Disarm `json:"disarmed,omitempty"`
+
 	// Left are the machines that were removed, name by machine ID. Whoever is neither
 	// here nor in Hosts joined after this copy.
 	Left map[string]string `json:"left,omitempty"`
@@ -184,6 +187,8 @@ type VM struct {
 	Restart *Restart `json:"restart,omitempty"`
 	// Frozen is set while nobody owns it, and it waits for the host that it was shut down with.
 	Frozen *Frozen `json:"frozen,omitempty"`
+	// Asked is set while the cluster is disarmed and this is to be started all the same (Disarm).
+	Asked bool `json:"asked,omitempty"`
 	// MoveFailures are its moves that came to nothing since the last that did not, newest last.
 	MoveFailures []Failure `json:"move_failures,omitempty"`
 	// Home is the host that last ran it (or where it was defined).

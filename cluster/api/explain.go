@@ -82,6 +82,7 @@ func (w World) ExplainVM(name string) (*Explanation, error) {
 	e.fact(vm.Since, "protected by %s", vm.By)
 	e.rule("policy", "%s", w.rules(vm.Name).Text())
 	e.wanted(vm)
+	w.explainDisarmed(e, vm)
 	w.explainPlacement(e, vm)
 	if m := vm.Move; m != nil && vm.Owner != nil {
 		e.fact(m.At, "on its way to %s, %s: %s", m.Host, manner(m), m.Why)

@@ -68,6 +68,9 @@ func (w World) running(h *fsm.Host) []LeavingVM {
 		if vm.Owner != nil && vm.Owner.Host == h.Name || vm.Sighting != nil && vm.Sighting.Host == h.Name {
 			v := w.vmView(vm)
 			x := LeavingVM{Name: vm.Name, UUID: vm.UUID, Protected: true, State: v.State, Move: v.Move, Failed: v.MoveFailures, Blocked: stay[vm.UUID]}
+			if d := w.State.Disarmed; d != nil && vm.Move == nil {
+				x.Blocked = d.Text()
+			}
 			if again := inventory.MoveAgain(vm); again.After(w.Now) {
 				x.Again = again
 			}
@@ -237,11 +240,11 @@ func (s *Server) setIntent(ctx context.Context, c *call) (any, error) {
 	if r.Intent != fsm.IntentRun && r.Intent != fsm.IntentStop {
 		return nil, &Error{Code: CodeBadRequest, Message: fmt.Sprintf("a VM shall %s or %s, not %q", fsm.IntentRun, fsm.IntentStop, r.Intent)}
 	}
-	_, vm, err := s.asked(c)
+	st, vm, err := s.asked(c)
 	if err != nil {
 		return nil, err
 	}
-	if vm.Intent == r.Intent {
+	if again := st.Disarmed != nil && vm.Owner == nil && r.Intent == fsm.IntentRun; vm.Intent == r.Intent && !again {
 		return &Done{Schema: Schema, Done: fmt.Sprintf("%s shall %s already", vm.Name, r.Intent)}, nil
 	}
 	if err := s.backend.SetIntent(ctx, vm.UUID, r, c.actor); err != nil {
@@ -270,7 +273,7 @@ func (s *Server) restart(ctx context.Context, c *call) (any, error) {
 }
 
 func (s *Server) retry(ctx context.Context, c *call) (any, error) {
-	_, vm, err := s.asked(c)
+	st, vm, err := s.asked(c)
 	if err != nil {
 		return nil, err
 	}
@@ -280,6 +283,9 @@ func (s *Server) retry(ctx context.Context, c *call) (any, error) {
 	}
 	if f := vm.Frozen; f != nil {
 		return &Done{Schema: Schema, Done: fmt.Sprintf("%s waits for %s no more, and starts where there is room for it", vm.Name, f.Host)}, nil
+	}
+	if st.Disarmed != nil && vm.Owner == nil && vm.Sighting == nil {
+		return &Done{Schema: Schema, Done: vm.Name + " is started though the cluster is disarmed"}, nil
 	}
 	if n, _ := n.(int); n == 0 {
 		return &Done{Schema: Schema, Done: "nothing of " + vm.Name + " has failed that could be forgotten"}, nil

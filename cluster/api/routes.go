@@ -82,6 +82,8 @@ func (s *Server) routes(mux *http.ServeMux, who identify) {
 	write("POST /v1/vms/{vm}/retry", bodySmall, s.retry)
 	write("POST /v1/moves", bodySmall, s.move)
 	write("DELETE /v1/vms/{vm}/move", bodySmall, s.cancelMove)
+	write("POST /v1/disarm", bodySmall, s.disarm)
+	write("POST /v1/arm", bodySmall, s.arm)
 	write("POST /v1/hosts/{host}/maintenance", bodySmall, s.setMaintenance)
 	write("POST /v1/tokens", bodySmall, s.createToken)
 	write("DELETE /v1/tokens/{id}", bodySmall, s.revokeToken)

@@ -23,7 +23,9 @@ type Status struct {
 	// Master holds the office since MasterSince; empty when nobody is known to.
 	Master      string    `json:"master,omitempty"`
 	MasterSince time.Time `json:"master_since,omitzero"`
-	Voters      int       `json:"voters"`
+	// Disarmed is there while the cluster does nothing by itself, as a person wants it.
+	Disarmed *DisarmView `json:"disarmed,omitempty"`
+	Voters   int         `json:"voters"`
 	// VotersHealthy is counted by the master alone; nil elsewhere.
 	VotersHealthy *int       `json:"voters_healthy,omitempty"`
 	Hosts         []HostView `json:"hosts"`
@@ -83,7 +85,9 @@ func (w World) Status() *Status {
 	for _, vm := range w.VMs() {
 		s.VMs.add(vm)
 	}
+	s.Disarmed = w.disarmView()
 	s.Problems = append(s.Problems, w.clusterProblems(s)...)
+	s.Problems = append(s.Problems, w.disarmProblems()...)
 	s.Problems = append(s.Problems, w.networkProblems()...)
 	s.Problems = append(s.Problems, w.boundProblems()...)
 	s.Problems = append(s.Problems, w.deviceProblems()...)
@@ -191,7 +195,11 @@ func (w World) hostProblems(h HostView) []Problem {
 	case h.Committed == string(fsm.HostDead) && h.Maintenance != nil: // it is out of service, as a person wants it
 	case h.Committed == string(fsm.HostDead) && h.Shutdown != nil: // what it gave back is told of
 	case h.Committed == string(fsm.HostDead):
-		add(fsm.Critical, explain, "is dead: what it owned is started elsewhere; it returns as a new incarnation")
+		elsewhere := "is started elsewhere"
+		if w.State.Disarmed != nil {
+			elsewhere = "is started elsewhere once the cluster is armed"
+		}
+		add(fsm.Critical, explain, "is dead: what it owned %s; it returns as a new incarnation", elsewhere)
 	case h.Committed == string(fsm.HostJoining):
 		add(fsm.Warning, explain, "has joined, but has not begun to run VMs yet")
 	case h.NeedsProof:

@@ -133,6 +133,7 @@ func admit(in Input, uuid string) (admission, string) {
 		return refused, fmt.Sprintf("%s is protected and was seen running on %s", vm.Name, vm.Sighting.Host)
 	case vm.Sighting != nil:
 		return allowed, ""
+	case vm.Intent == fsm.IntentRun && in.State.Disarmed != nil && !vm.Asked && !vm.Astray: // only a person starts it now
 	case vm.Intent == fsm.IntentRun:
 		return refused, fmt.Sprintf("%s is protected and about to be started by Holdfast (%s): see `haadm explain vm %s`", vm.Name, vm.Waiting, vm.Name)
 	}

@@ -30,6 +30,13 @@ func TestAdmission(t *testing.T) {
 		{name: "an earlier life's of this host", set: func(in *Input) { in.own("a", 2, fsm.PhaseRunning) }, want: refused, says: "owned by a"},
 		{name: "nobody's, stopped by a person", set: func(in *Input) { in.vm().Intent = fsm.IntentStop }, want: mustClaim},
 		{name: "nobody's, and Holdfast is about to start it", want: refused, says: "about to be started"},
+		{name: "nobody's, and the cluster is disarmed", set: func(in *Input) { in.State.Disarmed = &fsm.Disarm{ID: 1} }, want: mustClaim},
+		{name: "nobody's, about to be started though the cluster is disarmed", set: func(in *Input) { in.State.Disarmed = &fsm.Disarm{ID: 1}; in.vm().Asked = true }, want: refused, says: "about to be started"},
+		{name: "nobody's, the cluster is disarmed, and it may run elsewhere", set: func(in *Input) { in.State.Disarmed = &fsm.Disarm{ID: 1}; in.vm().Astray = true }, want: refused, says: "about to be started"},
+		{name: "another host's, and the cluster is disarmed", set: func(in *Input) {
+			in.own("b", 2, fsm.PhaseRunning)
+			in.State.Disarmed = &fsm.Disarm{ID: 1}
+		}, want: refused, says: "owned by b"},
 		{name: "seen running elsewhere", set: func(in *Input) { in.vm().Sighting = &fsm.Sighting{Host: "b", Generation: 7} }, want: refused, says: "seen running on b"},
 		{name: "claimed for this host", set: func(in *Input) { in.vm().Sighting = &fsm.Sighting{Host: "a", Generation: 7} }, want: allowed},
 		{name: "no lease", set: func(in *Input) { in.own("a", 3, fsm.PhaseRunning); in.Lease.End = at }, want: refused, says: "no lease"},

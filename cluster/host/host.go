@@ -356,7 +356,7 @@ func (h *Host) gather() Input {
 	if s != nil {
 		policy := h.cfg.Policy(s)
 		in.Closing, in.Draining = h.closing.on, givesBack(h.closing, s, h.cfg.Name, h.lease.Incarnation, policy.Shutdown, now, h.cfg.Timing)
-		in.Policy = func(vm string) verdict.ResponsePolicy { return responsePolicy(policy, vm) }
+		in.Policy = func(vm string) verdict.ResponsePolicy { return responsePolicy(policy, s, vm) }
 	}
 	if h.lease.Incarnation != 0 {
 		g := h.cfg.Guard.Status()

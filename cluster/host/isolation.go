@@ -124,8 +124,12 @@ func (h *Host) response(now time.Duration) verdict.Response {
 	return r
 }
 
-// responsePolicy is what the policy says about one VM of an isolated host.
-func responsePolicy(p *config.Policy, vm string) verdict.ResponsePolicy {
+// responsePolicy is what the policy says about one VM of an isolated host. While the cluster is disarmed,
+// as far as this host has heard, it stops none: its lease and its guard go on as ever.
+func responsePolicy(p *config.Policy, s *fsm.State, vm string) verdict.ResponsePolicy {
+	if s.Disarmed != nil {
+		return verdict.ResponsePolicy{Action: verdict.LeaveRunning, Delay: p.Isolation.Delay, ShutdownTimeout: p.Isolation.ShutdownTimeout}
+	}
 	return verdict.ResponsePolicy{Action: verdict.Action(p.VM(vm).Isolation), Delay: p.Isolation.Delay, ShutdownTimeout: p.Isolation.ShutdownTimeout}
 }
 

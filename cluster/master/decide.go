@@ -41,6 +41,7 @@ type input struct {
 	astray  map[string]time.Duration // since when this office knows of VMs that are, by UUID
 	refused map[string]bool          // VMs that admission control keeps from being protected by the policy, by UUID
 	voters  []string                 // on the log; nil: not known
+	arming  arming                   // when the cluster is armed by itself, if it is disarmed
 }
 
 // suspicion is a host to suspect, or to declare dead, with the command that says so.
@@ -103,6 +104,7 @@ func decide(in input) decision {
 		givenBack(in, m, h, o, &d)
 		domains(in, m, h, o, &d)
 	}
+	armsItself(in, m, &d)
 	unprotect(in, m, &d)
 	volumeSet(in, m, &d)
 	d.heir = fitter(in)

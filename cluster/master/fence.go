@@ -36,7 +36,7 @@ func (o *observed) drained(t lease.Timing) (at time.Duration, proven bool) {
 // being stopped by then, so this takes nothing from anybody, and its proof ends
 // the wait early.
 func fence(in input, h *fsm.Host, o *observed, d *decision) {
-	if len(in.policy.Hosts[h.Name].Fence) == 0 || o.fence.busy || h.Name == in.self || o.speaks(in.now, in.timing) {
+	if in.state.Disarmed != nil || len(in.policy.Hosts[h.Name].Fence) == 0 || o.fence.busy || h.Name == in.self || o.speaks(in.now, in.timing) {
 		return
 	}
 	if (h.Maintenance != nil || h.Shutdown != nil) && idle(in.state, h) {
@@ -77,6 +77,9 @@ func (m *Master) switchOff(ctx context.Context, o *office, host string) {
 		return
 	}
 	s, _, _ := m.cfg.View()
+	if s.Disarmed != nil { // it was disarmed since that was decided
+		return
+	}
 	policy := m.cfg.Policy(s)
 	m.mu.Lock()
 	x := o.hosts[host]

@@ -94,6 +94,7 @@ type office struct {
 	astray   map[string]time.Duration      // since when it knows of VMs that are, by UUID; boot clock
 	refused  map[string]refusal            // VMs that the policy would protect, by UUID
 	coming   coming
+	arming   arming
 	fewer    time.Duration // since when another host ranks higher as master; 0: none does
 	tried    time.Duration // when the office was last handed over, or tried to be; 0: not yet
 }
@@ -224,6 +225,8 @@ func (m *Master) gather(o *office) input {
 		grace: m.cfg.Grace, state: s, hosts: hosts, policy: policy, volumes: v, losses: losses, news: news, builder: &m.builder, unread: !o.read.Load(), refused: o.refusedNow(), voters: voters}
 	o.ready, o.astray = readiness(in, o.ready), astray(in, o.astray)
 	in.ready, in.astray = o.ready, o.astray
+	o.arming = armingOf(s, o.arming, now, in.wall)
+	in.arming = o.arming
 	if p := o.journeys.plan; p != nil && !p.spent {
 		in.moves = p
 	}

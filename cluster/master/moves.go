@@ -167,7 +167,7 @@ func relocate(in input, m fsm.Meta, d *decision) {
 		d.commands = append(d.commands, &fsm.EndMove{Meta: m, Epoch: in.epoch, UUID: vm.UUID, Move: vm.Move.ID, Why: why})
 	}
 	p := in.moves
-	if p == nil || len(d.commands) > 0 {
+	if p == nil || len(d.commands) > 0 || in.state.Disarmed != nil { // the plan keeps until it is armed
 		return
 	}
 	d.moved = p

@@ -26,6 +26,9 @@ func (m *Master) SetMaintenance(ctx context.Context, host string, r api.Maintena
 	if err != nil {
 		return err
 	}
+	if x := in.State.Disarmed; r.On && x != nil {
+		return fmt.Errorf("%w: %s is not put into maintenance, since its VMs would not be moved away: %s; or move them first, by `haadm vms migrate`", api.ErrRefused, host, x.Text())
+	}
 	if r.On {
 		out, err := whatif.TakeOut(&m.builder, in, host)
 		if err != nil {

@@ -18,7 +18,7 @@ func shutdowns(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 	case x == nil || x.Incarnation != h.Incarnation:
 		return
 	case !r.Draining: // another run of its agent: the machine stayed up
-	case x.Action == fsm.ShutdownMigrate && !x.Rest && stuck(in, h):
+	case x.Action == fsm.ShutdownMigrate && !x.Rest && (in.state.Disarmed != nil || stuck(in, h)): // nothing is moved while it is disarmed
 		note.Action, note.Rest = x.Action, true
 	default:
 		return

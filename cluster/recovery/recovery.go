@@ -274,6 +274,9 @@ func (p *planner) step(vm *fsm.VM, d *placement.Decision) Step {
 	if s, held := p.heldByWave(vm); held {
 		return s
 	}
+	if x := p.State.Disarmed; x != nil && !vm.Asked {
+		return Step{VM: vm, Why: x.Text() + ", `haadm vms start " + vm.Name + "` starts it all the same", For: fsm.WaitHeld}
+	}
 	why := d.Why
 	switch {
 	case d.To == p.picture(vm).Kept:
@@ -289,7 +292,7 @@ func (p *planner) step(vm *fsm.VM, d *placement.Decision) Step {
 
 // longWait reports whether a reason to wait is over, and not what led to the start.
 func longWait(waiting string) bool {
-	for _, begins := range []string{noHost, heldBy, heldByLevel, waitsFor, "it stays down: "} {
+	for _, begins := range []string{noHost, heldBy, heldByLevel, waitsFor, fsm.DisarmedFor, "it stays down: "} {
 		if strings.HasPrefix(waiting, begins) {
 			return true
 		}

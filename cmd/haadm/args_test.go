@@ -82,7 +82,7 @@ func TestFlagsAfterArguments(t *testing.T) {
 		"hosts show": "kvm1", "hosts doctor": "kvm2", "vms show": "db1", "protect": "build", "unprotect": "db1", "explain vm": "db1", "explain host": "kvm1",
 		"cluster leave": "kvm3", "fence confirm": "kvm3 --it-is-off", "fence test": "kvm1", "fence off": "kvm1 --even-if-heard", "fence on": "kvm1", "fence reboot": "kvm1 --even-if-heard", "fence describe": "fence_fake", "cluster transfer-master": "kvm3", "cluster token revoke": "t2", "wait": "quorum", "watchdog show": "--file " + measured,
 		"config validate": policy, "config plan": policy, "config apply": policy, "agent config show": agentFile, "agent config validate": agentFile,
-		"maintenance enter": "kvm1 --no-wait", "maintenance leave": "kvm1", "vms history": "db1", "vms migrate": "db1 --no-wait", "vms start": "db1", "vms stop": "db1 --no-wait", "vms retry": "db1",
+		"maintenance enter": "kvm1 --no-wait", "maintenance leave": "kvm1", "vms history": "db1", "vms migrate": "db1 --no-wait", "vms start": "db1", "vms stop": "db1 --no-wait", "vms retry": "db1", "disarm": "--why switches",
 		"storage heartbeat init": filepath.Join(folder(t), "new") + " --create --slots 2", "storage heartbeat verify": volume, "storage heartbeat dump": volume, "storage show": "nfs",
 	}
 	// They answer in words only, or are tried elsewhere.

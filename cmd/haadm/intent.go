@@ -81,7 +81,7 @@ func (p *program) intend(ctx context.Context, c *cli.Context, intent fsm.Intent)
 	}
 	r := api.IntentRequest{Intent: intent, Why: c.String("why"), EvenIfNoSpare: intent == fsm.IntentRun && c.Bool(spareFlag)}
 	for i, vm := range due {
-		if vm.Intent == intent {
+		if vm.Intent == intent && !(intent == fsm.IntentRun && vm.State == api.VMWaiting) { // one that waits may do so for a person's word
 			continue
 		}
 		if _, err := client.SetIntent(ctx, vm.UUID, r); err != nil {

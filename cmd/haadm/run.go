@@ -105,7 +105,7 @@ func (p *program) app() *cli.App {
 		},
 		Commands: []*cli.Command{
 			p.statusCommand(), p.hostsCommand(), p.vmsCommand(), p.protectCommand(), p.unprotectCommand(), p.eventsCommand(),
-			p.explainCommand(), p.planCommand(), p.capacityCommand(), p.placementCommand(), p.maintenanceCommand(), p.clusterCommand(), p.fenceCommand(), p.watchdogCommand(), p.storageCommand(), p.configCommand(), p.agentCommand(), p.waitCommand(), p.completionCommand(), p.versionCommand(),
+			p.explainCommand(), p.planCommand(), p.capacityCommand(), p.placementCommand(), p.maintenanceCommand(), p.disarmCommand(), p.armCommand(), p.clusterCommand(), p.fenceCommand(), p.watchdogCommand(), p.storageCommand(), p.configCommand(), p.agentCommand(), p.waitCommand(), p.completionCommand(), p.versionCommand(),
 		},
 		HideHelpCommand: true,
 		Writer:          p.stdout,

@@ -67,6 +67,9 @@ func (p *program) firstLine(st *api.Status) string {
 	default:
 		words = append(words, "master "+st.Master+", local view of "+st.Source.Host)
 	}
+	if st.Disarmed != nil {
+		words = append(words, p.disarmedWords(st.Disarmed))
+	}
 	switch {
 	case st.VotersHealthy != nil:
 		words = append(words, fmt.Sprintf("%d of %d voters", *st.VotersHealthy, st.Voters))

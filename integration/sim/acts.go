@@ -159,8 +159,11 @@ var acts = map[string]act{
 	"demand_start":              demandStart,
 	"admin_moved_vm_outside_ha": moveOutside,
 
-	"disarm_cluster":  func(w *World, _ scenario.Action) error { w.arm(false); return nil },
-	"arm_cluster":     func(w *World, _ scenario.Action) error { w.arm(true); return nil },
+	"disarm_cluster": func(w *World, a scenario.Action) error {
+		w.arm(false, time.Duration(a.Seconds*float64(time.Second)))
+		return nil
+	},
+	"arm_cluster":     func(w *World, _ scenario.Action) error { w.arm(true, 0); return nil },
 	"set_vm_load":     setLoad,
 	"set_vm_lock":     lockVM,
 	"set_vm_size":     func(*World, scenario.Action) error { return nil }, // it had that size before: see definitionOf

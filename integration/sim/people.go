@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/holdfast-ha/holdfast/cluster/agent"
@@ -157,7 +158,8 @@ func (p *people) once(what, vm string, then []want, request func(ctx context.Con
 					p.perhaps(vm, then...)
 				}
 			}
-			done := err == nil || refusal != nil || vm == "" && w.s.Recorded() && isNo(err)
+			disarmed := errors.Is(err, api.ErrRefused) && strings.Contains(err.Error(), fsm.DisarmedFor) // and whoever is told so does not insist
+			done := err == nil || refusal != nil || disarmed || vm == "" && w.s.Recorded() && isNo(err)
 			if done {
 				p.over(vm)
 			}

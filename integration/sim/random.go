@@ -316,6 +316,7 @@ func (g *generator) mend() {
 		end = max(end, a.T.D()+time.Second)
 	}
 	g.add(end, scenario.Action{Do: "heal"})
+	g.add(end, scenario.Action{Do: "arm_cluster"})
 	for _, v := range g.s.Volumes {
 		g.add(end, scenario.Action{Do: "restore_volume", Volume: v.ID})
 		for _, h := range g.s.Hosts {

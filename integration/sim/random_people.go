@@ -36,7 +36,9 @@ func (g *generator) move(at, until time.Duration) {
 // person is somebody who does something to a VM or to the membership.
 func (g *generator) person(at time.Duration) {
 	vm := g.vm()
-	switch g.r.IntN(7) {
+	switch g.r.IntN(9) {
+	case 7, 8:
+		g.disarm(at)
 	case 0:
 		g.add(at, scenario.Action{Do: "set_desired", VM: vm, Desired: "stopped"})
 	case 6: // a host is lost for good, and somebody who has looked says so
@@ -56,6 +58,18 @@ func (g *generator) person(at time.Duration) {
 		h := g.host()
 		g.add(at, scenario.Action{Do: "power_off", Host: h})
 		g.add(at+25*time.Second, scenario.Action{Do: "remove_host", Host: h})
+	}
+}
+
+// disarm is somebody who has the cluster do nothing by itself, most often while something goes wrong,
+// and arms it again, or forgets to; mend arms it in the end.
+func (g *generator) disarm(at time.Duration) {
+	g.add(at, scenario.Action{Do: "disarm_cluster", Seconds: 60 + 60*g.r.Float64()})
+	for range g.r.IntN(3) {
+		g.fault(at + time.Duration(g.r.Int64N(int64(20*time.Second))))
+	}
+	if g.r.IntN(3) > 0 {
+		g.add(at+g.while(), scenario.Action{Do: "arm_cluster"})
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/holdfast-ha/holdfast/cluster/agent"
 	"github.com/holdfast-ha/holdfast/cluster/api"
@@ -111,40 +112,29 @@ func (m *machine) stopNothing() {
 	}
 }
 
-// arm is what people do here who disarm another manager: they take protection from every VM, so
-// that all of it is theirs, and give it back. Where nothing is left to do the wish has no effect.
-func (w *World) arm(on bool) {
-	s, any := w.watch.newest.state, false
-	for _, v := range w.s.VMs {
-		if protected := s != nil && s.FindVM(v.ID) != nil; protected == on {
-			continue
-		}
-		any = true
-		if on {
-			w.people.protect(v.ID)
-		} else {
-			w.people.unprotect(v.ID)
-		}
-	}
-	if !any {
+// defaultDisarm is for how long people have a cluster disarmed where the file does not say: for longer than it lasts.
+const defaultDisarm = 2 * time.Hour
+
+// arm has people arm the cluster, or disarm it. One who finds it so already leaves it alone, which a
+// recorded manager has an event for.
+func (w *World) arm(on bool, lasts time.Duration) {
+	if s := w.watch.newest.state; s != nil && w.s.Recorded() && on == (s.Disarmed == nil) {
 		w.watch.observe("command_ignored", "", "", "")
 		return
 	}
-	w.arming = &on
-}
-
-// armed sees that every VM has lost its protection, or has it again.
-func (x *watch) armed() {
-	w, s := x.w, x.newest.state
-	if w.arming == nil || s == nil {
-		return
+	what := "disarm the cluster"
+	if on {
+		what = "arm the cluster"
 	}
-	for _, v := range w.s.VMs {
-		if (s.FindVM(v.ID) != nil) != *w.arming {
-			return
+	if lasts == 0 {
+		lasts = defaultDisarm
+	}
+	w.people.ask(what, "", nil, func(ctx context.Context, agent *agent.Agent) error {
+		var c fsm.Command = &fsm.DisarmCluster{Meta: w.people.meta(), For: lasts, Why: "work on the switches"}
+		if on {
+			c = &fsm.ArmCluster{Meta: w.people.meta(), Why: "the work is done"}
 		}
-	}
-	kind := map[bool]string{false: "cluster_disarmed", true: "cluster_armed"}[*w.arming]
-	w.arming = nil
-	x.observe(kind, "", "", "")
+		_, err := agent.Apply(ctx, c)
+		return err
+	})
 }

@@ -74,7 +74,6 @@ func (x *watch) step() {
 	x.leases()
 	x.witness()
 	x.release()
-	x.armed()
 	x.devices()
 	for _, v := range x.w.volumes {
 		for _, what := range v.disk.Violations() {

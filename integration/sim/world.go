@@ -60,9 +60,8 @@ type World struct {
 	do chan func() // what goroutines ask the World's own to do
 	// switching is how many orders to fence devices are under way.
 	switching   int
-	balancing   bool  // balance has been switched on
-	ruled       bool  // the cluster has the file's rules and policy
-	arming      *bool // people are taking protection from every VM (false), or giving it back
+	balancing   bool // balance has been switched on
+	ruled       bool // the cluster has the file's rules and policy
 	startFaults startFaults
 	taken       map[string]taken // what guests take, by VM
 	begun       bool             // people have asked for the protection of the scenario's VMs

@@ -202,6 +202,16 @@ func (b *Backend) Apply(ctx context.Context, c fsm.Command) (any, error) {
 			return nil, err
 		}
 		return n, b.Commit(c)
+	case *fsm.DisarmCluster:
+		if err := b.do(ctx, "disarm for %v by %s", c.For, c.By); err != nil {
+			return nil, err
+		}
+		return nil, b.Commit(c)
+	case *fsm.ArmCluster:
+		if err := b.do(ctx, "arm by %s", c.By); err != nil {
+			return nil, err
+		}
+		return nil, b.Commit(c)
 	case *fsm.RevokeToken:
 		return nil, b.do(ctx, "revoke %s by %s", c.ID, c.By)
 	}

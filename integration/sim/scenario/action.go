@@ -84,7 +84,7 @@ var actions = map[string]signature{
 	"set_vm_size":               {need: []string{"vm"}, may: []string{"cpus", "mem_mib"}},
 	"set_vm_load":               {need: []string{"vm"}, may: []string{"cpu_used", "mem_used_mib"}},
 
-	"disarm_cluster":             {may: []string{"mode"}},
+	"disarm_cluster":             {may: []string{"mode", "seconds"}},
 	"arm_cluster":                {},
 	"restart_host_agent":         {need: []string{"host"}},
 	"stop_controller":            {need: []string{"host"}},
@@ -189,6 +189,7 @@ var events = map[string]string{
 
 	// Of Holdfast.
 	"cluster_created":               "",
+	"cluster_arms_soon":             "",
 	"host_joined":                   "",
 	"host_left":                     "",
 	"host_held_off":                 "",

@@ -182,10 +182,10 @@ var inOurWords = map[string][]string{
 	"vm_relocated_after_start_failures": {"vm_start_failed"},
 	"vm_failed_needs_admin":             {"vm_given_up"},
 	"vm_failure_cleared":                {"vm_intent_changed", "vm_protection_removed"},
-	// Protection is taken from every VM, and given back.
-	"vm_held":      {"vm_protection_removed"},
-	"vm_unmanaged": {"vm_protection_removed"},
-	"vm_released":  {"vm_protection_added"},
+	// The cluster is disarmed and armed as a whole.
+	"vm_held":      {"cluster_disarmed"},
+	"vm_unmanaged": {"cluster_disarmed", "vm_protection_removed"},
+	"vm_released":  {"cluster_armed"},
 }
 
 // failsOnce reports whether an event tells of one start that failed, which no other event tells of.
@@ -202,7 +202,7 @@ func (j *judge) startsElsewhere(want Event, got Seen) bool {
 // matches reports whether an event that was seen is the expected one. In a recorded file
 // the master may be another: which host wins an election is chance.
 func (j *judge) matches(want Event, got Seen) bool {
-	if !same(want.Type, got.Type) && !j.startsElsewhere(want, got) || want.Type == "rebalance_move_ordered" && !strings.Contains(got.Text, "load is uneven") || want.VM != "" && want.VM != got.VM {
+	if !same(want.Type, got.Type) && !j.startsElsewhere(want, got) || want.Type == "rebalance_move_ordered" && !strings.Contains(got.Text, "load is uneven") || want.VM != "" && want.VM != got.VM && !ofWhole[got.Type] {
 		return false
 	}
 	host := want.Host
@@ -248,7 +248,7 @@ func (j *judge) events() {
 		at[i] = -1
 		for k := after; k < len(j.o.Events); k++ {
 			got := j.o.Events[k]
-			if used[k] && (want.Type == got.Type || failsOnce(want.Type)) || got.T < j.bound(i) || !j.matches(want, got) {
+			if used[k] && (want.Type == got.Type && !(j.s.Recorded() && ofWhole[got.Type]) || failsOnce(want.Type)) || got.T < j.bound(i) || !j.matches(want, got) {
 				continue
 			}
 			at[i], used[k] = k, true
@@ -284,13 +284,15 @@ func (e Event) describe() string {
 	return text
 }
 
-// ofArming are the events that tell of protection taken from VMs, or given back, which is what
-// disarming and arming the other manager are here.
+// ofWhole are events of the whole cluster, which the other manager tells of each VM.
+var ofWhole = map[string]bool{"cluster_disarmed": true, "cluster_armed": true}
+
+// ofArming are the events that tell of disarming and arming.
 var ofArming = map[string]bool{"cluster_disarmed": true, "cluster_armed": true, "vm_held": true, "vm_unmanaged": true, "vm_released": true}
 
 // bound is the moment of the last action that the expected event can be a
-// consequence of: one on its host or VM, on the master before the one elected, or on the
-// whole cluster's protection.
+// consequence of: one on its host or VM, on the master before the one elected, or one
+// that disarms or arms the cluster.
 func (j *judge) bound(i int) time.Duration {
 	want := j.e.Events[i]
 	if want.PeerT == nil {

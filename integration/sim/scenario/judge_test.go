@@ -135,8 +135,8 @@ func TestInThatWay(t *testing.T) {
 		{"cold", Event{Type: "vm_moved", VM: "v1", How: "cold"}, Seen{Type: "vm_moved", VM: "v1", From: "h1", To: "h2"}, []Run{{VM: "v1", Host: "h1"}}, true},
 		{"runs on where cold is expected", Event{Type: "vm_moved", VM: "v1", How: "cold"}, Seen{Type: "vm_moved", VM: "v1", From: "h1", To: "h2"}, []Run{{VM: "v1", Host: "h1", Migrated: true}}, false},
 		{"does not run", Event{Type: "vm_moved", VM: "v1", How: "live"}, Seen{Type: "vm_moved", VM: "v1", From: "h1", To: "h2"}, nil, true},
-		{"released before arming", Event{Type: "vm_released", VM: "v1", PeerT: &at}, Seen{T: time.Second, Type: "vm_protection_added", VM: "v1"}, nil, false},
-		{"released by arming", Event{Type: "vm_released", VM: "v1", PeerT: &at}, Seen{T: 101 * time.Second, Type: "vm_protection_added", VM: "v1"}, nil, true},
+		{"released before arming", Event{Type: "vm_released", VM: "v1", PeerT: &at}, Seen{T: time.Second, Type: "cluster_armed"}, nil, false},
+		{"released by arming", Event{Type: "vm_released", VM: "v1", PeerT: &at}, Seen{T: 101 * time.Second, Type: "cluster_armed"}, nil, true},
 		{"a new life", Event{Type: "host_available", Host: "h1", After: "unknown"}, Seen{Type: "host_available", Host: "h1"}, nil, true},
 		{"back in service where a life is expected", Event{Type: "host_available", Host: "h1", After: "unknown"}, Seen{Type: "host_available", Host: "h1", Observed: true}, nil, false},
 	} {
