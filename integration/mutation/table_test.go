@@ -3,7 +3,7 @@ package mutation
 import "slices"
 
 // table is every mutant.
-var table = slices.Concat(ofSafety, ofPolicy)
+var table = slices.Concat(ofSafety, ofPolicy, ofDisarm)
 
 // ofSafety are the mutants of docs/safety.md, in its order.
 var ofSafety = []mutant{

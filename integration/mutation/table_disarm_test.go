@@ -1,0 +1,66 @@
+package mutation
+
+// ofDisarm are the mutants of what a cluster does, and does not, while it is disarmed.
+var ofDisarm = []mutant{
+	{"A1", "a VM that nobody asked for is placed",
+		"fsm/placements.go", `r != nil && !vm.Asked {`, `r != nil && false {`,
+		in("fsm", "TestDisarmedPeopleAsk"), "nobody_asks"},
+	{"A1", "a person asks for a VM in vain",
+		"fsm/placements.go", `r != nil && !vm.Asked {`, `r != nil {`,
+		in("fsm", "TestDisarmedPeopleAsk"), "one_that_waits_is_started"},
+	{"A1", "the master moves a VM",
+		"fsm/move.go", `r != nil && c.By == "" {`, `r != nil && false {`,
+		in("fsm", "TestDisarmIsSaidAgainAndEnds"), "a move that nobody asked for"},
+	{"A1", "what a person asked for holds for ever",
+		"fsm/placements.go", `vm.Owner.Phase, vm.Home, vm.Asked = PhaseRunning, c.Host, false`, `vm.Owner.Phase, vm.Home = PhaseRunning, c.Host`,
+		in("fsm", "TestDisarmedPeopleAsk"), "runs_and_crashes"},
+	{"A1", "what a person asked for outlives the arming",
+		"fsm/disarm.go", `if vm.Asked {
+			s.edit`, `if false {
+			s.edit`,
+		in("fsm", "TestDisarmedPeopleAsk"), "armed_and_disarmed_again"},
+	{"A1", "a VM that is shut down for a person's restart stays down",
+		"fsm/placements.go", `		if r != nil {
+			vm.asks(s)
+		}
+`, ``,
+		scenario("disarmed-people-act"), "v1"},
+	{"A1", "the master proposes what is refused, and says nothing",
+		"cluster/recovery/recovery.go", `x != nil && !vm.Asked {`, `x != nil && false {`,
+		in("cluster/recovery", "TestDisarmed"), "it shall run"},
+	{"A1", "a host is switched off by its devices",
+		"cluster/master/fence.go", `in.state.Disarmed != nil || len(`, `len(`,
+		in("cluster/master", "TestDisarmedNoHostIsSwitchedOff"), "it is switched off"},
+	{"A1", "a host is switched off that was to be a moment before",
+		"cluster/master/fence.go", `if s.Disarmed != nil {`, `if false {`,
+		in("cluster/master", "TestDisarmedAtTheLastMoment"), "off b"},
+	{"A1", "an isolated host stops its VMs",
+		"cluster/host/isolation.go", `if s.Disarmed != nil {`, `if false {`,
+		scenario("disarmed-isolated-host"), "v3"},
+	{"A1", "a host that is shut down waits for moves that nobody makes",
+		"cluster/master/shutdown.go", `(in.state.Disarmed != nil || stuck(in, h))`, `stuck(in, h)`,
+		in("cluster/master", "TestDisarmedHostIsNotEmptied"), ""},
+	{"A1", "the cluster is disarmed for ever",
+		"cluster/master/disarm.go", `in.now >= in.arming.ends:`, `false:`,
+		scenario("disarmed-ends-by-itself"), "cluster_armed"},
+	{"A1", "a wish that was renewed ends with the one before",
+		"fsm/disarm.go", `d.ID != c.Over {`, `false {`,
+		in("fsm", "TestDisarmIsSaidAgainAndEnds"), "the time of the first wish is over"},
+	{"A1", "a wrong wall clock of a new master keeps the cluster disarmed for longer than was asked for",
+		"cluster/master/disarm.go", `min(max(d.Until().Sub(wall), 0), d.For)`, `max(d.Until().Sub(wall), 0)`,
+		in("cluster/master", "TestArmingOf"), "a day back"},
+	{"A1", "a wall clock that jumps arms the cluster",
+		"cluster/master/disarm.go", `case was.id == d.ID:`, `case false:`,
+		in("cluster/master", "TestArmingOf"), "the wall clock has jumped since"},
+	{"A2", "a host that is dead is not declared so",
+		"cluster/master/decide.go", `if !ok || in.now < at {`, `if !ok || in.now < at || in.state.Disarmed != nil {`,
+		in("cluster/master", "TestDisarmedNoHostIsSwitchedOff"), "not declared dead"},
+	{"A2", "a person starts by hand what another host owns",
+		"cluster/host/admit.go", `	case vm.Owner != nil:
+`, `	case vm.Owner != nil && in.State.Disarmed == nil:
+`,
+		in("cluster/host", "TestAdmission"), "another_host's,_and_the_cluster_is_disarmed"},
+	{"A2", "a person starts by hand what may run elsewhere",
+		"cluster/host/admit.go", ` && !vm.Asked && !vm.Astray:`, ` && !vm.Asked:`,
+		in("cluster/host", "TestAdmission"), "it_may_run_elsewhere"},
+}
