@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
+	"github.com/holdfast-ha/holdfast/cluster/doctor"
 	"github.com/holdfast-ha/holdfast/fsm"
 )
 
@@ -60,6 +62,19 @@ func (w World) disarmProblems() []Problem {
 	}
 	return []Problem{{Severity: fsm.Warning, Next: "haadm arm",
 		Text: fmt.Sprintf("%s, for %v more: nothing is started or moved by itself, and no host is switched off%s", w.State.Disarmed.Brief(), v.Left.Duration().Round(time.Second), waits)}}
+}
+
+// disarmFinding adds to what the doctor found, worst first, that the cluster is disarmed.
+func disarmFinding(st *fsm.State, found []doctor.Finding) []doctor.Finding {
+	if st.Disarmed == nil {
+		return found
+	}
+	at := 0
+	for at < len(found) && found[at].Severity == fsm.Critical {
+		at++
+	}
+	return slices.Insert(found, at, doctor.Finding{Code: "cluster_disarmed", Severity: fsm.Warning, Next: "haadm arm",
+		Text: st.Disarmed.Brief() + ": what is found here is not made up for by restarts"})
 }
 
 // explainDisarmed says of a VM what does not become of it while the cluster is disarmed.

@@ -133,6 +133,7 @@ func (s *Server) doctor(ctx context.Context, c *call) (any, error) {
 		a.Report = a.Only(only)
 		a.Examined = slices.DeleteFunc(a.Examined, func(name string) bool { return name != only })
 	}
+	a.Findings = disarmFinding(st, a.Findings)
 	return a, nil
 }
 

@@ -43,7 +43,7 @@ func TestDisarm(t *testing.T) {
 		st.Disarmed = &d
 		b.St = &st
 	})
-	for _, line := range []string{"status", "explain vm db1"} {
+	for _, line := range []string{"status", "explain vm db1", "hosts doctor"} {
 		if got := say(b, line, false); !strings.Contains(got.out, "new switches") {
 			t.Errorf("haadm %s does not say why the cluster is disarmed:\n%s", line, got.out)
 		}
