@@ -25,7 +25,13 @@ type Client struct {
 	base  string // scheme and host
 	where string // for people
 	stale bool
+	// patience is how long an answer to a question may take.
+	patience time.Duration
 }
+
+// patience is far above what any question takes: who has not answered by then is stopped, or its
+// host is swamped.
+const patience = 30 * time.Second
 
 // NewClient is a client of the agent at a unix socket. Nothing is dialled yet.
 func NewClient(socket string) *Client {
@@ -36,13 +42,13 @@ func NewClient(socket string) *Client {
 		},
 		IdleConnTimeout: time.Minute,
 	}
-	return &Client{http: &http.Client{Transport: t}, base: "http://agent", where: socket}
+	return &Client{http: &http.Client{Transport: t}, base: "http://agent", where: socket, patience: patience}
 }
 
 // NewPeerClient is a client of another host's agent, reached by rt, which knows
 // hosts by name and shows this host's certificate.
 func NewPeerClient(rt http.RoundTripper, host string) *Client {
-	return &Client{http: &http.Client{Transport: rt}, base: "https://" + host, where: host}
+	return &Client{http: &http.Client{Transport: rt}, base: "https://" + host, where: host, patience: patience}
 }
 
 // Stale returns a client of the same agent that is content with the agent's own
@@ -69,6 +75,17 @@ func (e *UnreachableError) Error() string {
 
 // Unwrap gives the cause, such as fs.ErrPermission.
 func (e *UnreachableError) Unwrap() error { return e.Err }
+
+// SilentError: somebody is there, and has not answered a question in time.
+type SilentError struct {
+	Where string
+	After time.Duration
+}
+
+// Error implements error.
+func (e *SilentError) Error() string {
+	return fmt.Sprintf("%s has not answered within %v", e.Where, e.After)
+}
 
 // do sends a request and reads the answer into out. body and out may be nil.
 func (c *Client) do(ctx context.Context, method, path string, q url.Values, body, out any) error {
@@ -158,7 +175,13 @@ func (c *Client) get(ctx context.Context, path string, q url.Values, out any) er
 		}
 		q.Set("fresh", "1")
 	}
-	return c.do(ctx, http.MethodGet, path, q, nil, out)
+	within, cancel := context.WithTimeout(ctx, c.patience)
+	defer cancel()
+	err := c.do(within, http.MethodGet, path, q, nil, out)
+	if err != nil && within.Err() != nil && ctx.Err() == nil {
+		return &SilentError{Where: c.where, After: c.patience}
+	}
+	return err
 }
 
 // Follow calls each with every event that passes the filter, the kept ones

@@ -121,6 +121,7 @@ func (p *program) explain(err error) string {
 	var unreachable *api.UnreachableError
 	var remote *api.Error
 	var hinted *hintedError
+	var silent *api.SilentError
 	if errors.As(err, &hinted) {
 		return p.explain(hinted.err) + "\n" + hinted.hint
 	}
@@ -144,6 +145,8 @@ func (p *program) explain(err error) string {
 		return fmt.Sprintf("haadm: you may not use the agent's socket %s: only root and members of the groups under socket_access in haagent.hcl may.\nTry it with sudo.", p.socket)
 	case errors.As(err, &unreachable):
 		return fmt.Sprintf("haadm: no agent answers at %s (%v).\nIs it running here? 'systemctl status haagent'. Its socket may be elsewhere: --socket PATH, or HAADM_SOCKET.", p.socket, unreachable.Err)
+	case errors.As(err, &silent):
+		return fmt.Sprintf("haadm: the agent at %s has not answered for %v: it is stopped, or this host is swamped.\nLook with 'systemctl status haagent' and 'journalctl -u haagent'; haadm on another host says what the cluster makes of this one.", silent.Where, silent.After)
 	case errors.As(err, &remote):
 		text := "haadm: " + prefix(err, remote) + remote.Message
 		if remote.Rule != "" {
