@@ -11,6 +11,9 @@ import (
 	"time"
 )
 
+// officeAway is for how long after this machine has hesitated the office can be vacant: some elections.
+const officeAway = 2 * time.Second
+
 // packagedHook is libvirt's hook as the package installs it, for another path of haagent.
 func packagedHook(t *testing.T, agent string) string {
 	t.Helper()
@@ -79,8 +82,13 @@ func startUnprotected(t *testing.T, w *world) {
 		begin := time.Now()
 		_, err := h.Virsh(t.Context(), "start", large.Name)
 		t.Logf("virsh start on %s after %v: %v", h.Name(), time.Since(begin).Round(time.Millisecond), err)
+		if err == nil { // a master that does not answer within a second stops nobody
+			w.presumes(t, begin.Add(-officeAway), "virsh start of %s on %s: not refused", large.Name, h.Name())
+			_, _ = h.Virsh(t.Context(), "destroy", large.Name) // remove does it again
+			continue
+		}
 		for _, want := range []string{"the start of " + large.Name + ", which nobody protects, on " + h.Name(), "admission control (reserve_percent) says", `mode = "warn"`} {
-			if err == nil || !strings.Contains(err.Error(), want) {
+			if !strings.Contains(err.Error(), want) {
 				t.Errorf("virsh start on %s: %v; want it refused with %q", h.Name(), err, want)
 			}
 		}

@@ -121,13 +121,14 @@ func (w *storageWorld) mended(t *testing.T) {
 // begins a new incarnation.
 func (w *storageWorld) nothingHappens(t *testing.T, fault func()) {
 	t.Helper()
+	from := time.Now()
 	before, incarnations := w.processes(t), w.incarnations(t)
 	same := func(when string) {
 		t.Helper()
 		for _, g := range w.vms {
 			runs := w.Judge().Runs(g.Name)
 			if last := runs[len(runs)-1]; last.PID != before[g.Name] || !last.Gone.IsZero() {
-				t.Errorf("%s: %s did not go on as process %d\n%s", when, g.Name, before[g.Name], w.Judge().Report(g.Name))
+				w.presumes(t, from, "%s: %s did not go on as process %d\n%s", when, g.Name, before[g.Name], w.Judge().Report(g.Name))
 			}
 			lives := w.Judge().Lives(g.Name)
 			if ago := time.Since(lives[len(lives)-1].Last); ago > 2*time.Second {
@@ -140,7 +141,7 @@ func (w *storageWorld) nothingHappens(t *testing.T, fault func()) {
 	w.mended(t)
 	same("after the fault")
 	if after := w.incarnations(t); !slices.Equal(after, incarnations) {
-		t.Errorf("the hosts' incarnations are %v now, were %v", after, incarnations)
+		w.presumes(t, from, "the hosts' incarnations are %v now, were %v", after, incarnations)
 	}
 	if t.Failed() {
 		t.Logf("events:\n%s", w.history(t))
