@@ -215,3 +215,17 @@ func TestNearest(t *testing.T) {
 		}
 	}
 }
+
+// A list says of which value it complains once.
+func TestListNamesItsValueOnce(t *testing.T) {
+	for value, want := range map[string]string{
+		"-1s":         `holds "-1s", which cannot be negative`,
+		"3000000000h": `holds "3000000000h", which is too long`,
+		"5":           `holds "5", which must be`,
+	} {
+		_, err := ParsePolicy(map[string][]byte{"cluster.hcl": []byte("cluster \"c\" {}\nrestart {\n  retries = [\"" + value + "\"]\n}\n")})
+		if err == nil || !strings.Contains(strings.Join(strings.Fields(err.Error()), " "), want) {
+			t.Errorf("retries of %q: %v, want %s", value, err, want)
+		}
+	}
+}

@@ -69,6 +69,9 @@ func (a *attr) fromCty(v cty.Value) (val any, problem string) {
 		for _, s := range texts {
 			d, problem := parseDuration(s)
 			if problem != "" {
+				for _, said := range []string{", but ", ", which "} { // of which value was said
+					problem = strings.TrimPrefix(problem, "is "+quote(s)+said)
+				}
 				return nil, fmt.Sprintf("holds %s, which %s", quote(s), problem)
 			}
 			list = append(list, d)

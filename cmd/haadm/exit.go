@@ -146,7 +146,8 @@ func (p *program) explain(err error) string {
 	case errors.As(err, &unreachable):
 		return fmt.Sprintf("haadm: no agent answers at %s (%v).\nIs it running here? 'systemctl status haagent'. Its socket may be elsewhere: --socket PATH, or HAADM_SOCKET.", p.socket, unreachable.Err)
 	case errors.As(err, &silent):
-		return fmt.Sprintf("haadm: the agent at %s has not answered for %v: it is stopped, or this host is swamped.\nLook with 'systemctl status haagent' and 'journalctl -u haagent'; haadm on another host says what the cluster makes of this one.", silent.Where, silent.After)
+		return fmt.Sprintf("haadm: the agent at %s has not answered for %v: it is stopped, or this host is swamped.\n"+
+			"Look with 'systemctl status haagent' and 'journalctl -u haagent'; haadm on another host says what the cluster makes of this one.", silent.Where, silent.After)
 	case errors.As(err, &remote):
 		text := "haadm: " + prefix(err, remote) + remote.Message
 		if remote.Rule != "" {
