@@ -138,7 +138,7 @@ func (r *room) move(p *Plan, crew []int32, explain, must bool) {
 	s := r.scores(crew)
 	best, bestMoves := int32(-1), 0
 	for h := range int32(len(m.hosts)) {
-		if !r.accepts(&it, h) || r.tied(crew, old, h) {
+		if !r.accepts(&it, h) || r.tied(crew, old, h) || must && r.backAndForth(crew, old, h) {
 			continue
 		}
 		moves := 0
@@ -195,6 +195,25 @@ func (r *room) move(p *Plan, crew []int32, explain, must bool) {
 func (r *room) tied(crew, at []int32, h int32) bool {
 	for i, v := range crew {
 		if at[i] != h && r.isFixed(v) {
+			return true
+		}
+	}
+	return false
+}
+
+// backAndForth reports whether some of a crew that is torn would go back to h, which they came from and where none of
+// them is, while something is still to be started. That may be what filled the host they went to: a
+// VM that rules draw to them is planned where they are, so they would go there and back as long as it waits.
+func (r *room) backAndForth(crew, at []int32, h int32) bool {
+	m := r.m
+	if m.came == nil || slices.Contains(at, h) || !slices.ContainsFunc(at, func(g int32) bool { return g != at[0] }) {
+		return false
+	}
+	if !slices.ContainsFunc(crew, func(v int32) bool { return m.came[v] == h }) {
+		return false
+	}
+	for v := range m.vms {
+		if m.vms[v].Status == Waiting && (r.at[v] >= 0 || slices.Contains(crew, int32(v))) {
 			return true
 		}
 	}
