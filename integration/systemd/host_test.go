@@ -237,9 +237,9 @@ func (h *host) do(argv ...string) string {
 	return out
 }
 
-// journal is what the host's journal holds since then, read from outside: also of a host that is off.
+// journal is what the host's journal holds since then, read from outside: also of a host that is off, and after the test.
 func (h *host) journal(since time.Time) string {
-	out, err := exec.CommandContext(h.w.ctx, "journalctl", "-D", h.path("var/log/journal"), "-o", "short-precise", "--no-pager", "-q",
+	out, err := exec.CommandContext(context.WithoutCancel(h.w.ctx), "journalctl", "-D", h.path("var/log/journal"), "-o", "short-precise", "--no-pager", "-q",
 		fmt.Sprintf("--since=@%d", since.Unix())).Output()
 	if err != nil {
 		return fmt.Sprintf("no journal of %s: %v", h.name, err)
