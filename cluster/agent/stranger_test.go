@@ -39,7 +39,7 @@ func TestTheMasterIsAskedAboutAStranger(t *testing.T) {
 		}
 		for _, host := range []string{"kvm1", "kvm2"} {
 			_, err := start(host, 1<<44)
-			for _, want := range []string{"the start of lone, which nobody protects, on " + host, "admission control (host_failures) says", "MiB of memory", `mode = "warn"`} {
+			for _, want := range []string{"the start of lone, which nobody protects, on " + host, "admission control (host_failures) says", "GiB of memory", `mode = "warn"`} {
 				if !errors.Is(err, api.ErrRefused) || !strings.Contains(err.Error(), want) {
 					t.Errorf("larger than %s it is answered %v, want it refused with %q", host, err, want)
 				}
