@@ -52,7 +52,8 @@ func (c *CreateToken) apply(s *State) (any, *Refusal) {
 	}
 	t := c.Token
 	tokens[t.ID] = &t
-	s.emit(c.Meta, Event{Type: EventTokenCreated, Host: t.Host, Text: fmt.Sprintf("join token %s created, expires %s", t.ID, t.Expires.UTC().Format("2006-01-02 15:04:05 MST"))})
+	s.emit(c.Meta, Event{Type: EventTokenCreated, Host: t.Host,
+		Text: fmt.Sprintf("join token %s created, expires %s", t.ID, t.Expires.UTC().Format("2006-01-02 15:04:05 MST"))})
 	return nil, nil
 }
 
@@ -62,7 +63,8 @@ func (c *RevokeToken) apply(s *State) (any, *Refusal) {
 		return refuse(CodeNotFound, "there is no token %s", c.ID)
 	}
 	if t.UsedBy != "" {
-		return refuse(CodeConflict, "token %s was used by %s: remove that host with `haadm cluster leave %s` if it should not be a member", c.ID, t.UsedBy, t.UsedBy)
+		return refuse(CodeConflict,
+			"token %s was used by %s: remove that host with `haadm cluster leave %s` if it should not be a member", c.ID, t.UsedBy, t.UsedBy)
 	}
 	delete(s.writeTokens(), c.ID)
 	s.emit(c.Meta, Event{Type: EventTokenRevoked, Text: fmt.Sprintf("join token %s revoked", c.ID)})
@@ -79,14 +81,18 @@ func (c *AddHost) apply(s *State) (any, *Refusal) {
 	case t.UsedBy == c.Host.Name && s.Hosts[c.Host.Name] != nil && s.Hosts[c.Host.Name].ID == c.Host.ID:
 		return s.Hosts[c.Host.Name], nil // the same machine asks again: the first answer was lost
 	case t.UsedBy != "":
-		return refuse(CodeDenied, "token %s was already used by %s: a token is good for one host; create another with `haadm cluster token create`", c.TokenID, t.UsedBy)
+		return refuse(CodeDenied,
+			"token %s was already used by %s: a token is good for one host; create another with `haadm cluster token create`",
+			c.TokenID, t.UsedBy)
 	case c.At.After(t.Expires):
-		return refuse(CodeDenied, "token %s expired at %s: create another with `haadm cluster token create`", c.TokenID, t.Expires.UTC().Format("2006-01-02 15:04:05 MST"))
+		return refuse(CodeDenied, "token %s expired at %s: create another with `haadm cluster token create`",
+			c.TokenID, t.Expires.UTC().Format("2006-01-02 15:04:05 MST"))
 	case t.Host != "" && t.Host != c.Host.Name:
 		return refuse(CodeDenied, "token %s is for host %s, not for %s", c.TokenID, t.Host, c.Host.Name)
 	}
 	if h := s.Hosts[c.Host.Name]; h != nil {
-		return refuse(CodeConflict, "a host named %s is a member already (machine %s, joined %s): give this one another node_name, or remove the old one with `haadm cluster leave %s`",
+		return refuse(CodeConflict,
+			"a host named %s is a member already (machine %s, joined %s): give this one another node_name, or remove the old one with `haadm cluster leave %s`",
 			h.Name, h.ID, h.Joined.UTC().Format("2006-01-02"), h.Name)
 	}
 	if r := s.addressesFree(c.Host.Name, c.Host.Addresses); r != nil {
@@ -140,7 +146,8 @@ func (c *RemoveHost) apply(s *State) (any, *Refusal) {
 	}
 	for _, vm := range s.SortedVMs() {
 		if vm.Sighting != nil && vm.Sighting.Host == c.Host {
-			return refuse(CodeInvalid, "%s was seen running protected VM %s and has not said what became of it: stop or unprotect it first", c.Host, vm.Name)
+			return refuse(CodeInvalid,
+				"%s was seen running protected VM %s and has not said what became of it: stop or unprotect it first", c.Host, vm.Name)
 		}
 	}
 	for uuid, host := range s.Loose {
@@ -208,7 +215,8 @@ func (c *BeginIncarnation) apply(s *State) (any, *Refusal) {
 	h.Aside = nil
 	h.Shutdown = nil
 	h.Status, h.BootID, h.Since, h.Verdict, h.Evidence = HostLive, c.BootID, c.At, "live", nil
-	id := s.emit(c.Meta, Event{Type: EventHostAvailable, Host: h.Name, Text: fmt.Sprintf("%s begins incarnation %d: %s", h.Name, h.Incarnation, c.Why)})
+	id := s.emit(c.Meta, Event{Type: EventHostAvailable, Host: h.Name,
+		Text: fmt.Sprintf("%s begins incarnation %d: %s", h.Name, h.Incarnation, c.Why)})
 	s.endMovesTo(h.Name, c.Meta, fmt.Sprintf("%s began incarnation %d", h.Name, h.Incarnation))
 	for _, vm := range owned {
 		vm = s.editVM(vm.UUID)
@@ -312,7 +320,8 @@ func (c *ConfirmOff) apply(s *State) (any, *Refusal) {
 		vm = s.editVM(vm.UUID)
 		vm.Sighting, vm.Astray, vm.WaitingSince, vm.Lost = nil, true, c.At, false
 		vm.Waiting = fmt.Sprintf("%s, where it was seen running, is off, says %s", c.Host, c.By)
-		vm.Cause = s.emit(c.Meta, Event{Type: EventVMStopped, Severity: Warning, VM: vm.Name, Host: c.Host, Cause: vm.Cause, Text: vm.Name + " does not run any more: " + vm.Waiting})
+		vm.Cause = s.emit(c.Meta, Event{Type: EventVMStopped, Severity: Warning, VM: vm.Name, Host: c.Host, Cause: vm.Cause,
+			Text: vm.Name + " does not run any more: " + vm.Waiting})
 		freed++
 	}
 	for uuid, host := range s.Loose {
@@ -333,7 +342,9 @@ func (c *Protect) apply(s *State) (any, *Refusal) {
 	}
 	for _, vm := range s.SortedVMs() {
 		if vm.Name == c.VM.Name {
-			return refuse(CodeConflict, "another VM named %s (%s) is protected already: two definitions of one name cannot run on one host; rename one", vm.Name, vm.UUID)
+			return refuse(CodeConflict,
+				"another VM named %s (%s) is protected already: two definitions of one name cannot run on one host; rename one",
+				vm.Name, vm.UUID)
 		}
 	}
 	if s.Hosts[c.Host] == nil {
@@ -363,7 +374,8 @@ func (c *Protect) apply(s *State) (any, *Refusal) {
 		delete(s.writeLoose(), vm.UUID)
 	}
 	s.writeVMs()[vm.UUID] = &vm
-	vm.Cause = s.emit(c.Meta, Event{Type: EventVMProtected, VM: vm.Name, Host: c.Host, Text: fmt.Sprintf("%s is protected, by %s", vm.Name, c.By)})
+	vm.Cause = s.emit(c.Meta, Event{Type: EventVMProtected, VM: vm.Name, Host: c.Host,
+		Text: fmt.Sprintf("%s is protected, by %s", vm.Name, c.By)})
 	return &vm, nil
 }
 
@@ -373,7 +385,9 @@ func (c *Unprotect) apply(s *State) (any, *Refusal) {
 		return refuse(CodeNotFound, "VM %s is not protected", c.UUID)
 	}
 	if vm.Move != nil {
-		return refuse(CodeConflict, "%s is on its way to %s: wait until it is there, or call the move off with `haadm vms migrate %s --cancel`", vm.Name, vm.Move.Host, vm.Name)
+		return refuse(CodeConflict,
+			"%s is on its way to %s: wait until it is there, or call the move off with `haadm vms migrate %s --cancel`",
+			vm.Name, vm.Move.Host, vm.Name)
 	}
 	if vm.Restart != nil {
 		return refuse(CodeConflict, "%s is being restarted, and would stay down if nobody started it again: wait until it runs", vm.Name)
@@ -386,7 +400,8 @@ func (c *Unprotect) apply(s *State) (any, *Refusal) {
 	}
 	s.RetiredGeneration = max(s.RetiredGeneration, vm.Generation)
 	delete(s.writeVMs(), c.UUID)
-	s.emit(c.Meta, Event{Type: EventVMUnprotected, VM: vm.Name, Host: vm.Home, Text: fmt.Sprintf("%s is no longer protected; it is left as it is", vm.Name)})
+	s.emit(c.Meta, Event{Type: EventVMUnprotected, VM: vm.Name, Host: vm.Home,
+		Text: fmt.Sprintf("%s is no longer protected; it is left as it is", vm.Name)})
 	return nil, nil
 }
 
@@ -426,11 +441,13 @@ func (c *SetIntent) apply(s *State) (any, *Refusal) {
 		return refuse(CodeNotFound, "VM %s is not protected", c.UUID)
 	}
 	if vm.Sighting != nil {
-		return refuse(CodeConflict, "%s was seen running on %s, which has not confirmed yet that it guards it: try again in a moment", vm.Name, vm.Sighting.Host)
+		return refuse(CodeConflict,
+			"%s was seen running on %s, which has not confirmed yet that it guards it: try again in a moment", vm.Name, vm.Sighting.Host)
 	}
 	if vm.Intent == c.Intent {
 		if was := vm.Asked; vm.Owner == nil && vm.asks(s) && !was {
-			vm.Cause = s.emit(c.Meta, Event{Type: EventVMIntentChanged, VM: vm.Name, Host: vm.Home, Cause: vm.Cause, Text: fmt.Sprintf("%s is started though the cluster is disarmed: %s", vm.Name, c.Why)})
+			vm.Cause = s.emit(c.Meta, Event{Type: EventVMIntentChanged, VM: vm.Name, Host: vm.Home, Cause: vm.Cause,
+				Text: fmt.Sprintf("%s is started though the cluster is disarmed: %s", vm.Name, c.Why)})
 		}
 		return nil, nil
 	}
@@ -441,7 +458,8 @@ func (c *SetIntent) apply(s *State) (any, *Refusal) {
 	if vm.Move != nil {
 		s.endMove(vm, c.Meta, "it shall stop")
 	}
-	id := s.emit(c.Meta, Event{Type: EventVMIntentChanged, VM: vm.Name, Host: vm.Home, Text: fmt.Sprintf("%s shall %s: %s", vm.Name, c.Intent, c.Why)})
+	id := s.emit(c.Meta, Event{Type: EventVMIntentChanged, VM: vm.Name, Host: vm.Home,
+		Text: fmt.Sprintf("%s shall %s: %s", vm.Name, c.Intent, c.Why)})
 	if c.Intent == IntentRun && vm.Owner == nil && vm.Sighting == nil {
 		vm.WaitingSince, vm.Lost, vm.Waiting, vm.Cause = c.At, false, "a person wants it running", id
 	}
@@ -453,7 +471,8 @@ func (c *SetIntent) apply(s *State) (any, *Refusal) {
 
 func (c *ApplyPolicy) apply(s *State) (any, *Refusal) {
 	if c.Previous != s.Policy.Revision {
-		return refuse(CodeConflict, "the policy is at revision %d, changed by %s since you looked at revision %d: plan again", s.Policy.Revision, s.Policy.By, c.Previous)
+		return refuse(CodeConflict, "the policy is at revision %d, changed by %s since you looked at revision %d: plan again",
+			s.Policy.Revision, s.Policy.By, c.Previous)
 	}
 	s.Policy = Policy{Revision: c.Previous + 1, Files: c.Files, By: c.By, At: c.At}
 	s.emit(c.Meta, Event{Type: EventPolicyApplied, Text: fmt.Sprintf("policy revision %d applied", s.Policy.Revision)})
@@ -482,7 +501,8 @@ func (c *SetWaiting) apply(s *State) (any, *Refusal) {
 		return nil, nil
 	}
 	vm.Waiting = c.Why
-	e := Event{Type: EventVMNoHost, Severity: Critical, VM: vm.Name, From: vm.Home, Cause: vm.Cause, Considered: c.Considered, Text: fmt.Sprintf("%s cannot be started: %s", vm.Name, c.Why)}
+	e := Event{Type: EventVMNoHost, Severity: Critical, VM: vm.Name, From: vm.Home, Cause: vm.Cause, Considered: c.Considered,
+		Text: fmt.Sprintf("%s cannot be started: %s", vm.Name, c.Why)}
 	switch c.For {
 	case WaitHeld:
 		e.Type, e.Severity, e.Text = EventVMHeld, Info, fmt.Sprintf("%s is not started yet: %s", vm.Name, c.Why)

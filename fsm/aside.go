@@ -51,6 +51,7 @@ func (c *StandAside) apply(s *State) (any, *Refusal) {
 	}
 	s.editHost(c.Host).Aside = &Aside{At: c.At, Why: c.Why}
 	s.emit(c.Meta, Event{Type: EventHostStandsAside, Severity: Critical, Host: c.Host,
-		Text: fmt.Sprintf("%s stands aside, since its disk is older than the host: %s. It takes part in nothing; what it owned starts elsewhere once it is dead. Then let it leave, empty its data directory, and let it join anew", c.Host, c.Why)})
+		Text: fmt.Sprintf("%s stands aside, since its disk is older than the host: %s. It takes part in nothing; what it owned starts elsewhere once it is dead. Then let it leave, empty its data directory, and let it join anew",
+			c.Host, c.Why)})
 	return nil, nil
 }

@@ -38,7 +38,8 @@ func first(errs ...error) error {
 // CheckHostName says why a name cannot be a host's, or nil.
 func CheckHostName(name string) error {
 	if !hostName.MatchString(name) {
-		return invalid("host name %.70q: 1 to %d letters, digits, dots, hyphens or underscores, beginning and ending with a letter or digit", name, maxName)
+		return invalid("host name %.70q: 1 to %d letters, digits, dots, hyphens or underscores, beginning and ending with a letter or digit",
+			name, maxName)
 	}
 	return nil
 }
@@ -183,7 +184,8 @@ func (c *Assign) check() error {
 	if c.Round < 0 || c.Round > maxRound {
 		return invalid("round %d: 0 to %d are wanted", c.Round, maxRound)
 	}
-	return first(checkUUID(c.UUID), CheckHostName(c.Host), checkIncarnation(c.Incarnation), checkText("reason", c.Why), checkLots(c.Considered), checkDevices(c.Devices))
+	return first(checkUUID(c.UUID), CheckHostName(c.Host), checkIncarnation(c.Incarnation),
+		checkText("reason", c.Why), checkLots(c.Considered), checkDevices(c.Devices))
 }
 
 // maxRound bounds the tries of a schedule, which the policy bounds further.

@@ -65,7 +65,8 @@ func lotsBytes(lots []Lot) (n int) {
 
 func checkLots(lots []Lot) error {
 	if !FitLots(lots) {
-		return invalid("%d lots of hosts of %d bytes are more than the %d of %d bytes that are kept", len(lots), lotsBytes(lots), lotsKept, lotsSize)
+		return invalid("%d lots of hosts of %d bytes are more than the %d of %d bytes that are kept",
+			len(lots), lotsBytes(lots), lotsKept, lotsSize)
 	}
 	for i := range lots {
 		l := &lots[i]

@@ -52,7 +52,8 @@ func (s *State) devicesFree(uuid, host string, chosen []string) *Refusal {
 	}
 	vm := s.VMs[uuid]
 	if len(chosen) != len(vm.Devices) {
-		return &Refusal{CodeStale, fmt.Sprintf("%d devices of %s were chosen for %s, whose definition hands over %d", len(chosen), host, vm.Name, len(vm.Devices))}
+		return &Refusal{CodeStale, fmt.Sprintf("%d devices of %s were chosen for %s, whose definition hands over %d",
+			len(chosen), host, vm.Name, len(vm.Devices))}
 	}
 	for _, w := range chosen {
 		if other := s.holder(host, w, uuid); other != "" {

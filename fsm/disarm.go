@@ -81,7 +81,8 @@ func (*WarnArms) kind() Type      { return TypeWarnArms }
 func (c *DisarmCluster) check() error {
 	switch {
 	case c.For < DisarmLeast || c.For > DisarmMost:
-		return invalid("a cluster is disarmed for %v to %v at a time, not %v; it can be asked for again before the end", DisarmLeast, DisarmMost, c.For)
+		return invalid("a cluster is disarmed for %v to %v at a time, not %v; it can be asked for again before the end",
+			DisarmLeast, DisarmMost, c.For)
 	case strings.TrimSpace(c.Why) == "":
 		return invalid("why the cluster is disarmed has to be said: whoever finds a VM down will want to know")
 	}
@@ -105,7 +106,8 @@ func (c *DisarmCluster) apply(s *State) (any, *Refusal) {
 		d.Since, is = s.Disarmed.Since, "stays disarmed"
 	}
 	d.ID = s.emit(c.Meta, Event{Type: EventClusterDisarmed, Severity: Warning,
-		Text: fmt.Sprintf("the cluster %s until %s: %s. Nothing is started or moved by itself, and no host is switched off, until then or until `haadm arm`", is, d.Until().UTC().Format("2006-01-02 15:04:05 MST"), c.Why)})
+		Text: fmt.Sprintf("the cluster %s until %s: %s. Nothing is started or moved by itself, and no host is switched off, until then or until `haadm arm`",
+			is, d.Until().UTC().Format("2006-01-02 15:04:05 MST"), c.Why)})
 	s.Disarmed = d
 	return d.ID, nil
 }
@@ -152,7 +154,8 @@ func (c *WarnArms) apply(s *State) (any, *Refusal) {
 	told.Warned = true
 	s.Disarmed = &told
 	s.emit(c.Meta, Event{Type: EventClusterArmsSoon, Severity: Warning, Cause: d.ID,
-		Text: fmt.Sprintf("the cluster arms itself at %s: what waits is started then. `haadm disarm` again if more time is needed", d.Until().UTC().Format("15:04:05 MST"))})
+		Text: fmt.Sprintf("the cluster arms itself at %s: what waits is started then. `haadm disarm` again if more time is needed",
+			d.Until().UTC().Format("15:04:05 MST"))})
 	return nil, nil
 }
 

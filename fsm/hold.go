@@ -41,7 +41,9 @@ func (c *HoldHost) apply(s *State) (any, *Refusal) {
 	case c.Off == (h.Held != nil):
 	case c.Off:
 		s.editHost(c.Host).Held = &Hold{By: c.By, At: c.At}
-		s.emit(c.Meta, Event{Type: EventHostHeldOff, Host: c.Host, Text: fmt.Sprintf("%s stays off once it is off, because %s says so: `haadm fence on %s` ends that, and so does its next boot", c.Host, c.By, c.Host)})
+		s.emit(c.Meta, Event{Type: EventHostHeldOff, Host: c.Host,
+			Text: fmt.Sprintf("%s stays off once it is off, because %s says so: `haadm fence on %s` ends that, and so does its next boot",
+				c.Host, c.By, c.Host)})
 	default:
 		s.editHost(c.Host).Held = nil
 	}

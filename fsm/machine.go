@@ -130,7 +130,8 @@ func readSnapshot(r io.Reader) (*State, uint64, error) {
 		return nil, 0, fmt.Errorf("not a snapshot of a Holdfast cluster (it begins %.20q)", line)
 	}
 	if format > Format {
-		return nil, 0, fmt.Errorf("snapshot has format %d, this member knows up to %d: upgrade it before it joins members that wrote this", format, Format)
+		return nil, 0, fmt.Errorf("snapshot has format %d, this member knows up to %d: upgrade it before it joins members that wrote this",
+			format, Format)
 	}
 	if format < 1 {
 		return nil, 0, fmt.Errorf("snapshot has format %d, the first was 1: it is damaged", format)

@@ -95,7 +95,8 @@ func (c *BeginMove) check() error {
 	if len(c.Devices) > 0 && !c.Cold {
 		return invalid("a VM with devices of its host cannot go elsewhere while it runs")
 	}
-	return first(checkUUID(c.UUID), CheckHostName(c.Host), checkIncarnation(c.Incarnation), checkText("reason", c.Why), checkLots(c.Considered), checkDevices(c.Devices))
+	return first(checkUUID(c.UUID), CheckHostName(c.Host), checkIncarnation(c.Incarnation),
+		checkText("reason", c.Why), checkLots(c.Considered), checkDevices(c.Devices))
 }
 
 func (c *EndMove) check() error {
@@ -124,7 +125,8 @@ func (c *BeginMove) apply(s *State) (any, *Refusal) {
 	case vm.Restart != nil:
 		return refuse(CodeConflict, "%s is being restarted: try again once it runs", vm.Name)
 	case vm.Sighting != nil:
-		return refuse(CodeConflict, "%s was seen running on %s, which has not confirmed yet that it guards it: try again in a moment", vm.Name, vm.Sighting.Host)
+		return refuse(CodeConflict,
+			"%s was seen running on %s, which has not confirmed yet that it guards it: try again in a moment", vm.Name, vm.Sighting.Host)
 	}
 	if r := s.disarmed(vm.Name + " is not moved"); r != nil && c.By == "" {
 		return nil, r
@@ -138,7 +140,8 @@ func (c *BeginMove) apply(s *State) (any, *Refusal) {
 		from := vm.Home
 		vm.goes(s, from, c.Host, true)
 		vm.Home = c.Host
-		s.emit(c.Meta, Event{Type: EventVMMoved, VM: vm.Name, Host: c.Host, From: from, To: c.Host, Text: fmt.Sprintf("%s, which is stopped, belongs to %s now: %s", vm.Name, c.Host, c.Why)})
+		s.emit(c.Meta, Event{Type: EventVMMoved, VM: vm.Name, Host: c.Host, From: from, To: c.Host,
+			Text: fmt.Sprintf("%s, which is stopped, belongs to %s now: %s", vm.Name, c.Host, c.Why)})
 		return uint64(0), nil
 	case vm.Owner == nil || vm.Owner.Phase != PhaseRunning || vm.Intent != IntentRun:
 		return refuse(CodeConflict, "%s does not run now: only a VM that runs, or one that a person stopped, can be moved", vm.Name)
@@ -149,9 +152,20 @@ func (c *BeginMove) apply(s *State) (any, *Refusal) {
 		return nil, r
 	}
 	vm = s.editVM(c.UUID)
-	id := s.emit(c.Meta, Event{Type: EventVMMoveOrdered, VM: vm.Name, Host: c.Host, From: vm.Owner.Host, To: c.Host, Cause: vm.Cause, Considered: c.Considered,
+	id := s.emit(c.Meta, Event{Type: EventVMMoveOrdered, VM: vm.Name, Host: c.Host, From: vm.Owner.Host,
+		To: c.Host, Cause: vm.Cause, Considered: c.Considered,
 		Text: fmt.Sprintf("%s shall go from %s to %s, %s: %s", vm.Name, vm.Owner.Host, c.Host, manner(c.Cold), c.Why)})
-	vm.Move = &Move{ID: id, Host: c.Host, Incarnation: c.Incarnation, Cold: c.Cold, At: c.At, By: c.By, Why: c.Why, Considered: c.Considered, Devices: c.Devices}
+	vm.Move = &Move{
+		ID:          id,
+		Host:        c.Host,
+		Incarnation: c.Incarnation,
+		Cold:        c.Cold,
+		At:          c.At,
+		By:          c.By,
+		Why:         c.Why,
+		Considered:  c.Considered,
+		Devices:     c.Devices,
+	}
 	return id, nil
 }
 
@@ -168,10 +182,12 @@ func (s *State) takesVMs(host string, incarnation uint64) *Refusal {
 		return r
 	}
 	if m := s.Hosts[host].Maintenance; m != nil {
-		return &Refusal{CodeConflict, fmt.Sprintf("%s is in maintenance since %s and is given no VMs", host, m.Since.UTC().Format("2006-01-02 15:04 MST"))}
+		return &Refusal{CodeConflict, fmt.Sprintf("%s is in maintenance since %s and is given no VMs",
+			host, m.Since.UTC().Format("2006-01-02 15:04 MST"))}
 	}
 	if x := s.Hosts[host].Shutdown; x != nil {
-		return &Refusal{CodeConflict, fmt.Sprintf("%s %s since %s and is given no VMs", host, x.Going(), x.Since.UTC().Format("2006-01-02 15:04 MST"))}
+		return &Refusal{CodeConflict,
+			fmt.Sprintf("%s %s since %s and is given no VMs", host, x.Going(), x.Since.UTC().Format("2006-01-02 15:04 MST"))}
 	}
 	return nil
 }
@@ -199,7 +215,8 @@ func (s *State) endMove(vm *VM, m Meta, why string) {
 	if n := len(vm.MoveFailures); n > movesKept {
 		vm.MoveFailures = vm.MoveFailures[n-movesKept:]
 	}
-	e := Event{Type: EventVMMoveFailed, Severity: Warning, VM: vm.Name, Host: v.Host, From: vm.Home, To: v.Host, Cause: v.ID, Text: fmt.Sprintf("%s was not moved to %s: %s", vm.Name, v.Host, why)}
+	e := Event{Type: EventVMMoveFailed, Severity: Warning, VM: vm.Name, Host: v.Host, From: vm.Home, To: v.Host, Cause: v.ID,
+		Text: fmt.Sprintf("%s was not moved to %s: %s", vm.Name, v.Host, why)}
 	if vm.Owner != nil {
 		e.From = vm.Owner.Host
 	}
@@ -228,7 +245,18 @@ func (c *Report) moved(s *State, vm *VM, e *Event) {
 	}
 	s.release(vm, c.Meta, "")
 	vm.Generation++
-	vm.Owner = &Placement{Host: v.Host, Incarnation: v.Incarnation, Generation: vm.Generation, Phase: PhaseOrdered, At: c.At, Round: 1, From: from, Cold: v.Cold, Devices: v.Devices, Why: v.Why}
+	vm.Owner = &Placement{
+		Host:        v.Host,
+		Incarnation: v.Incarnation,
+		Generation:  vm.Generation,
+		Phase:       PhaseOrdered,
+		At:          c.At,
+		Round:       1,
+		From:        from,
+		Cold:        v.Cold,
+		Devices:     v.Devices,
+		Why:         v.Why,
+	}
 	vm.Choice = choice(v.Host, from, v.At, vm.Generation, v.Considered)
 	vm.MoveFailures = nil
 	vm.asks(s)

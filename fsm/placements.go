@@ -29,13 +29,23 @@ func (c *Assign) apply(s *State) (any, *Refusal) {
 		return nil, r
 	}
 	vm.Generation++
-	vm.Owner = &Placement{Host: c.Host, Incarnation: c.Incarnation, Generation: vm.Generation, Phase: PhaseOrdered, At: c.At, Round: c.Round, Devices: c.Devices, Why: c.Why}
+	vm.Owner = &Placement{
+		Host:        c.Host,
+		Incarnation: c.Incarnation,
+		Generation:  vm.Generation,
+		Phase:       PhaseOrdered,
+		At:          c.At,
+		Round:       c.Round,
+		Devices:     c.Devices,
+		Why:         c.Why,
+	}
 	vm.Choice = choice(c.Host, "", c.At, vm.Generation, c.Considered)
 	vm.Waiting, vm.Astray, vm.Frozen = "", false, nil
 	if c.Round > 0 { // entries of before there were rounds come to what they came to then
 		vm.goes(s, vm.Home, c.Host, false)
 	}
-	vm.Cause = s.emit(c.Meta, Event{Type: EventVMAssigned, VM: vm.Name, From: vm.Home, To: c.Host, Host: c.Host, Cause: vm.Cause, Considered: c.Considered,
+	vm.Cause = s.emit(c.Meta, Event{Type: EventVMAssigned, VM: vm.Name, From: vm.Home,
+		To: c.Host, Host: c.Host, Cause: vm.Cause, Considered: c.Considered,
 		Text: fmt.Sprintf("start of %s ordered on %s, generation %d: %s", vm.Name, c.Host, vm.Generation, c.Why)})
 	return vm.Generation, nil
 }
@@ -71,7 +81,8 @@ func (c *Adopt) apply(s *State) (any, *Refusal) {
 	}
 	vm := s.editVM(c.UUID)
 	vm.see(c.Host, c.Meta)
-	vm.Cause = s.emit(c.Meta, Event{Type: EventVMSeenRunning, VM: vm.Name, Host: c.Host, Text: fmt.Sprintf("%s runs on %s, started by hand", vm.Name, c.Host)})
+	vm.Cause = s.emit(c.Meta, Event{Type: EventVMSeenRunning, VM: vm.Name, Host: c.Host,
+		Text: fmt.Sprintf("%s runs on %s, started by hand", vm.Name, c.Host)})
 	return vm.Generation, nil
 }
 
@@ -88,15 +99,18 @@ func (c *Report) confirm(s *State, vm *VM) (any, *Refusal) {
 		if c.Outcome == OutcomeStopped {
 			vm.Intent, vm.Waiting = IntentStop, ""
 		}
-		vm.Cause = s.emit(c.Meta, Event{Type: EventVMStopped, VM: vm.Name, Host: c.Host, Cause: vm.Cause, Text: fmt.Sprintf("%s stopped on %s before it was guarded there: %s", vm.Name, c.Host, c.Detail)})
+		vm.Cause = s.emit(c.Meta, Event{Type: EventVMStopped, VM: vm.Name, Host: c.Host, Cause: vm.Cause,
+			Text: fmt.Sprintf("%s stopped on %s before it was guarded there: %s", vm.Name, c.Host, c.Detail)})
 		return nil, nil
 	}
 	vm.goes(s, vm.Home, c.Host, true)
 	vm.Asked = false
 	vm.Intent, vm.Waiting, vm.WaitingSince, vm.Lost, vm.Home = IntentRun, "", time.Time{}, false, c.Host
-	vm.Owner = &Placement{Host: c.Host, Incarnation: c.Incarnation, Generation: vm.Generation, Phase: PhaseRunning, At: c.At, Why: "it was seen running there"}
+	vm.Owner = &Placement{Host: c.Host, Incarnation: c.Incarnation, Generation: vm.Generation,
+		Phase: PhaseRunning, At: c.At, Why: "it was seen running there"}
 	vm.Choice = nil // nobody chose
-	s.emit(c.Meta, Event{Type: EventVMStarted, VM: vm.Name, Host: c.Host, Cause: vm.Cause, Text: fmt.Sprintf("%s runs on %s and is guarded there, generation %d", vm.Name, c.Host, c.Generation)})
+	s.emit(c.Meta, Event{Type: EventVMStarted, VM: vm.Name, Host: c.Host, Cause: vm.Cause,
+		Text: fmt.Sprintf("%s runs on %s and is guarded there, generation %d", vm.Name, c.Host, c.Generation)})
 	vm.Cause = 0
 	return nil, nil
 }

@@ -43,13 +43,16 @@ func (c *RestartVM) apply(s *State) (any, *Refusal) {
 	case vm.Owner == nil || vm.Owner.Phase != PhaseRunning || vm.Intent != IntentRun:
 		return refuse(CodeConflict, "%s does not run now: only a VM that runs can be restarted", vm.Name)
 	case vm.Move != nil:
-		return refuse(CodeConflict, "%s is on its way to %s: wait until it is there, or call the move off with `haadm vms migrate %s --cancel`", vm.Name, vm.Move.Host, vm.Name)
+		return refuse(CodeConflict,
+			"%s is on its way to %s: wait until it is there, or call the move off with `haadm vms migrate %s --cancel`",
+			vm.Name, vm.Move.Host, vm.Name)
 	case vm.Restart != nil:
 		return vm.Restart.ID, nil
 	}
 	vm = s.editVM(c.UUID)
 	vm.Failures = nil
-	id := s.emit(c.Meta, Event{Type: EventVMRestartOrdered, VM: vm.Name, Host: vm.Owner.Host, Text: fmt.Sprintf("%s shall be shut down on %s and started again: %s", vm.Name, vm.Owner.Host, c.Why)})
+	id := s.emit(c.Meta, Event{Type: EventVMRestartOrdered, VM: vm.Name, Host: vm.Owner.Host,
+		Text: fmt.Sprintf("%s shall be shut down on %s and started again: %s", vm.Name, vm.Owner.Host, c.Why)})
 	vm.Restart = &Restart{ID: id, At: c.At, By: c.By, Why: c.Why}
 	return id, nil
 }

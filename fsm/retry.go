@@ -23,7 +23,8 @@ func (c *RetryVM) apply(s *State) (any, *Refusal) {
 	case vm == nil:
 		return refuse(CodeNotFound, "VM %s is not protected", c.UUID)
 	case vm.Intent == IntentStop:
-		return refuse(CodeConflict, "%s was stopped by a person or from inside, so nothing is tried: `haadm vms start %s` starts it", vm.Name, vm.Name)
+		return refuse(CodeConflict,
+			"%s was stopped by a person or from inside, so nothing is tried: `haadm vms start %s` starts it", vm.Name, vm.Name)
 	}
 	n := len(vm.Failures) + len(vm.MoveFailures)
 	if vm.Owner == nil && vm.Sighting == nil && s.Disarmed != nil && !vm.Asked {
@@ -41,7 +42,8 @@ func (c *RetryVM) apply(s *State) (any, *Refusal) {
 	}
 	vm = s.editVM(c.UUID)
 	vm.Failures, vm.MoveFailures = nil, nil
-	id := s.emit(c.Meta, Event{Type: EventVMRetryAsked, VM: vm.Name, Host: vm.Home, Cause: vm.Cause, Text: fmt.Sprintf("what failed of %s is forgotten (%d), so that it is tried again now", vm.Name, n)})
+	id := s.emit(c.Meta, Event{Type: EventVMRetryAsked, VM: vm.Name, Host: vm.Home, Cause: vm.Cause,
+		Text: fmt.Sprintf("what failed of %s is forgotten (%d), so that it is tried again now", vm.Name, n)})
 	if vm.Owner == nil && vm.Sighting == nil {
 		vm.Waiting, vm.Cause = "a person asked for another try", id
 	}

@@ -80,7 +80,8 @@ func (c *NoteShutdown) apply(s *State) (any, *Refusal) {
 		return nil, nil
 	case c.Action == "":
 		s.editHost(c.Host).Shutdown = nil
-		s.emit(c.Meta, Event{Type: EventHostShutdownOver, Host: c.Host, Text: c.Host + " is not being shut down any more: its agent was started again"})
+		s.emit(c.Meta, Event{Type: EventHostShutdownOver, Host: c.Host,
+			Text: c.Host + " is not being shut down any more: its agent was started again"})
 		return nil, nil
 	case is != nil && is.Action != c.Action:
 		return refuse(CodeConflict, "%s is being shut down already, and %s was decided for its VMs", c.Host, is.Action)
@@ -89,7 +90,9 @@ func (c *NoteShutdown) apply(s *State) (any, *Refusal) {
 		rest.Rest = true
 		s.editHost(c.Host).Shutdown = &rest
 		left := s.Owned(c.Host, c.Incarnation)
-		s.emit(c.Meta, Event{Type: EventHostShutDown, Severity: Warning, Host: c.Host, Text: fmt.Sprintf("%d VMs cannot be moved from %s (%s): they are shut down, and start where there is room for them", len(left), c.Host, names(left))})
+		s.emit(c.Meta, Event{Type: EventHostShutDown, Severity: Warning, Host: c.Host,
+			Text: fmt.Sprintf("%d VMs cannot be moved from %s (%s): they are shut down, and start where there is room for them",
+				len(left), c.Host, names(left))})
 		return nil, nil
 	}
 	is = &Shutdown{Incarnation: c.Incarnation, Since: c.At, Reboot: c.Reboot, Action: c.Action}
@@ -142,6 +145,7 @@ func (s *State) unfreeze(host string, m Meta, why string) {
 // thaw lets a VM start elsewhere that waits for its host.
 func (s *State) thaw(vm *VM, m Meta, why string) {
 	vm.Waiting = fmt.Sprintf("it waits for %s no more: %s", vm.Frozen.Host, why)
-	vm.Cause = s.emit(m, Event{Type: EventVMFreezeEnded, VM: vm.Name, Host: vm.Frozen.Host, Cause: vm.Cause, Text: fmt.Sprintf("%s, which was shut down with %s, waits for it no more: %s", vm.Name, vm.Frozen.Host, why)})
+	vm.Cause = s.emit(m, Event{Type: EventVMFreezeEnded, VM: vm.Name, Host: vm.Frozen.Host, Cause: vm.Cause,
+		Text: fmt.Sprintf("%s, which was shut down with %s, waits for it no more: %s", vm.Name, vm.Frozen.Host, why)})
 	vm.Frozen = nil
 }

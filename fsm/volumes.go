@@ -90,7 +90,8 @@ func (c *SetVolumes) apply(s *State) (any, *Refusal) {
 		return refuse(CodeConflict, "the heartbeat volumes were changed meanwhile (revision %d, not %d)", s.Volumes.Revision, c.Previous)
 	}
 	if behind := s.Behind(); len(behind) > 0 {
-		return refuse(CodeConflict, "%s may still prove with the heartbeat volumes before revision %d: one change at a time", strings.Join(behind, ", "), s.Volumes.Revision)
+		return refuse(CodeConflict, "%s may still prove with the heartbeat volumes before revision %d: one change at a time",
+			strings.Join(behind, ", "), s.Volumes.Revision)
 	}
 	var said []string
 	for _, v := range c.Volumes {
@@ -101,7 +102,8 @@ func (c *SetVolumes) apply(s *State) (any, *Refusal) {
 	}
 	s.OldVolumes = s.Volumes
 	s.Volumes = VolumeSet{Revision: c.Previous + 1, Volumes: c.Volumes, Since: c.At}
-	s.emit(c.Meta, Event{Type: EventVolumesChanged, Text: fmt.Sprintf("heartbeat volumes, revision %d: %s", s.Volumes.Revision, strings.Join(said, ", "))})
+	s.emit(c.Meta, Event{Type: EventVolumesChanged,
+		Text: fmt.Sprintf("heartbeat volumes, revision %d: %s", s.Volumes.Revision, strings.Join(said, ", "))})
 	return s.Volumes.Revision, nil
 }
 
@@ -114,7 +116,8 @@ func (c *NoteVolumes) apply(s *State) (any, *Refusal) {
 	}
 	switch h := s.Hosts[c.Host]; {
 	case c.Revision > s.Volumes.Revision:
-		return refuse(CodeInvalid, "%s says that it proves with heartbeat volumes of revision %d, and the newest is %d", c.Host, c.Revision, s.Volumes.Revision)
+		return refuse(CodeInvalid, "%s says that it proves with heartbeat volumes of revision %d, and the newest is %d",
+			c.Host, c.Revision, s.Volumes.Revision)
 	case c.Revision > h.Volumes:
 		s.editHost(c.Host).Volumes = c.Revision
 	}

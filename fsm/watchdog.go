@@ -52,9 +52,11 @@ func (c *NoteWatchdog) apply(s *State) (any, *Refusal) {
 	switch now := c.Watchdog.Timeout; {
 	case now == was.Timeout:
 	case now == 0:
-		s.emit(c.Meta, Event{Type: EventWatchdogChanged, Severity: Warning, Host: c.Host, Text: c.Host + " has no watchdog any more: if it falls silent, its VMs start elsewhere only once a fence device or a person has made sure, or as fencing.mode says"})
+		s.emit(c.Meta, Event{Type: EventWatchdogChanged, Severity: Warning, Host: c.Host,
+			Text: c.Host + " has no watchdog any more: if it falls silent, its VMs start elsewhere only once a fence device or a person has made sure, or as fencing.mode says"})
 	default:
-		s.emit(c.Meta, Event{Type: EventWatchdogChanged, Host: c.Host, Text: fmt.Sprintf("a watchdog of %v resets %s if its VMs outlive their lease", now, c.Host)})
+		s.emit(c.Meta, Event{Type: EventWatchdogChanged, Host: c.Host,
+			Text: fmt.Sprintf("a watchdog of %v resets %s if its VMs outlive their lease", now, c.Host)})
 	}
 	return nil, nil
 }
