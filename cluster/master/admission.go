@@ -152,7 +152,8 @@ func (m *Master) answer(ctx context.Context, o *office, p *config.Policy, v plac
 	case enforced || v.Answer == placement.Yes && !v.Refused:
 		return nil
 	}
-	e := fsm.Event{Type: "admission_control_warned", Severity: fsm.Warning, VM: vm, Host: v.Host, Text: fmt.Sprintf("%s is let through, for admission control only warns: %s", what, says(v))}
+	e := fsm.Event{Type: "admission_control_warned", Severity: fsm.Warning, VM: vm, Host: v.Host,
+		Text: fmt.Sprintf("%s is let through, for admission control only warns: %s", what, says(v))}
 	if err := m.propose(ctx, &fsm.Record{Meta: m.meta(), Epoch: o.epoch, Events: []fsm.Event{e}}); err != nil {
 		m.cfg.Logger.Warn("cannot record a warning of admission control", "vm", vm, "error", err)
 	}

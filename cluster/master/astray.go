@@ -32,7 +32,8 @@ func unsure(in input) map[string][]string {
 	for uuid, since := range in.astray {
 		for _, h := range in.state.SortedHosts() {
 			o := in.hosts[h.Name]
-			if h.Status == fsm.HostLive && o != nil && o.reached(in.now, in.timing) && (o.present() == nil || o.reachedAt < since+in.timing.Heartbeat) {
+			if h.Status == fsm.HostLive && o != nil && o.reached(in.now, in.timing) &&
+				(o.present() == nil || o.reachedAt < since+in.timing.Heartbeat) {
 				all[uuid] = append(all[uuid], h.Name)
 			}
 		}

@@ -21,7 +21,8 @@ func broken(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 		told[key] = true
 		if !o.broken[key] {
 			e := fsm.Event{Type: "invariant_violated", Severity: fsm.Critical, Host: h.Name,
-				Text: fmt.Sprintf("%s has seen invariant %s violated: %s. That is a fault of Holdfast or of what it rests on: keep the logs of all hosts", h.Name, v.Rule, v.Text)}
+				Text: fmt.Sprintf("%s has seen invariant %s violated: %s. That is a fault of Holdfast or of what it rests on: keep the logs of all hosts",
+					h.Name, v.Rule, v.Text)}
 			d.commands = append(d.commands, &fsm.Record{Meta: m, Epoch: in.epoch, Events: []fsm.Event{e}})
 		}
 	}

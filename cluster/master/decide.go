@@ -82,7 +82,14 @@ func (d *decision) lookAt(at time.Duration) {
 // decide is the master's office as a function: verdicts, then what hosts report,
 // then what is to be protected, then what is to be started where.
 func decide(in input) decision {
-	d := decision{wanted: map[string][]string{}, quiet: map[string]map[string]bool{}, twice: map[string]map[string]bool{}, broken: map[string]map[string]bool{}, refusing: map[string]time.Duration{}, late: map[string]bool{}}
+	d := decision{
+		wanted:   map[string][]string{},
+		quiet:    map[string]map[string]bool{},
+		twice:    map[string]map[string]bool{},
+		broken:   map[string]map[string]bool{},
+		refusing: map[string]time.Duration{},
+		late:     map[string]bool{},
+	}
 	m := fsm.Meta{At: in.wall}
 	for _, h := range in.state.SortedHosts() {
 		o := in.hosts[h.Name]
@@ -108,7 +115,8 @@ func decide(in input) decision {
 	unprotect(in, m, &d)
 	volumeSet(in, m, &d)
 	d.heir = fitter(in)
-	if !slices.ContainsFunc(d.commands, func(c fsm.Command) bool { _, ok := c.(*fsm.Protect); return !ok }) { // one kind of change a round, then look again
+	other := func(c fsm.Command) bool { _, protects := c.(*fsm.Protect); return !protects }
+	if !slices.ContainsFunc(d.commands, other) { // one kind of change a round, then look again
 		recover_(in, m, &d)
 	}
 	relocate(in, m, &d)
@@ -132,7 +140,8 @@ func judge(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 		d.withdraw = append(d.withdraw, suspicion{h.Name, &fsm.SetVerdict{Meta: m, Epoch: in.epoch, Host: h.Name, Incarnation: h.Incarnation,
 			Verdict: string(verdict.Live), Evidence: ev, Text: h.Name + " is heard again"}})
 	case o.watch.Suspected == 0 && o.watch.Silent(in.now, in.timing):
-		if bound := o.watch.Heard + in.timing.SuspectAfter(); !readSince(in.volumes, sets(in.state, h), bound) && in.now < bound+in.timing.Heartbeat/2 {
+		bound := o.watch.Heard + in.timing.SuspectAfter()
+		if !readSince(in.volumes, sets(in.state, h), bound) && in.now < bound+in.timing.Heartbeat/2 {
 			d.read = true // it may have written a heartbeat that nobody has read yet
 			d.lookAt(bound + in.timing.Heartbeat/2)
 			return
@@ -153,7 +162,8 @@ func judge(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 		if h.Verdict == string(verdict.Suspect) && v == verdict.Live && o.heard() { // an earlier master's suspicion
 			d.withdraw = append(d.withdraw, suspicion{h.Name, &fsm.SetVerdict{Meta: m, Epoch: in.epoch, Host: h.Name, Incarnation: h.Incarnation,
 				Verdict: string(verdict.Live), Evidence: ev, Text: h.Name + " is heard by the new master"}})
-		} else if string(v) != h.Verdict && (v == verdict.Live || aliveOnStorage(v) && in.now-o.reachedAt > 2*in.timing.SuspectAfter()) && o.heard() {
+		} else if string(v) != h.Verdict &&
+			(v == verdict.Live || aliveOnStorage(v) && in.now-o.reachedAt > 2*in.timing.SuspectAfter()) && o.heard() {
 			d.commands = append(d.commands, &fsm.SetVerdict{Meta: m, Epoch: in.epoch, Host: h.Name, Incarnation: h.Incarnation,
 				Verdict: string(v), Evidence: ev, Text: h.Name + " " + is.Text})
 		}
@@ -184,7 +194,8 @@ func judge(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 			d.lookAt(in.now + in.timing.Heartbeat/4)
 			return
 		}
-		d.dead = append(d.dead, suspicion{h.Name, &fsm.DeclareDead{Meta: m, Epoch: in.epoch, Host: h.Name, Incarnation: h.Incarnation, Heard: in.wall.Add(o.watch.Heard - in.now), Evidence: ev,
+		d.dead = append(d.dead, suspicion{h.Name, &fsm.DeclareDead{Meta: m, Epoch: in.epoch,
+			Host: h.Name, Incarnation: h.Incarnation, Heard: in.wall.Add(o.watch.Heard - in.now), Evidence: ev,
 			Text: fmt.Sprintf("%s is dead: silent for %v, and its last lease ended for certain %v after it could have been granted",
 				h.Name, (in.now - o.watch.Heard).Round(time.Millisecond), in.timing.Wait().Round(time.Millisecond))}})
 	}
@@ -214,12 +225,14 @@ func paths(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 		told[n] = true
 		if !o.quiet[n] {
 			events = append(events, fsm.Event{Type: "network_path_lost", Severity: fsm.Warning, Host: h.Name,
-				Text: fmt.Sprintf("no heartbeat of %s over network %s for %v; it is heard over another, so nothing else changes", h.Name, n, s.Networks[n].Round(time.Millisecond))})
+				Text: fmt.Sprintf("no heartbeat of %s over network %s for %v; it is heard over another, so nothing else changes",
+					h.Name, n, s.Networks[n].Round(time.Millisecond))})
 		}
 	}
 	for n := range o.quiet {
 		if !told[n] {
-			events = append(events, fsm.Event{Type: "network_path_restored", Host: h.Name, Text: fmt.Sprintf("heartbeats of %s arrive over network %s again", h.Name, n)})
+			events = append(events, fsm.Event{Type: "network_path_restored", Host: h.Name,
+				Text: fmt.Sprintf("heartbeats of %s arrive over network %s again", h.Name, n)})
 		}
 	}
 	slices.SortFunc(events, func(a, b fsm.Event) int { return compare(a.Text, b.Text) })
@@ -260,7 +273,8 @@ func reports(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 func (d *decision) report(in input, m fsm.Meta, vm *fsm.VM, cmd *fsm.Report) {
 	d.commands = append(d.commands, cmd)
 	if cmd.Outcome == fsm.OutcomeCrashed && in.policy.VM(vm.Name).OnCrash == config.CrashLeave {
-		d.commands = append(d.commands, &fsm.SetIntent{Meta: m, UUID: vm.UUID, Intent: fsm.IntentStop, Why: `it crashed, and the policy says on_crash = "leave"`})
+		d.commands = append(d.commands, &fsm.SetIntent{Meta: m, UUID: vm.UUID, Intent: fsm.IntentStop,
+			Why: `it crashed, and the policy says on_crash = "leave"`})
 	}
 }
 
@@ -285,7 +299,8 @@ func givenBack(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 		if x.State == format.VMCrashed {
 			is, why = fsm.OutcomeCrashed, "ended without anybody asking"
 		}
-		if vm == nil || x.State != format.VMStoppedIsolated && x.State != format.VMCrashed || !expects(vm, h, api.OutcomeReport{UUID: vm.UUID, Generation: x.Generation, Outcome: string(is)}) {
+		ended := x.State == format.VMStoppedIsolated || x.State == format.VMCrashed
+		if vm == nil || !ended || !expects(vm, h, api.OutcomeReport{UUID: vm.UUID, Generation: x.Generation, Outcome: string(is)}) {
 			continue
 		}
 		d.report(in, m, vm, &fsm.Report{Meta: m, Epoch: in.epoch, UUID: vm.UUID, Host: h.Name, Incarnation: h.Incarnation,
@@ -319,11 +334,14 @@ func domains(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 		switch {
 		case x.Waits(): // it runs where it comes from, or has been given up
 		case vm == nil:
-			if p := in.policy.VM(x.Name); p.Protect && !in.refused[x.UUID] && (x.Persistent || runs) && in.state.FindVM(x.Name) == nil && !runsElsewhere(in, h.Name, x.UUID, runs) {
+			p := in.policy.VM(x.Name)
+			if p.Protect && !in.refused[x.UUID] && (x.Persistent || runs) &&
+				in.state.FindVM(x.Name) == nil && !runsElsewhere(in, h.Name, x.UUID, runs) {
 				d.protect(in, m, h, o, x, byPolicy+p.Why)
 			}
 		case vm.Owner == nil && vm.Sighting == nil && x.State == vmm.Running:
-			d.commands = append(d.commands, &fsm.Adopt{Meta: m, Epoch: in.epoch, UUID: x.UUID, Previous: vm.Generation, Host: h.Name, Incarnation: h.Incarnation})
+			d.commands = append(d.commands, &fsm.Adopt{Meta: m, Epoch: in.epoch, UUID: x.UUID,
+				Previous: vm.Generation, Host: h.Name, Incarnation: h.Incarnation})
 		case defines(vm, h.Name) && x.XMLHash != "" && (x.XMLHash != vm.XMLHash || exchanged(vm, h.Name, x)):
 			if xml, ok := o.defs[x.UUID]; ok {
 				if cmd := redefineCommand(in.epoch, m, h, x, xml); cmd != nil {
@@ -384,7 +402,16 @@ func protectCommand(epoch uint64, m fsm.Meta, h *fsm.Host, x api.DomainReport, x
 		return nil, err
 	}
 	m.By = by
-	vm := fsm.VM{UUID: x.UUID, Name: x.Name, XML: packed, XMLHash: x.XMLHash, VCPUs: x.VCPUs, Memory: x.Memory, Devices: devicesOf(x, xml), Intent: fsm.IntentStop}
+	vm := fsm.VM{
+		UUID:    x.UUID,
+		Name:    x.Name,
+		XML:     packed,
+		XMLHash: x.XMLHash,
+		VCPUs:   x.VCPUs,
+		Memory:  x.Memory,
+		Devices: devicesOf(x, xml),
+		Intent:  fsm.IntentStop,
+	}
 	if vm.Devices != nil {
 		vm.DevicesOf = h.Name
 	}

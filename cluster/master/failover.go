@@ -120,7 +120,9 @@ func lasting(r *api.HostReport) *api.HostReport {
 
 // gathered is the newest of what comes within a pause, so that many changes cost one plan.
 // going is false when the office ends.
-func (m *Master) gathered(ctx context.Context, in inventory.Input, due <-chan inventory.Input, pause time.Duration) (newest inventory.Input, going bool) {
+func (m *Master) gathered(
+	ctx context.Context, in inventory.Input, due <-chan inventory.Input, pause time.Duration,
+) (newest inventory.Input, going bool) {
 	for wait := time.After(pause); ; {
 		select {
 		case <-ctx.Done():
@@ -175,7 +177,8 @@ func reckon(inv *inventory.Inventory) *FailoverPlan {
 	a := inv.Cluster.Policy.Admission
 	hosts := placement.EveryHost(inv.Cluster)
 	return &FailoverPlan{Inventory: inv, Hosts: hosts, Room: placement.Check(inv.Cluster, placement.Change{}),
-		Capability: placement.MaxFailures(inv.Cluster, placement.Failures{Domains: a.Domains, Succession: a.Succession}), tied: tiedOf(inv, hosts)}
+		Capability: placement.MaxFailures(inv.Cluster, placement.Failures{Domains: a.Domains, Succession: a.Succession}),
+		tied:       tiedOf(inv, hosts)}
 }
 
 // tiedOf reads from the plans for the loss of each host which of its VMs would stay down.
@@ -207,7 +210,8 @@ func (m *Master) FailoverPlan() (*FailoverPlan, error) {
 	case m.office == nil:
 		return nil, api.ErrNotMaster
 	case m.office.outlook.plan == nil:
-		return nil, fmt.Errorf("%w: the master has not heard from every host yet, so it does not know what room there is: try again in a moment", api.ErrRefused)
+		return nil, fmt.Errorf("%w: the master has not heard from every host yet, so it does not know what room there is: try again in a moment",
+			api.ErrRefused)
 	}
 	return m.office.outlook.plan, nil
 }
@@ -222,7 +226,8 @@ func (m *Master) tellRoom(ctx context.Context, o *office, p *FailoverPlan) {
 	}
 	e := fsm.Event{Type: "failover_capacity_restored", Text: "there is room for the failures that the policy asks for again: " + p.Room.Why}
 	if lost {
-		e = fsm.Event{Type: "failover_capacity_lost", Severity: fsm.Warning, Text: "there is not enough room for the failures that the policy asks for: " + p.Room.Why + waysOut(p.Room)}
+		e = fsm.Event{Type: "failover_capacity_lost", Severity: fsm.Warning,
+			Text: "there is not enough room for the failures that the policy asks for: " + p.Room.Why + waysOut(p.Room)}
 	}
 	if err := m.propose(ctx, &fsm.Record{Meta: m.meta(), Epoch: o.epoch, Events: []fsm.Event{e}}); err != nil {
 		m.cfg.Logger.Warn("cannot record whether there is room for failures", "error", err)
@@ -258,7 +263,8 @@ func (m *Master) tellGrown(ctx context.Context, o *office, before, after *Failov
 		}
 		now, had := placement.Sizes(v.Memory, old.Memory)
 		events = append(events, fsm.Event{Type: "admission_control_warned", Severity: fsm.Warning, VM: v.Name, Host: v.Host,
-			Text: fmt.Sprintf("%s has been given more: %s of memory and %d processors, it had %s and %d. That is not asked about beforehand. Now %s", v.Name, now, v.VCPUs, had, old.VCPUs, says(after.Room))})
+			Text: fmt.Sprintf("%s has been given more: %s of memory and %d processors, it had %s and %d. That is not asked about beforehand. Now %s",
+				v.Name, now, v.VCPUs, had, old.VCPUs, says(after.Room))})
 	}
 	if len(events) == 0 {
 		return

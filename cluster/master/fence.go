@@ -36,7 +36,8 @@ func (o *observed) drained(t lease.Timing) (at time.Duration, proven bool) {
 // being stopped by then, so this takes nothing from anybody, and its proof ends
 // the wait early.
 func fence(in input, h *fsm.Host, o *observed, d *decision) {
-	if in.state.Disarmed != nil || len(in.policy.Hosts[h.Name].Fence) == 0 || o.fence.busy || h.Name == in.self || o.speaks(in.now, in.timing) {
+	if in.state.Disarmed != nil || len(in.policy.Hosts[h.Name].Fence) == 0 || o.fence.busy ||
+		h.Name == in.self || o.speaks(in.now, in.timing) {
 		return
 	}
 	if (h.Maintenance != nil || h.Shutdown != nil) && idle(in.state, h) {
@@ -67,7 +68,8 @@ func idle(s *fsm.State, h *fsm.Host) bool {
 func provenOff(in input, m fsm.Meta, h *fsm.Host, o *observed, ev []fsm.Evidence) fsm.Command {
 	m.By = "fence devices"
 	ev = append(ev, fsm.Evidence{Signal: "fence devices", Value: o.fence.evidence, Age: in.now - o.fence.off, By: in.self})
-	return &fsm.ConfirmOff{Meta: m, Epoch: in.epoch, Host: h.Name, Incarnation: h.Incarnation, Heard: in.wall.Add(o.watch.Heard - in.now), Evidence: ev,
+	return &fsm.ConfirmOff{Meta: m, Epoch: in.epoch, Host: h.Name, Incarnation: h.Incarnation,
+		Heard: in.wall.Add(o.watch.Heard - in.now), Evidence: ev,
 		Text: fmt.Sprintf("%s is dead: %s", h.Name, o.fence.evidence)}
 }
 
@@ -91,7 +93,8 @@ func (m *Master) switchOff(ctx context.Context, o *office, host string) {
 	incarnation := x.incarnation
 	m.mu.Unlock()
 	o.jobs.Go(func() {
-		m.record(ctx, o, fsm.Event{Type: "host_fencing_started", Severity: fsm.Warning, Host: host, Text: host + " is being switched off by its fence devices: it is silent, and its lease has ended"})
+		m.record(ctx, o, fsm.Event{Type: "host_fencing_started", Severity: fsm.Warning, Host: host,
+			Text: host + " is being switched off by its fence devices: it is silent, and its lease has ended"})
 		at, evidence, err := m.cfg.Fencer.Off(ctx, policy, host)
 		m.mu.Lock()
 		x.fence.busy = false
@@ -105,7 +108,8 @@ func (m *Master) switchOff(ctx context.Context, o *office, host string) {
 		m.mu.Unlock()
 		o.wake()
 		if err != nil && ctx.Err() == nil {
-			m.record(ctx, o, fsm.Event{Type: "host_fencing_failed", Severity: fsm.Warning, Host: host, Text: fmt.Sprintf("%s could not be proven off: %v; the wait goes on", host, err)})
+			m.record(ctx, o, fsm.Event{Type: "host_fencing_failed", Severity: fsm.Warning, Host: host,
+				Text: fmt.Sprintf("%s could not be proven off: %v; the wait goes on", host, err)})
 		}
 	})
 }
@@ -120,7 +124,9 @@ func (m *Master) switchOn(ctx context.Context, o *office, s suspicion) {
 	policy := m.cfg.Policy(st)
 	o.jobs.Go(func() {
 		if h := st.Hosts[s.host]; h != nil && h.Held != nil {
-			m.record(ctx, o, fsm.Event{Type: fsm.EventHostHeldOff, Host: s.host, Text: fmt.Sprintf("%s is not switched on again: %s holds it off; `haadm fence on %s` switches it on", s.host, h.Held.By, s.host)})
+			m.record(ctx, o, fsm.Event{Type: fsm.EventHostHeldOff, Host: s.host,
+				Text: fmt.Sprintf("%s is not switched on again: %s holds it off; `haadm fence on %s` switches it on",
+					s.host, h.Held.By, s.host)})
 			return
 		}
 		e := fsm.Event{Type: "host_switched_on", Host: s.host, Text: s.host + " is switched on again; it returns as a new incarnation"}

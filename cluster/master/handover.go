@@ -32,7 +32,8 @@ type fitness struct {
 func fitter(in input) heir {
 	rank := func(h *fsm.Host) (f fitness, able bool) {
 		o := in.hosts[h.Name]
-		if o == nil || h.Status != fsm.HostLive || o.watch.Suspected != 0 || o.present() == nil || h.Name != in.self && !o.reached(in.now, in.timing) {
+		if o == nil || h.Status != fsm.HostLive || o.watch.Suspected != 0 || o.present() == nil ||
+			h.Name != in.self && !o.reached(in.now, in.timing) {
 			return fitness{}, false
 		}
 		if h.Name != in.self && (o.present().Draining || in.voters != nil && !slices.Contains(in.voters, h.Name)) {

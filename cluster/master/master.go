@@ -132,7 +132,17 @@ func (m *Master) Hold(ctx context.Context) error {
 	// whoever acknowledged then, lie before it.
 	elected := m.cfg.Now()
 	m.cfg.Logger.Info("holds the office", "epoch", epoch)
-	o := &office{epoch: epoch, elected: elected, hosts: map[string]*observed{}, news: make(chan struct{}, 1), noted: make(chan struct{}), outlook: outlook{due: make(chan inventory.Input, 1)}, journeys: journeys{due: make(chan inventory.Input, 1)}, refused: map[string]refusal{}, coming: newComing()}
+	o := &office{
+		epoch:    epoch,
+		elected:  elected,
+		hosts:    map[string]*observed{},
+		news:     make(chan struct{}, 1),
+		noted:    make(chan struct{}),
+		outlook:  outlook{due: make(chan inventory.Input, 1)},
+		journeys: journeys{due: make(chan inventory.Input, 1)},
+		refused:  map[string]refusal{},
+		coming:   newComing(),
+	}
 	if s, _, _ := m.cfg.View(); s.Hosts[m.cfg.Name] != nil {
 		o.storage = newStorage(epoch, volumes.Slot(s.Hosts[m.cfg.Name]), s.Volumes.Revision)
 	}
@@ -222,7 +232,8 @@ func (m *Master) gather(o *office) input {
 		}
 	}
 	in := input{now: now, wall: m.cfg.Wall(), self: m.cfg.Name, epoch: o.epoch, elected: o.elected, timing: m.cfg.Timing,
-		grace: m.cfg.Grace, state: s, hosts: hosts, policy: policy, volumes: v, losses: losses, news: news, builder: &m.builder, unread: !o.read.Load(), refused: o.refusedNow(), voters: voters}
+		grace: m.cfg.Grace, state: s, hosts: hosts, policy: policy, volumes: v, losses: losses,
+		news: news, builder: &m.builder, unread: !o.read.Load(), refused: o.refusedNow(), voters: voters}
 	o.ready, o.astray = readiness(in, o.ready), astray(in, o.astray)
 	in.ready, in.astray = o.ready, o.astray
 	o.arming = armingOf(s, o.arming, now, in.wall)
@@ -466,7 +477,8 @@ func (m *Master) Observations() (map[string]api.HostObservation, error) {
 		m.office.observe(h, now)
 	}
 	unsureOn := map[string][]string{}
-	for uuid, hosts := range unsure(input{now: now, timing: m.cfg.Timing, state: s, hosts: m.office.hosts, astray: astray(input{now: now, state: s}, m.office.astray)}) {
+	lost := astray(input{now: now, state: s}, m.office.astray)
+	for uuid, hosts := range unsure(input{now: now, timing: m.cfg.Timing, state: s, hosts: m.office.hosts, astray: lost}) {
 		for _, name := range hosts {
 			unsureOn[name] = append(unsureOn[name], uuid)
 		}
@@ -476,7 +488,16 @@ func (m *Master) Observations() (map[string]api.HostObservation, error) {
 		x := m.office.hosts[name]
 		signals := x.signals(s, h, view, now, m.cfg.Timing, m.cfg.Name)
 		v, ev := verdict.Judge(signals)
-		ob := api.HostObservation{Verdict: string(v), Evidence: ev, Applied: x.applied, Networks: map[string]time.Duration{}, Stored: map[string]time.Duration{}, Suspected: signals.Suspected, SuspectedFor: x.suspectedFor(now), Unsure: unsureOn[name]}
+		ob := api.HostObservation{
+			Verdict:      string(v),
+			Evidence:     ev,
+			Applied:      x.applied,
+			Networks:     map[string]time.Duration{},
+			Stored:       map[string]time.Duration{},
+			Suspected:    signals.Suspected,
+			SuspectedFor: x.suspectedFor(now),
+			Unsure:       unsureOn[name],
+		}
 		if name == m.cfg.Name {
 			ob.Losses = m.office.storage.losses
 		}
@@ -505,7 +526,8 @@ func (m *Master) Observations() (map[string]api.HostObservation, error) {
 			if x.refusing != 0 {
 				ob.DiskRefuses = now - x.refusing
 			}
-			ob.Capacity, ob.HypervisorError, ob.Domains, ob.Guard, ob.Watchdog, ob.Version = r.Capacity, r.HypervisorError, r.Domains, r.Guard, r.Watchdog, r.Version
+			ob.Capacity, ob.HypervisorError, ob.Domains = r.Capacity, r.HypervisorError, r.Domains
+			ob.Guard, ob.Watchdog, ob.Version = r.Guard, r.Watchdog, r.Version
 		}
 		all[name] = ob
 	}

@@ -150,7 +150,8 @@ func (m *Master) Moves() (*placement.Moves, error) {
 	case m.office == nil:
 		return nil, api.ErrNotMaster
 	case m.office.journeys.plan == nil:
-		return nil, fmt.Errorf("%w: the master has not heard from every host yet, so it does not know what is to be moved: try again in a moment", api.ErrRefused)
+		return nil, fmt.Errorf("%w: the master has not heard from every host yet, so it does not know what is to be moved: try again in a moment",
+			api.ErrRefused)
 	}
 	return m.office.journeys.plan.Moves, nil
 }
@@ -188,7 +189,8 @@ func relocate(in input, m fsm.Meta, d *decision) {
 		if why != "" {
 			continue // somebody has it since the plan was made: the next says so
 		}
-		d.commands = append(d.commands, &fsm.BeginMove{Meta: m, Epoch: in.epoch, UUID: vm.UUID, Previous: vm.Generation, Host: l.To, Incarnation: h.Incarnation, Cold: l.Cold, Why: l.Why,
+		d.commands = append(d.commands, &fsm.BeginMove{Meta: m, Epoch: in.epoch, UUID: vm.UUID,
+			Previous: vm.Generation, Host: l.To, Incarnation: h.Incarnation, Cold: l.Cold, Why: l.Why,
 			Considered: whatif.Kept(in.state, l.Hosts, l.To), Devices: devices})
 	}
 }
@@ -216,7 +218,9 @@ func callOff(in input, vm *fsm.VM) (why string, at time.Time) {
 		return "", at
 	}
 	rh, known := inService(in, h)
-	if o := in.hosts[h.Name]; known && rh.State == placement.Closed && o != nil && o.watch.Suspected == 0 && o.reached(in.now, in.timing) && o.present() != nil {
+	o := in.hosts[h.Name]
+	if known && rh.State == placement.Closed && o != nil && o.watch.Suspected == 0 &&
+		o.reached(in.now, in.timing) && o.present() != nil {
 		return fmt.Sprintf("%s cannot take it: %s", h.Name, rh.Why), at
 	}
 	return "", at

@@ -84,7 +84,8 @@ type mark struct {
 
 func newObserved(now, elected time.Duration, incarnation uint64) *observed {
 	return &observed{watch: lease.Watch{Heard: now, Elected: elected}, incarnation: incarnation, since: now,
-		reachedAt: now, stored: stored{marks: map[format.UUID]mark{}}, networks: map[string]time.Duration{}, wanted: map[string]bool{}, defs: map[string]string{}, quiet: map[string]bool{}}
+		reachedAt: now, stored: stored{marks: map[format.UUID]mark{}}, networks: map[string]time.Duration{},
+		wanted: map[string]bool{}, defs: map[string]string{}, quiet: map[string]bool{}}
 }
 
 // note takes what a heartbeat says. It does not acknowledge.
@@ -193,7 +194,8 @@ func (o *observed) present() *api.HostReport {
 // signals is what the verdict goes by.
 func (o *observed) signals(st *fsm.State, h *fsm.Host, v *volumes.View, now time.Duration, t lease.Timing, by string) verdict.Signals {
 	s := verdict.Signals{Status: h.Status, Incarnation: h.Incarnation, Networks: map[string]time.Duration{},
-		Heard: now - o.reachedAt, Suspected: o.watch.Suspected != 0, Bound: t.SuspectAfter(), By: by, Watched: now - o.since, StorageBound: t.Lease}
+		Heard: now - o.reachedAt, Suspected: o.watch.Suspected != 0, Bound: t.SuspectAfter(),
+		By: by, Watched: now - o.since, StorageBound: t.Lease}
 	for _, a := range h.Addresses {
 		s.Networks[a.Network] = -1
 		if at, ok := o.networks[a.Network]; ok {
@@ -234,8 +236,8 @@ func (o *observed) signals(st *fsm.State, h *fsm.Host, v *volumes.View, now time
 // snapshot copies what a decision reads, so that it can be read without the lock.
 func (o *observed) snapshot() *observed {
 	c := *o
-	c.networks, c.wanted, c.defs, c.quiet, c.twice = maps.Clone(o.networks), maps.Clone(o.wanted), maps.Clone(o.defs), maps.Clone(o.quiet), maps.Clone(o.twice)
-	c.broken = maps.Clone(o.broken)
+	c.networks, c.wanted, c.defs = maps.Clone(o.networks), maps.Clone(o.wanted), maps.Clone(o.defs)
+	c.quiet, c.twice, c.broken = maps.Clone(o.quiet), maps.Clone(o.twice), maps.Clone(o.broken)
 	c.stored.marks, c.relayed = maps.Clone(o.stored.marks), maps.Clone(o.relayed)
 	return &c
 }

@@ -19,7 +19,8 @@ func ownDisk(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 	case why != "" && o.refusing == 0:
 		d.refusing[h.Name] = in.now
 		e = fsm.Event{Type: "host_disk_refuses", Severity: fsm.Critical, Host: h.Name,
-			Text: fmt.Sprintf("%s cannot write to its own disk: %s. It keeps its lease and its VMs, leads nobody and starts nothing: make room, or mend the disk, where its data directory is", h.Name, why)}
+			Text: fmt.Sprintf("%s cannot write to its own disk: %s. It keeps its lease and its VMs, leads nobody and starts nothing: make room, or mend the disk, where its data directory is",
+				h.Name, why)}
 	case why == "" && o.refusing != 0:
 		d.refusing[h.Name] = 0
 		e = fsm.Event{Type: "host_disk_works", Host: h.Name,

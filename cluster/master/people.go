@@ -73,7 +73,8 @@ func (m *Master) Move(ctx context.Context, r api.MoveRequest, by string) (*whati
 	orders := map[string]uint64{}
 	for _, x := range g.Moves {
 		vm, to := in.State.VMs[x.UUID], in.State.Hosts[x.To]
-		id, err := m.cfg.Log.Propose(ctx, &fsm.BeginMove{Meta: m.by(by), Epoch: o.epoch, UUID: x.UUID, Previous: vm.Generation, Host: x.To, Incarnation: to.Incarnation, Cold: x.Cold, Why: wanted(by, r.Why),
+		id, err := m.cfg.Log.Propose(ctx, &fsm.BeginMove{Meta: m.by(by), Epoch: o.epoch, UUID: x.UUID,
+			Previous: vm.Generation, Host: x.To, Incarnation: to.Incarnation, Cold: x.Cold, Why: wanted(by, r.Why),
 			Considered: whatif.Kept(in.State, x.Looked, x.To), Devices: chosen[x.UUID]})
 		if err != nil {
 			if len(orders) > 0 {
@@ -112,7 +113,8 @@ func (m *Master) Restart(ctx context.Context, uuid string, r api.RestartRequest,
 	if err := m.permitsStart(ctx, o, in, uuid, "restart", r.EvenIfNoSpare, by); err != nil {
 		return 0, err
 	}
-	id, err := m.cfg.Log.Propose(ctx, &fsm.RestartVM{Meta: m.by(by), UUID: uuid, Previous: in.State.VMs[uuid].Generation, Why: wanted(by, r.Why)})
+	id, err := m.cfg.Log.Propose(ctx,
+		&fsm.RestartVM{Meta: m.by(by), UUID: uuid, Previous: in.State.VMs[uuid].Generation, Why: wanted(by, r.Why)})
 	order, _ = id.(uint64)
 	return order, err
 }
@@ -241,7 +243,8 @@ func (m *Master) known(ctx context.Context, patience time.Duration) (*office, in
 					silent = append(silent, h.Name+": "+h.Why)
 				}
 			}
-			return o, inventory.Input{}, fmt.Errorf("%w: the master does not know yet what room there is (%s): try again in a moment", api.ErrRefused, strings.Join(silent, "; "))
+			return o, inventory.Input{}, fmt.Errorf("%w: the master does not know yet what room there is (%s): try again in a moment",
+				api.ErrRefused, strings.Join(silent, "; "))
 		}
 	}
 }

@@ -57,11 +57,13 @@ func (m *Master) perform(ctx context.Context, o *office) {
 func performance(p whatif.Performance) fsm.Event {
 	switch {
 	case p.Warn:
-		return fsm.Event{Type: "failover_performance_reduced", Severity: fsm.Warning, Text: fmt.Sprintf("failures of hosts would cost VMs more than %d %% of their performance: %s", p.Tolerated, p.Why)}
+		return fsm.Event{Type: "failover_performance_reduced", Severity: fsm.Warning,
+			Text: fmt.Sprintf("failures of hosts would cost VMs more than %d %% of their performance: %s", p.Tolerated, p.Why)}
 	case p.Tolerated == config.AnyDegradation:
 		return fsm.Event{Type: "failover_performance_restored", Text: "whether failures of hosts cost VMs performance is not warned of any more"}
 	}
-	return fsm.Event{Type: "failover_performance_restored", Text: fmt.Sprintf("failures of hosts would cost VMs no more than %d %% of their performance again: %s", p.Tolerated, p.Why)}
+	return fsm.Event{Type: "failover_performance_restored",
+		Text: fmt.Sprintf("failures of hosts would cost VMs no more than %d %% of their performance again: %s", p.Tolerated, p.Why)}
 }
 
 // latest is that of the types which the history has last; empty: none.

@@ -35,7 +35,19 @@ func (m *Master) judged(o *office, s *fsm.State, p *config.Policy) (in input, no
 	if m.office != o {
 		return input{}, nil, false
 	}
-	in = input{now: m.cfg.Now(), wall: m.cfg.Wall(), self: m.cfg.Name, epoch: o.epoch, elected: o.elected, timing: m.cfg.Timing, grace: m.cfg.Grace, state: s, policy: p, voters: voters, hosts: map[string]*observed{}}
+	in = input{
+		now:     m.cfg.Now(),
+		wall:    m.cfg.Wall(),
+		self:    m.cfg.Name,
+		epoch:   o.epoch,
+		elected: o.elected,
+		timing:  m.cfg.Timing,
+		grace:   m.cfg.Grace,
+		state:   s,
+		policy:  p,
+		voters:  voters,
+		hosts:   map[string]*observed{},
+	}
 	for name := range s.Hosts {
 		if x := o.hosts[name]; x != nil {
 			in.hosts[name] = x.snapshot()

@@ -28,7 +28,8 @@ func (m *Master) Prospect(ctx context.Context, name string) (*fsm.VM, error) {
 		case <-changed:
 		case <-noted:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%w: the host of %s has not sent its definition within %v, so what ties it to its host is not known: try again in a moment", api.ErrRefused, name, prospectTimeout)
+			return nil, fmt.Errorf("%w: the host of %s has not sent its definition within %v, so what ties it to its host is not known: try again in a moment",
+				api.ErrRefused, name, prospectTimeout)
 		}
 	}
 }

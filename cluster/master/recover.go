@@ -20,7 +20,9 @@ func recover_(in input, m fsm.Meta, d *decision) {
 		return
 	}
 	var choose *inventory.Chooser
-	for _, s := range recovery.Plan(recovery.Input{State: in.state, Policy: in.policy, Hosts: hosts, Ready: in.ready, Unsure: unsure(in), Now: in.wall, Builder: in.builder}) {
+	plan := recovery.Plan(recovery.Input{State: in.state, Policy: in.policy, Hosts: hosts, Ready: in.ready,
+		Unsure: unsure(in), Now: in.wall, Builder: in.builder})
+	for _, s := range plan {
 		if !s.Retry.IsZero() {
 			d.lookAt(in.now + max(s.Retry.Sub(in.wall), in.timing.Heartbeat))
 		}
@@ -37,9 +39,11 @@ func recover_(in input, m fsm.Meta, d *decision) {
 				continue
 			}
 			d.commands = append(d.commands, &fsm.Assign{Meta: m, Epoch: in.epoch, UUID: s.VM.UUID, Previous: s.VM.Generation,
-				Host: s.Host, Incarnation: s.Incarnation, Round: s.Round, Devices: devices, Why: s.Why, Considered: whatif.Kept(in.state, s.Considered, s.Host)})
+				Host: s.Host, Incarnation: s.Incarnation, Round: s.Round, Devices: devices,
+				Why: s.Why, Considered: whatif.Kept(in.state, s.Considered, s.Host)})
 		case s.Why != "" && s.VM.Waiting != s.Why: // said once: each commit wakes the office, and saying it again would never end
-			d.commands = append(d.commands, &fsm.SetWaiting{Meta: m, Epoch: in.epoch, UUID: s.VM.UUID, For: s.For, Why: s.Why, Considered: whatif.Kept(in.state, s.Considered, "")})
+			d.commands = append(d.commands, &fsm.SetWaiting{Meta: m, Epoch: in.epoch, UUID: s.VM.UUID,
+				For: s.For, Why: s.Why, Considered: whatif.Kept(in.state, s.Considered, "")})
 		}
 	}
 }
@@ -81,7 +85,8 @@ func room(in input, h *fsm.Host) (rh recovery.Host, known bool) {
 
 // inService is room but for maintenance.
 func inService(in input, h *fsm.Host) (rh recovery.Host, known bool) {
-	rh = recovery.Host{Incarnation: h.Incarnation, Host: inventory.Host{Name: h.Name, State: placement.Closed, Voter: slices.Contains(in.voters, h.Name)}}
+	rh = recovery.Host{Incarnation: h.Incarnation,
+		Host: inventory.Host{Name: h.Name, State: placement.Closed, Voter: slices.Contains(in.voters, h.Name)}}
 	o := in.hosts[h.Name]
 	var r *api.HostReport
 	if o != nil && o.incarnation == h.Incarnation {
@@ -129,7 +134,8 @@ func describe(h *inventory.Host, r *api.HostReport) {
 	h.Memory, h.Reserve, h.CPUs, h.MHz = r.Capacity.Memory, r.Reserve, r.Capacity.CPUs, r.Capacity.MHz
 	h.Offer, h.Datastores, h.Devices = r.Offer, r.Datastores, r.Devices
 	for _, x := range r.Domains {
-		h.Domains = append(h.Domains, inventory.Domain{UUID: x.UUID, Name: x.Name, Running: x.State != vmm.Stopped, VCPUs: x.VCPUs, Memory: x.Memory, Devices: x.Devices})
+		h.Domains = append(h.Domains, inventory.Domain{UUID: x.UUID, Name: x.Name, Running: x.State != vmm.Stopped,
+			VCPUs: x.VCPUs, Memory: x.Memory, Devices: x.Devices})
 	}
 	h.Uses = make(map[string]inventory.Use, len(r.Uses))
 	for uuid, u := range r.Uses {

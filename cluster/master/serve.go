@@ -39,7 +39,8 @@ func (m *Master) Heartbeat(ctx context.Context, hb api.Heartbeat) (api.Heartbeat
 	}
 	now := m.cfg.Now()
 	x := o.observe(h, now)
-	r := api.HeartbeatReply{Epoch: o.epoch, Incarnation: hb.Incarnation, Run: hb.Run, Seq: hb.Seq, Commit: index, ReportSeen: x.seen(hb.Incarnation)}
+	r := api.HeartbeatReply{Epoch: o.epoch, Incarnation: hb.Incarnation, Run: hb.Run, Seq: hb.Seq,
+		Commit: index, ReportSeen: x.seen(hb.Incarnation)}
 	for uuid := range x.wanted {
 		r.Wanted = append(r.Wanted, uuid)
 	}
@@ -96,7 +97,8 @@ func (m *Master) Begin(ctx context.Context, r api.BeginRequest) (api.BeginReply,
 	if o == nil {
 		return api.BeginReply{}, api.ErrNotMaster
 	}
-	v, err := m.cfg.Log.Propose(ctx, &fsm.BeginIncarnation{Meta: m.meta(), Epoch: o.epoch, Host: r.Host, Previous: r.Previous, BootID: r.BootID, Why: r.Why})
+	v, err := m.cfg.Log.Propose(ctx, &fsm.BeginIncarnation{Meta: m.meta(), Epoch: o.epoch,
+		Host: r.Host, Previous: r.Previous, BootID: r.BootID, Why: r.Why})
 	if err != nil {
 		return api.BeginReply{}, err
 	}
@@ -158,14 +160,16 @@ func (m *Master) vouched(host, by string) (*office, *fsm.ConfirmOff, error) {
 	now := m.cfg.Now()
 	x := o.observe(h, now)
 	if x.speaks(now, m.cfg.Timing) {
-		return nil, nil, fmt.Errorf("%w: %s was heard %v ago, so it is not off; switch it off first", api.ErrRefused, host, (now - x.watch.Heard).Round(time.Millisecond))
+		return nil, nil, fmt.Errorf("%w: %s was heard %v ago, so it is not off; switch it off first",
+			api.ErrRefused, host, (now - x.watch.Heard).Round(time.Millisecond))
 	}
 	v, _ := m.cfg.Volumes.View()
 	_, ev := verdict.Judge(x.signals(s, h, v, now, m.cfg.Timing, m.cfg.Name))
 	ev = append(ev, fsm.Evidence{Signal: "confirmation", Value: "off, says " + by, By: by})
 	meta := m.meta()
 	meta.By = by
-	return o, &fsm.ConfirmOff{Meta: meta, Epoch: o.epoch, Host: host, Incarnation: h.Incarnation, Heard: meta.At.Add(x.watch.Heard - now), Evidence: ev,
+	return o, &fsm.ConfirmOff{Meta: meta, Epoch: o.epoch, Host: host, Incarnation: h.Incarnation,
+		Heard: meta.At.Add(x.watch.Heard - now), Evidence: ev,
 		Text: fmt.Sprintf("%s is dead: %s confirmed that it is off", host, by)}, nil
 }
 
@@ -181,7 +185,8 @@ func (m *Master) Claim(ctx context.Context, r api.ClaimRequest) error {
 	if err := m.admitStart(ctx, o, r); err != nil {
 		return err
 	}
-	_, err := m.cfg.Log.Propose(ctx, &fsm.Adopt{Meta: m.meta(), Epoch: o.epoch, UUID: r.UUID, Previous: r.Generation, Host: r.Host, Incarnation: r.Incarnation})
+	_, err := m.cfg.Log.Propose(ctx, &fsm.Adopt{Meta: m.meta(), Epoch: o.epoch, UUID: r.UUID,
+		Previous: r.Generation, Host: r.Host, Incarnation: r.Incarnation})
 	return err
 }
 
@@ -207,7 +212,8 @@ func (m *Master) Protect(ctx context.Context, name, by string) (*fsm.VM, error) 
 			switch vm := s.FindVM(name); {
 			case vm == nil:
 			case vm.Sighting == nil:
-				return nil, fmt.Errorf("%w: %s is committed as protected, but the host where it runs has not been given it within %v: see `haadm vms show %s`", api.ErrUnknownOutcome, name, protectTimeout, name)
+				return nil, fmt.Errorf("%w: %s is committed as protected, but the host where it runs has not been given it within %v: see `haadm vms show %s`",
+					api.ErrUnknownOutcome, name, protectTimeout, name)
 			default:
 				return nil, fmt.Errorf("%w: %s is committed as protected, but %s has not confirmed within %v that it guards it; until it does nobody else can be given the VM: see `haadm vms show %s`",
 					api.ErrUnknownOutcome, name, vm.Sighting.Host, protectTimeout, name)
@@ -246,8 +252,9 @@ func (m *Master) tryProtect(ctx context.Context, name, by string) (*fsm.VM, <-ch
 	}
 	if loose := unheardOf(s, o.hosts, x, h.Name, m.cfg.Now(), m.cfg.Timing); loose != "" {
 		m.mu.Unlock()
-		return nil, nil, fmt.Errorf("%w: %s ran %s when it was unprotected, and is not heard now, so its word on it is missing: wait until it is back, or make sure that it is off and say so with `haadm fence confirm %s`",
-			api.ErrRefused, loose, x.Name, loose)
+		return nil, nil,
+			fmt.Errorf("%w: %s ran %s when it was unprotected, and is not heard now, so its word on it is missing: wait until it is back, or make sure that it is off and say so with `haadm fence confirm %s`",
+				api.ErrRefused, loose, x.Name, loose)
 	}
 	xml, ok := o.hosts[h.Name].defs[x.UUID]
 	if !ok {
@@ -297,16 +304,19 @@ func (o *office) find(s *fsm.State, name string, now time.Duration, t lease.Timi
 		}
 	}
 	if len(running) > 1 {
-		return nil, api.DomainReport{}, fmt.Errorf("%w: %s runs on both %s and %s: stop one of them first", api.ErrRefused, name, running[0].host.Name, running[1].host.Name)
+		return nil, api.DomainReport{}, fmt.Errorf("%w: %s runs on both %s and %s: stop one of them first",
+			api.ErrRefused, name, running[0].host.Name, running[1].host.Name)
 	}
 	if host := o.silentWith(s, name, now, t); host != "" && len(running) == 0 {
-		return nil, api.DomainReport{}, fmt.Errorf("%w: %s, which is not heard now, ran %s when it was heard last, and what is not protected does not end with a lease: make sure that the host is off and say so with `haadm fence confirm %s`, or wait until it is back",
-			api.ErrRefused, host, name, host)
+		return nil, api.DomainReport{},
+			fmt.Errorf("%w: %s, which is not heard now, ran %s when it was heard last, and what is not protected does not end with a lease: make sure that the host is off and say so with `haadm fence confirm %s`, or wait until it is back",
+				api.ErrRefused, host, name, host)
 	}
 	places := append(running, defined...)
 	if len(places) == 0 {
 		slices.Sort(all)
-		return nil, api.DomainReport{}, fmt.Errorf("%w: no live host has a VM named %s (there are: %s)", api.ErrRefused, name, strings.Join(slices.Compact(all), ", "))
+		return nil, api.DomainReport{}, fmt.Errorf("%w: no live host has a VM named %s (there are: %s)",
+			api.ErrRefused, name, strings.Join(slices.Compact(all), ", "))
 	}
 	for _, p := range places[1:] {
 		if p.dom.UUID != places[0].dom.UUID {

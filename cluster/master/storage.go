@@ -80,7 +80,8 @@ func (m *Master) acknowledgeStored(o *office, hosts []string) {
 	heard := slices.Clone(o.storage.acks.Heard)
 	for _, name := range hosts {
 		x, h := o.hosts[name], s.Hosts[name]
-		if x == nil || h == nil || x.watch.Suspected != 0 || x.condemned || !s.Live(name, x.incarnation) || x.stored.beat.Incarnation != x.incarnation {
+		if x == nil || h == nil || x.watch.Suspected != 0 || x.condemned ||
+			!s.Live(name, x.incarnation) || x.stored.beat.Incarnation != x.incarnation {
 			continue
 		}
 		x.watch.Acknowledged, x.stored.due = m.cfg.Now(), false

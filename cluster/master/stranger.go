@@ -80,7 +80,9 @@ func (m *Master) AdmitStranger(ctx context.Context, r api.StrangerRequest) error
 // judgeStranger asks the planner, beside what else was let through just now, and notes what it
 // lets through. repeated: this very start was let through a moment ago; a migration is asked
 // about twice.
-func (m *Master) judgeStranger(ctx context.Context, o *office, in inventory.Input, r api.StrangerRequest) (v placement.Verdict, repeated bool, err error) {
+func (m *Master) judgeStranger(
+	ctx context.Context, o *office, in inventory.Input, r api.StrangerRequest,
+) (v placement.Verdict, repeated bool, err error) {
 	select {
 	case o.coming.turn <- struct{}{}:
 		defer func() { <-o.coming.turn }()

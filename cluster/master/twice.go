@@ -27,7 +27,8 @@ func twice(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 			continue
 		}
 		e := fsm.Event{Type: "vm_runs_elsewhere", Severity: fsm.Critical, Host: h.Name, VM: vm.Name,
-			Text: fmt.Sprintf("%s runs on %s, and %s owns it: its disk may have two writers. Look at what wrote to it last; %s ends it within three heartbeat intervals", vm.Name, h.Name, vm.Owner.Host, h.Name)}
+			Text: fmt.Sprintf("%s runs on %s, and %s owns it: its disk may have two writers. Look at what wrote to it last; %s ends it within three heartbeat intervals",
+				vm.Name, h.Name, vm.Owner.Host, h.Name)}
 		d.commands = append(d.commands, &fsm.Record{Meta: m, Epoch: in.epoch, Events: []fsm.Event{e}})
 	}
 }

@@ -111,7 +111,8 @@ func (n *volumeNews) tell(v volumeLook, in choice.Input, seen map[volumeOn]volum
 		}
 		e.Text = fmt.Sprintf("heartbeat volume %s (%s) does not work %s. %s", v.name, v.path, where, afterwards(v, in, len(fails)))
 	case again:
-		of, e = works, fsm.Event{Type: fsm.EventVolumeWorks, Text: fmt.Sprintf("heartbeat volume %s works again on %s, and has for %v", v.name, strings.Join(works, ", "), volumeWorksFor)}
+		of, e = works, fsm.Event{Type: fsm.EventVolumeWorks,
+			Text: fmt.Sprintf("heartbeat volume %s works again on %s, and has for %v", v.name, strings.Join(works, ", "), volumeWorksFor)}
 		if len(fails) > 0 {
 			e.Text += "; not yet on " + strings.Join(fails, ", ")
 		}
@@ -190,7 +191,8 @@ func afterwards(v volumeLook, in choice.Input, fails int) string {
 	case spare:
 		return fmt.Sprintf("Another takes its place when it has failed on most hosts for %v. %s", choice.LostAfter, look)
 	}
-	return fmt.Sprintf("The policy names no other that could take its place: after %v the set goes on without it, if another works. %s", choice.DroppedAfter, look)
+	return fmt.Sprintf("The policy names no other that could take its place: after %v the set goes on without it, if another works. %s",
+		choice.DroppedAfter, look)
 }
 
 // count is what is to be told of how many are left.
@@ -207,14 +209,16 @@ func (n *volumeNews) count(in choice.Input, left int, now time.Duration) (fsm.Ev
 		return fsm.Event{}, false
 	}
 	n.leftAt = now
-	e := fsm.Event{Type: fsm.EventVolumesEnough, Text: fmt.Sprintf("as many heartbeat volumes work on most hosts as the policy asks for: %d", left)}
+	e := fsm.Event{Type: fsm.EventVolumesEnough,
+		Text: fmt.Sprintf("as many heartbeat volumes work on most hosts as the policy asks for: %d", left)}
 	if is != "" {
 		why := "fewer can still be lost before hosts cannot prove their leases, or no silent host can be declared dead by the clock; haadm status says whether it has come to that"
 		e.Type, e.Severity = fsm.EventVolumesShort, fsm.Warning
 		if left == 0 {
 			e.Severity, why = fsm.Critical, "no silent host can be declared dead by the clock, and when the network between the hosts fails their VMs are stopped"
 		}
-		e.Text = fmt.Sprintf("%s heartbeat volumes that the policy asks for work on most hosts: %s. Mend the others, or name another in the policy (haadm storage list)", is, why)
+		e.Text = fmt.Sprintf("%s heartbeat volumes that the policy asks for work on most hosts: %s. Mend the others, or name another in the policy (haadm storage list)",
+			is, why)
 	}
 	e.Evidence = []fsm.Evidence{{Signal: shortSignal, Value: is}}
 	return e, true

@@ -40,7 +40,8 @@ func candidates(in input) choice.Input {
 		if h.Status != fsm.HostLive || o == nil {
 			continue
 		}
-		on := choice.Host{Name: h.Name, Self: h.Name == in.self, Silent: o.watch.Suspected != 0, Fresh: h.Name == in.self || o.reached(in.now, in.timing)}
+		on := choice.Host{Name: h.Name, Self: h.Name == in.self, Silent: o.watch.Suspected != 0,
+			Fresh: h.Name == in.self || o.reached(in.now, in.timing)}
 		if r := o.present(); r != nil {
 			on.Reports = api.ChoiceReports(r.Volumes)
 		}
