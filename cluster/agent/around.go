@@ -23,7 +23,8 @@ type Reach interface {
 // answers to what raft asks them, and the isolation addresses.
 func (m *member) look() host.Around {
 	now := m.agent.env.Now()
-	a := host.Around{Hosts: map[string]time.Duration{}, Addresses: map[string]verdict.PingSign{}, Links: map[string]verdict.LinkSign{}, PingBound: m.agent.env.Reach.Bound()}
+	a := host.Around{Hosts: map[string]time.Duration{}, Addresses: map[string]verdict.PingSign{},
+		Links: map[string]verdict.LinkSign{}, PingBound: m.agent.env.Reach.Bound()}
 	for _, x := range m.node.Members() {
 		if x.Name == m.agent.env.Name {
 			continue

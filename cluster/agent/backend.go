@@ -33,7 +33,8 @@ func (a *Agent) Self() api.Self {
 	s.Epoch, s.Applied, s.Contact = st.Office.Epoch, index, m.node.LastContact()
 	s.Incarnation, s.LeaseLeft, s.Guard, s.Problems = hs.Incarnation, hs.Lease.Left(a.env.Now()), hs.Guard, hs.Problems
 	if err := m.node.Refused(); err != nil {
-		s.Problems = append(s.Problems, err.Error()+": it keeps its lease and its VMs, leads nobody, and starts and learns nothing until there is room, or the disk is mended, where its data directory is")
+		s.Problems = append(s.Problems,
+			err.Error()+": it keeps its lease and its VMs, leads nobody, and starts and learns nothing until there is room, or the disk is mended, where its data directory is")
 	}
 	s.IsMaster = m.master.Holds()
 	if s.Master = m.node.Leader(); s.Master == a.env.Name && !s.IsMaster {
@@ -427,7 +428,8 @@ func (a *Agent) Admit(ctx context.Context, r api.JoinRequest) (api.JoinReply, er
 	}
 	s, _, _ := m.machine.View()
 	if t := s.Tokens[r.TokenID]; t == nil || !identity.SecretMatches(r.Secret, t.Hash) {
-		return api.JoinReply{}, &fsm.Refusal{Code: fsm.CodeDenied, Message: "the join token is not known here: it was revoked, or is another cluster's"}
+		return api.JoinReply{}, &fsm.Refusal{Code: fsm.CodeDenied,
+			Message: "the join token is not known here: it was revoked, or is another cluster's"}
 	}
 	ca, err := identity.OpenCA(s.Cluster.CACert, s.Cluster.CAKey, m.ms.Identity.SealKey)
 	if err != nil {
@@ -444,7 +446,8 @@ func (a *Agent) Admit(ctx context.Context, r api.JoinRequest) (api.JoinReply, er
 	for _, ad := range r.Addresses {
 		h.Addresses = append(h.Addresses, fsm.Address(ad))
 	}
-	if _, err := (replicated{m.node}).Propose(ctx, &fsm.AddHost{Meta: a.meta("token " + r.TokenID), TokenID: r.TokenID, SecretHash: identity.SecretHash(r.Secret), Host: h}); err != nil {
+	if _, err := (replicated{m.node}).Propose(ctx, &fsm.AddHost{Meta: a.meta("token " + r.TokenID), TokenID: r.TokenID,
+		SecretHash: identity.SecretHash(r.Secret), Host: h}); err != nil {
 		return api.JoinReply{}, err
 	}
 	s, _, _ = m.machine.View()

@@ -89,12 +89,14 @@ func (m *member) heardBehind(dev string, after time.Duration) bool {
 func (m *member) told(st device.Status) {
 	e := fsm.Event{Type: "fence_device_works", Text: fmt.Sprintf("fence device %s answers: the power is %s", st.Device, st.Power)}
 	if !st.OK {
-		e = fsm.Event{Type: "fence_device_fails", Severity: fsm.Warning, Text: fmt.Sprintf("fence device %s does not work: %s", st.Device, st.Text)}
+		e = fsm.Event{Type: "fence_device_fails", Severity: fsm.Warning,
+			Text: fmt.Sprintf("fence device %s does not work: %s", st.Device, st.Text)}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	s, _, _ := m.machine.View()
-	if _, err := (replicated{m.node}).Propose(ctx, &fsm.Record{Meta: m.agent.meta(""), Epoch: s.Office.Epoch, Events: []fsm.Event{e}}); err != nil {
+	record := &fsm.Record{Meta: m.agent.meta(""), Epoch: s.Office.Epoch, Events: []fsm.Event{e}}
+	if _, err := (replicated{m.node}).Propose(ctx, record); err != nil {
 		m.log.Warn("an event was not recorded", "event", e.Type, "device", st.Device, "error", err)
 	}
 }

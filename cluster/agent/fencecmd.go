@@ -36,7 +36,8 @@ func (a *Agent) order(host, by string) (o byHand, bad error, err error) {
 	case len(levels) == 0 && bad != nil:
 		return byHand{}, nil, fmt.Errorf("%w: no fence device of %s can be used on %s: %w", api.ErrRefused, host, a.env.Name, bad)
 	case len(levels) == 0:
-		return byHand{}, nil, fmt.Errorf("%w: %s has no fence device; the policy names them: host %q { fence = [...] }", api.ErrRefused, host, host)
+		return byHand{}, nil, fmt.Errorf("%w: %s has no fence device; the policy names them: host %q { fence = [...] }",
+			api.ErrRefused, host, host)
 	}
 	return byHand{m: m, host: host, by: by, levels: levels}, bad, nil
 }
@@ -131,7 +132,8 @@ func (a *Agent) Fence(ctx context.Context, host string, r api.FenceRequest, by s
 	if r.Action != api.FenceOn {
 		switch {
 		case host == a.env.Name:
-			return report, fmt.Errorf("%w: %s is the master, which cannot prove that itself is off: hand the office over first (`haadm cluster transfer-master`)", api.ErrRefused, host)
+			return report, fmt.Errorf("%w: %s is the master, which cannot prove that itself is off: hand the office over first (`haadm cluster transfer-master`)",
+				api.ErrRefused, host)
 		case o.heard() && !r.EvenIfHeard:
 			return report, fmt.Errorf("%w: %s is heard: this would end what runs on it; to switch it off all the same, say so", api.ErrRefused, host)
 		}
@@ -151,12 +153,14 @@ func (a *Agent) Fence(ctx context.Context, host string, r api.FenceRequest, by s
 			return report, fmt.Errorf("%s was not switched off, as it could not be committed that it is to stay off: %w", host, err)
 		}
 	}
-	o.record(fsm.Event{Type: "host_fencing_started", Severity: fsm.Warning, Host: host, Text: fmt.Sprintf("%s is being switched off by its fence devices, because %s says so", host, by)})
+	o.record(fsm.Event{Type: "host_fencing_started", Severity: fsm.Warning, Host: host,
+		Text: fmt.Sprintf("%s is being switched off by its fence devices, because %s says so", host, by)})
 	if !o.switchOff(ctx, r.Action, &report) {
 		if bad != nil {
 			report.Evidence += "; not usable here: " + bad.Error()
 		}
-		o.record(fsm.Event{Type: "host_fencing_failed", Severity: fsm.Warning, Host: host, Text: fmt.Sprintf("%s could not be proven off, which %s asked for: %s", host, by, report.Evidence)})
+		o.record(fsm.Event{Type: "host_fencing_failed", Severity: fsm.Warning, Host: host,
+			Text: fmt.Sprintf("%s could not be proven off, which %s asked for: %s", host, by, report.Evidence)})
 		return report, nil
 	}
 	if r.Action == api.FenceReboot {
@@ -184,7 +188,9 @@ func (o byHand) endHold(report *api.FenceReport) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	if _, err := o.hold(ctx, false); err != nil {
-		report.Evidence = joined(report.Evidence, fmt.Sprintf("%s is held off all the same, as it could not be committed that it is not (%v): `haadm fence on %s` ends that", o.host, err, o.host))
+		report.Evidence = joined(report.Evidence,
+			fmt.Sprintf("%s is held off all the same, as it could not be committed that it is not (%v): `haadm fence on %s` ends that",
+				o.host, err, o.host))
 	}
 }
 
@@ -193,7 +199,8 @@ func (o byHand) switchOff(ctx context.Context, action string, report *api.FenceR
 	r := o.levels.Off(ctx)
 	report.Done, report.Evidence = r.Confirmed, r.Evidence
 	for _, t := range r.Tries {
-		report.Tries = append(report.Tries, api.FenceTry{Level: t.Level, Device: t.Device, Number: t.Number, Done: t.Done, Text: t.Text, Took: api.Seconds(t.Took)})
+		report.Tries = append(report.Tries, api.FenceTry{Level: t.Level, Device: t.Device, Number: t.Number, Done: t.Done,
+			Text: t.Text, Took: api.Seconds(t.Took)})
 	}
 	if !r.Confirmed {
 		o.endHold(report)
@@ -269,7 +276,8 @@ func (o byHand) switchOn(ctx context.Context, report *api.FenceReport) error {
 	if _, err := o.hold(ctx, false); err != nil {
 		return fmt.Errorf("%s was not switched on, as it could not be committed that it is not to stay off: %w", o.host, err)
 	}
-	e := fsm.Event{Type: "host_switched_on", Host: o.host, Text: fmt.Sprintf("%s is switched on by its fence devices, because %s says so", o.host, o.by)}
+	e := fsm.Event{Type: "host_switched_on", Host: o.host,
+		Text: fmt.Sprintf("%s is switched on by its fence devices, because %s says so", o.host, o.by)}
 	if err := o.levels.On(ctx, nil); err != nil {
 		e.Severity, e.Text = fsm.Warning, fmt.Sprintf("%s could not be switched on, which %s asked for: %v", o.host, o.by, err)
 		report.Done, report.Evidence = false, joined(report.Evidence, "not switched on: "+err.Error())
@@ -292,7 +300,8 @@ func (o byHand) record(e fsm.Event) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	s, _, _ := o.m.machine.View()
-	if _, err := (replicated{o.m.node}).Propose(ctx, &fsm.Record{Meta: o.m.agent.meta(o.by), Epoch: s.Office.Epoch, Events: []fsm.Event{e}}); err != nil {
+	record := &fsm.Record{Meta: o.m.agent.meta(o.by), Epoch: s.Office.Epoch, Events: []fsm.Event{e}}
+	if _, err := (replicated{o.m.node}).Propose(ctx, record); err != nil {
 		o.m.log.Warn("an event was not recorded", "event", e.Type, "host", o.host, "error", err)
 	}
 }

@@ -136,7 +136,8 @@ func (a *Agent) Join(ctx context.Context, token string) (api.Self, error) {
 	if err != nil {
 		return api.Self{}, err
 	}
-	req := api.JoinRequest{TokenID: t.ID, Secret: t.Secret, Name: a.env.Name, ID: NewUUID(), CSR: csr, Version: a.env.Version, Clock: a.env.Wall()}
+	req := api.JoinRequest{TokenID: t.ID, Secret: t.Secret, Name: a.env.Name, ID: NewUUID(),
+		CSR: csr, Version: a.env.Version, Clock: a.env.Wall()}
 	for _, l := range a.env.Listen {
 		req.Addresses = append(req.Addresses, api.Address(l))
 	}
@@ -195,7 +196,8 @@ func (a *Agent) becomeMember(ctx context.Context, ms *Membership) (api.Self, err
 		case start <- ms:
 			start = nil
 		case <-ctx.Done():
-			return a.Self(), fmt.Errorf("%w: this host is a member now, but has not heard from a master yet: see `haadm status`", api.ErrUnknownOutcome)
+			return a.Self(), fmt.Errorf("%w: this host is a member now, but has not heard from a master yet: see `haadm status`",
+				api.ErrUnknownOutcome)
 		case <-tick.C:
 		}
 	}

@@ -56,7 +56,15 @@ type member struct {
 // enter builds a member from the bottom up. On an error nothing is left open.
 func (a *Agent) enter(ctx context.Context, ms *Membership) (_ *member, err error) {
 	env := a.env
-	m := &member{agent: a, ms: ms, log: env.Logger, machine: fsm.New(), book: &peer.Book{}, saving: make(chan struct{}, 1), over: map[string]*http.Transport{}}
+	m := &member{
+		agent:   a,
+		ms:      ms,
+		log:     env.Logger,
+		machine: fsm.New(),
+		book:    &peer.Book{},
+		saving:  make(chan struct{}, 1),
+		over:    map[string]*http.Transport{},
+	}
 	m.book.Update(ms.Peers)
 	m.dialer = &peer.Dialer{Network: env.Network, Book: m.book, Identity: ms.Identity}
 	m.witness = &witness{dialer: m.dialer, self: env.Name, words: &m.words, found: make(chan error, 1)}
@@ -85,22 +93,26 @@ func (a *Agent) enter(ctx context.Context, ms *Membership) (_ *member, err error
 		m.over[l.Network] = m.dialer.Transport(l.Network)
 	}
 	m.any = m.dialer.Transport("")
-	if m.node, err = raftnode.New(raftnode.Config{Name: env.Name, ClusterID: ms.Identity.ClusterID, Networks: networks, Election: ms.Timing.Election, YieldAfter: ms.Timing.YieldAfter(), SlowAfter: ms.Timing.SlowAfter(), Gate: env.Gate,
-		Stores: m.stores, Machine: m.machine, Dialer: m.witness, Logger: m.log.Named("raft")}); err != nil {
+	m.node, err = raftnode.New(raftnode.Config{Name: env.Name, ClusterID: ms.Identity.ClusterID, Networks: networks,
+		Election: ms.Timing.Election, YieldAfter: ms.Timing.YieldAfter(), SlowAfter: ms.Timing.SlowAfter(), Gate: env.Gate,
+		Stores: m.stores, Machine: m.machine, Dialer: m.witness, Logger: m.log.Named("raft")})
+	if err != nil {
 		return nil, err
 	}
 	m.witness.node.Store(m.node)
 	m.api = api.NewServer(a, api.Options{Logger: m.log.Named("api"), Caller: m.caller, Forward: m.any, Timing: a.Timing})
 	var tunnel func(context.Context, net.Conn, peer.Peer)
 	if env.Passage != nil {
-		if m.ways, err = newPassages(&passages{Passage: *env.Passage, self: env.Name, dial: m.dialer.DialTunnel, view: m.machine.View, current: m.life, log: m.log.Named("passage")}); err != nil {
+		m.ways, err = newPassages(&passages{Passage: *env.Passage, self: env.Name, dial: m.dialer.DialTunnel,
+			view: m.machine.View, current: m.life, log: m.log.Named("passage")})
+		if err != nil {
 			return nil, err
 		}
 		tunnel = m.ways.serve
 	}
-	if m.server, err = peer.Listen(peer.ServerConfig{Network: env.Network, Listen: env.Listen, Identity: ms.Identity, Allow: m.admits, Tunnel: tunnel,
-		Raft:    m.witness.accept,
-		Handler: m.api.Peers(), Logger: m.log.Named("peer")}); err != nil {
+	m.server, err = peer.Listen(peer.ServerConfig{Network: env.Network, Listen: env.Listen, Identity: ms.Identity,
+		Allow: m.admits, Tunnel: tunnel, Raft: m.witness.accept, Handler: m.api.Peers(), Logger: m.log.Named("peer")})
+	if err != nil {
 		return nil, err
 	}
 	open, read := env.OpenVolume, env.LookVolume
@@ -108,7 +120,8 @@ func (a *Agent) enter(ctx context.Context, ms *Membership) (_ *member, err error
 		read = func(string) (storagehb.File, error) { return nil, errors.New("this host has no shared storage") }
 		open = func(path string, _ format.UUID) (storagehb.File, error) { return read(path) }
 	}
-	m.volumes = volumes.New(volumes.Config{Host: env.Name, Timing: ms.Timing, Open: open, Look: read, Locate: env.LocateVolume, State: m.stateOr(record), Policy: a.parsed,
+	m.volumes = volumes.New(volumes.Config{Host: env.Name, Timing: ms.Timing, Open: open,
+		Look: read, Locate: env.LocateVolume, State: m.stateOr(record), Policy: a.parsed,
 		Now: env.Now, Wall: env.Wall, Logger: m.log.Named("volumes")})
 	m.runner = device.NewRunner(device.Config{Dir: env.FenceAgents, BootClock: env.Now})
 	m.monitor = device.NewMonitor(m.told)
@@ -117,7 +130,8 @@ func (a *Agent) enter(ctx context.Context, ms *Membership) (_ *member, err error
 	if env.Fencer != nil {
 		switches = env.Fencer
 	}
-	m.master = master.New(master.Config{Name: env.Name, Fencer: switches, Timing: ms.Timing, Grace: env.Grace, Log: replicated{m.node}, View: m.machine.View, Policy: a.parsed, Voters: m.voters, Volumes: m.volumes, HandOver: m.handOver,
+	m.master = master.New(master.Config{Name: env.Name, Fencer: switches, Timing: ms.Timing, Grace: env.Grace,
+		Log: replicated{m.node}, View: m.machine.View, Policy: a.parsed, Voters: m.voters, Volumes: m.volumes, HandOver: m.handOver,
 		Now: env.Now, Wall: env.Wall, Gate: env.Gate, Logger: m.log.Named("master")})
 	var look func() host.Around
 	if env.Reach != nil {
@@ -133,8 +147,11 @@ func (a *Agent) enter(ctx context.Context, ms *Membership) (_ *member, err error
 	if m.ways != nil {
 		reach = m.ways.reach
 	}
-	m.host = host.New(host.Config{Name: env.Name, Networks: networks, Timing: ms.Timing, BootID: env.BootID, LastReset: env.LastReset, Run: env.Run, Reserve: env.Reserve,
-		Version: env.Version, Hypervisor: env.Hypervisor, Guard: env.Guard, Volumes: m.volumes, Disk: m.node.Refused, Written: m.node.Written, Look: look, Has: has, Device: handed, Reach: reach, Policy: a.parsed, Master: toMaster{m}, View: m.machine.View,
+	m.host = host.New(host.Config{Name: env.Name, Networks: networks, Timing: ms.Timing,
+		BootID: env.BootID, LastReset: env.LastReset, Run: env.Run, Reserve: env.Reserve,
+		Version: env.Version, Hypervisor: env.Hypervisor, Guard: env.Guard, Volumes: m.volumes,
+		Disk: m.node.Refused, Written: m.node.Written, Look: look, Has: has, Device: handed,
+		Reach: reach, Policy: a.parsed, Master: toMaster{m}, View: m.machine.View,
 		Record: record, Save: env.Store.SaveRecord, Now: env.Now, Gate: env.Gate, Log: m.log.Named("host")})
 	return m, nil
 }

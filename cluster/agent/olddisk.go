@@ -40,7 +40,8 @@ func (o oldDisk) found() string {
 func (o oldDisk) Error() string {
 	return fmt.Sprintf("%v: %s: it was restored from a backup or a snapshot, or the disk lost what it had confirmed. It has forgotten votes and placements that other hosts count on (safety.md, L1), "+
 		"so this host takes part in nothing and no VM starts here. Power it off or stop its VMs. On another host wait until `haadm hosts list` shows it dead, and say `haadm cluster leave %s` there; then stop the agent here, empty its data directory, "+
-		"start it again, and join with a new token (`haadm cluster token create --host %s` on another host)", errOldDisk, o.found(), o.name, o.name)
+		"start it again, and join with a new token (`haadm cluster token create --host %s` on another host)",
+		errOldDisk, o.found(), o.name, o.name)
 }
 
 // Unwrap implements the contract of package errors.

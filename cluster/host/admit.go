@@ -62,7 +62,8 @@ func (h *Host) Admit(ctx context.Context, r api.AdmitRequest) error {
 		if is == mustClaim {
 			vm := in.State.VMs[uuid]
 			v.vmName = vm.Name
-			v.claim = api.ClaimRequest{Host: h.cfg.Name, Incarnation: h.lease.Incarnation, UUID: uuid, Generation: vm.Generation, Memory: r.Memory, VCPUs: r.VCPUs}
+			v.claim = api.ClaimRequest{Host: h.cfg.Name, Incarnation: h.lease.Incarnation,
+				UUID: uuid, Generation: vm.Generation, Memory: r.Memory, VCPUs: r.VCPUs}
 			h.claimed[uuid] = in.Now
 		}
 		answer <- v
@@ -128,14 +129,16 @@ func admit(in Input, uuid string) (admission, string) {
 	case mine(in, vm):
 		return refused, fmt.Sprintf("%s is protected and this host's: Holdfast starts it itself, and knows in a moment if it stopped", vm.Name)
 	case vm.Owner != nil:
-		return refused, fmt.Sprintf("%s is protected and owned by %s (generation %d): it may run there alone", vm.Name, vm.Owner.Host, vm.Owner.Generation)
+		return refused, fmt.Sprintf("%s is protected and owned by %s (generation %d): it may run there alone",
+			vm.Name, vm.Owner.Host, vm.Owner.Generation)
 	case vm.Sighting != nil && vm.Sighting.Host != in.Self:
 		return refused, fmt.Sprintf("%s is protected and was seen running on %s", vm.Name, vm.Sighting.Host)
 	case vm.Sighting != nil:
 		return allowed, ""
 	case vm.Intent == fsm.IntentRun && in.State.Disarmed != nil && !vm.Asked && !vm.Astray: // only a person starts it now
 	case vm.Intent == fsm.IntentRun:
-		return refused, fmt.Sprintf("%s is protected and about to be started by Holdfast (%s): see `haadm explain vm %s`", vm.Name, vm.Waiting, vm.Name)
+		return refused, fmt.Sprintf("%s is protected and about to be started by Holdfast (%s): see `haadm explain vm %s`",
+			vm.Name, vm.Waiting, vm.Name)
 	}
 	return mustClaim, ""
 }

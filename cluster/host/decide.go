@@ -145,7 +145,15 @@ const shutdownGrace = 60 * time.Second
 // given the lease, the copy of the state and what the hypervisor says. Rules O2
 // to O4 and R4 of docs/safety.md.
 func Decide(in Input) Plan {
-	p := Plan{Raise: map[string]uint64{}, Ways: map[string]Way{}, Isolate: map[string]uint64{}, Crash: map[string]uint64{}, Kill: map[string]string{}, Foreign: map[string]time.Duration{}, Stopping: map[string]time.Duration{}}
+	p := Plan{
+		Raise:    map[string]uint64{},
+		Ways:     map[string]Way{},
+		Isolate:  map[string]uint64{},
+		Crash:    map[string]uint64{},
+		Kill:     map[string]string{},
+		Foreign:  map[string]time.Duration{},
+		Stopping: map[string]time.Duration{},
+	}
 	p.Known = known(in)
 	held := in.Lease.Held(in.Now) && !in.Expired && !in.Record.Over
 	domains := map[string]vmm.Domain{}
@@ -298,7 +306,8 @@ func running(in Input, vm *fsm.VM, d vmm.Domain, p *Plan) {
 			since = in.Now
 		}
 		if seen && in.Now-since > 3*in.Timing.Heartbeat || !in.State.Live(vm.Owner.Host, vm.Owner.Incarnation) || vm.Owner.Host == in.Self {
-			p.Kill[vm.UUID] = fmt.Sprintf("it is owned by %s (incarnation %d, generation %d)", vm.Owner.Host, vm.Owner.Incarnation, vm.Owner.Generation)
+			p.Kill[vm.UUID] = fmt.Sprintf("it is owned by %s (incarnation %d, generation %d)",
+				vm.Owner.Host, vm.Owner.Incarnation, vm.Owner.Generation)
 			return
 		}
 		p.Foreign[vm.UUID] = since
@@ -315,7 +324,8 @@ func halfStarted(in Input, vm *fsm.VM, d vmm.Domain) bool {
 	g := vm.Owner.Generation
 	f, failed := in.Failed[vm.UUID]
 	return vm.Owner.Phase == fsm.PhaseOrdered && d.State == vmm.Paused && d.Reason != vmm.ReasonIOError &&
-		!(failed && f.Generation == g) && in.Record.Executed[vm.UUID] >= g && in.Ran[vm.UUID] != g && in.Covered[vm.UUID] && in.Lease.MayStart(in.Now, in.Timing)
+		!(failed && f.Generation == g) && in.Record.Executed[vm.UUID] >= g && in.Ran[vm.UUID] != g &&
+		in.Covered[vm.UUID] && in.Lease.MayStart(in.Now, in.Timing)
 }
 
 func (p *Plan) stop(in Input, uuid string) {
@@ -364,7 +374,8 @@ func stopped(in Input, vm *fsm.VM, d vmm.Domain, defined bool, p *Plan) {
 			return
 		}
 		if in.Bounded && in.Lease.MayStart(in.Now, in.Timing) {
-			p.Start = append(p.Start, Order{UUID: vm.UUID, Name: vm.Name, Generation: g, XML: vm.XML, Devices: vm.Owner.Devices, Why: vm.Owner.Why, Lost: comesBy(vm.Owner)})
+			p.Start = append(p.Start, Order{UUID: vm.UUID, Name: vm.Name, Generation: g,
+				XML: vm.XML, Devices: vm.Owner.Devices, Why: vm.Owner.Why, Lost: comesBy(vm.Owner)})
 		}
 		return
 	}

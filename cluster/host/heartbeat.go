@@ -20,7 +20,15 @@ func (h *Host) heartbeat(ctx context.Context) {
 	h.sent[h.seq] = now
 	delete(h.sent, h.seq-64)
 	_, applied, _ := h.cfg.View()
-	hb := api.Heartbeat{Host: h.cfg.Name, Run: h.cfg.Run, Seq: h.seq, Applied: applied, ReportRev: h.reportRev, Volumes: h.record.Volumes, TiedSeen: h.around.tiedRev}
+	hb := api.Heartbeat{
+		Host:      h.cfg.Name,
+		Run:       h.cfg.Run,
+		Seq:       h.seq,
+		Applied:   applied,
+		ReportRev: h.reportRev,
+		Volumes:   h.record.Volumes,
+		TiedSeen:  h.around.tiedRev,
+	}
 	hb.Slots = h.cfg.Volumes.Others()
 	if h.cfg.Written != nil {
 		hb.Disk = h.cfg.Written()

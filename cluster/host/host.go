@@ -163,10 +163,14 @@ func New(cfg Config) *Host {
 	if cfg.Volumes == nil {
 		cfg.Volumes = noVolumes{}
 	}
-	h := &Host{cfg: cfg, record: cfg.Record.clone(), busy: map[string]bool{}, settle: map[string]uint64{}, sighted: map[string]uint64{}, failed: map[string]StartFailure{}, claimed: map[string]time.Duration{},
-		unproven: map[string]bool{}, killed: map[string]string{}, ran: map[string]uint64{}, covering: map[string]bool{}, covers: map[string]vmm.Process{},
-		sent: map[uint64]time.Duration{}, inFlight: map[string]int{}, results: make(chan func()), wake: make(chan struct{}, 1), listDue: true, defs: map[string]string{},
-		ready: map[string]*readiness{}, leaving: map[string]journey{}, left: map[string]Left{}, anew: map[string]uint64{}, expected: map[string]time.Duration{}}
+	h := &Host{cfg: cfg, record: cfg.Record.clone(), busy: map[string]bool{}, settle: map[string]uint64{},
+		sighted: map[string]uint64{}, failed: map[string]StartFailure{}, claimed: map[string]time.Duration{},
+		unproven: map[string]bool{}, killed: map[string]string{}, ran: map[string]uint64{},
+		covering: map[string]bool{}, covers: map[string]vmm.Process{},
+		sent: map[uint64]time.Duration{}, inFlight: map[string]int{}, results: make(chan func()),
+		wake: make(chan struct{}, 1), listDue: true, defs: map[string]string{},
+		ready: map[string]*readiness{}, leaving: map[string]journey{}, left: map[string]Left{},
+		anew: map[string]uint64{}, expected: map[string]time.Duration{}}
 	if cfg.Policy == nil {
 		cfg.Policy = func(s *fsm.State) *config.Policy { return config.DefaultPolicy(s.Cluster.Name) }
 		h.cfg.Policy = cfg.Policy
@@ -346,7 +350,8 @@ func (h *Host) gather() Input {
 		Now: now, Self: h.cfg.Name, Timing: h.cfg.Timing, Lease: h.lease, Record: h.record, State: s,
 		Trusted: h.trustFrom != 0 && index >= h.trustFrom,
 		Domains: h.list.domains, Listed: h.list.no != 0 && h.list.err == nil,
-		Busy: map[string]bool{}, Unproven: map[string]bool{}, Killed: h.killed, Ran: h.ran, Failed: h.failed, Foreign: h.foreign, Stopping: h.stopping, Covered: map[string]bool{}, Claimed: h.claimed,
+		Busy: map[string]bool{}, Unproven: map[string]bool{}, Killed: h.killed, Ran: h.ran,
+		Failed: h.failed, Foreign: h.foreign, Stopping: h.stopping, Covered: map[string]bool{}, Claimed: h.claimed,
 		Bounded: h.bounded(), Alone: h.byStorageAlone(s, now), Response: h.response(now), AskedIsolated: h.around.asked, Tied: h.around.tied,
 		Leaving: map[string]uint64{}, Left: h.left, Anew: h.anew,
 	}
@@ -457,7 +462,13 @@ func (h *Host) begin(ctx context.Context) {
 				h.cfg.Log.Debug("no new incarnation yet", "error", err)
 				return
 			}
-			r := Record{Incarnation: reply.Incarnation, BootID: h.cfg.BootID, Executed: map[string]uint64{}, Known: h.record.Known, Volumes: max(reply.Volumes, h.record.Volumes)}
+			r := Record{
+				Incarnation: reply.Incarnation,
+				BootID:      h.cfg.BootID,
+				Executed:    map[string]uint64{},
+				Known:       h.record.Known,
+				Volumes:     max(reply.Volumes, h.record.Volumes),
+			}
 			if err := h.save(r); err != nil {
 				h.cfg.Log.Error("cannot take up a new incarnation", "incarnation", reply.Incarnation, "error", err)
 				return

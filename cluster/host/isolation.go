@@ -69,7 +69,8 @@ func (h *Host) lookAround(s *fsm.State) {
 		return
 	}
 	at := h.cfg.Look()
-	in := verdict.SelfSignals{By: h.cfg.Name, Running: now - a.began, Acknowledged: -1, Hosts: at.Hosts, Bound: isolationAfter * h.cfg.Timing.Heartbeat,
+	in := verdict.SelfSignals{By: h.cfg.Name, Running: now - a.began, Acknowledged: -1,
+		Hosts: at.Hosts, Bound: isolationAfter * h.cfg.Timing.Heartbeat,
 		Addresses: at.Addresses, PingBound: at.PingBound, Links: at.Links, StorageBound: h.cfg.Timing.Lease, Volumes: h.ownVolumes(s, now)}
 	if a.heard != 0 {
 		in.Acknowledged = now - a.heard
@@ -130,7 +131,8 @@ func responsePolicy(p *config.Policy, s *fsm.State, vm string) verdict.ResponseP
 	if s.Disarmed != nil {
 		return verdict.ResponsePolicy{Action: verdict.LeaveRunning, Delay: p.Isolation.Delay, ShutdownTimeout: p.Isolation.ShutdownTimeout}
 	}
-	return verdict.ResponsePolicy{Action: verdict.Action(p.VM(vm).Isolation), Delay: p.Isolation.Delay, ShutdownTimeout: p.Isolation.ShutdownTimeout}
+	return verdict.ResponsePolicy{Action: verdict.Action(p.VM(vm).Isolation), Delay: p.Isolation.Delay,
+		ShutdownTimeout: p.Isolation.ShutdownTimeout}
 }
 
 // isolated adds to the plan what an isolated host does with its VMs. What it stops
@@ -138,12 +140,14 @@ func responsePolicy(p *config.Policy, s *fsm.State, vm string) verdict.ResponseP
 func isolated(in Input, domains map[string]vmm.Domain, p *Plan) {
 	spared := func(uuid string, vm *fsm.VM) bool { // it was to be stopped and goes on after all
 		asked, was := in.AskedIsolated[uuid]
-		return in.Record.Isolated[uuid] == vm.Owner.Generation && !in.Response.Standing.Isolated() && (!was || in.Now-asked > in.Policy(vm.Name).ShutdownTimeout)
+		return in.Record.Isolated[uuid] == vm.Owner.Generation && !in.Response.Standing.Isolated() &&
+			(!was || in.Now-asked > in.Policy(vm.Name).ShutdownTimeout)
 	}
 	r := in.Response
 	for _, vm := range in.State.SortedVMs() {
 		d, defined := domains[vm.UUID]
-		if _, leaves := in.Leaving[vm.UUID]; leaves || in.Busy[vm.UUID] || !mine(in, vm) || !defined || d.State == vmm.Stopped || p.Kill[vm.UUID] != "" {
+		_, leaves := in.Leaving[vm.UUID]
+		if leaves || in.Busy[vm.UUID] || !mine(in, vm) || !defined || d.State == vmm.Stopped || p.Kill[vm.UUID] != "" {
 			continue
 		}
 		if spared(vm.UUID, vm) {

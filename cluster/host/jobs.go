@@ -99,7 +99,8 @@ func (h *Host) tryStart(ctx context.Context, o Order, permitted func() bool) *St
 		if o.Copy != (vmm.Process{}) {
 			h.undo(ctx, o.UUID)
 		}
-		return &StartFailure{Generation: o.Generation, Detail: "the lease left too little time to start it, or the watchdog was lost", Released: true}
+		return &StartFailure{Generation: o.Generation,
+			Detail: "the lease left too little time to start it, or the watchdog was lost", Released: true}
 	}
 	sctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()

@@ -36,7 +36,8 @@ func waits(d vmm.Domain) bool { return d.State == vmm.Paused && d.Reason == vmm.
 
 // goes reports whether a migration that is under way is still wanted (M6).
 func goes(in Input, vm *fsm.VM, move uint64) bool {
-	return mine(in, vm) && vm.Move != nil && vm.Move.ID == move && vm.Intent == fsm.IntentRun && !in.Draining && !in.Response.Standing.Isolated()
+	return mine(in, vm) && vm.Move != nil && vm.Move.ID == move && vm.Intent == fsm.IntentRun &&
+		!in.Draining && !in.Response.Standing.Isolated()
 }
 
 // leaving decides about the migrations that are under way: nothing is done about such a
@@ -115,7 +116,8 @@ func gone(in Input, vm *fsm.VM, d vmm.Domain, p *Plan) bool {
 }
 
 func (p *Plan) moved(vm *fsm.VM, o fsm.Outcome, move uint64, detail string) {
-	p.Outcomes = append(p.Outcomes, api.OutcomeReport{UUID: vm.UUID, Generation: vm.Owner.Generation, Outcome: string(o), Detail: detail, Move: move})
+	p.Outcomes = append(p.Outcomes, api.OutcomeReport{UUID: vm.UUID, Generation: vm.Owner.Generation,
+		Outcome: string(o), Detail: detail, Move: move})
 }
 
 // leftover is why a copy is ended that waits for nothing.
@@ -134,7 +136,8 @@ func arrived(in Input, vm *fsm.VM, d vmm.Domain, p *Plan) {
 		case o.From == "" || o.Cold || vm.Intent == fsm.IntentStop || in.Draining:
 			p.Kill[vm.UUID] = leftover
 		case in.Bounded && in.Lease.MayStart(in.Now, in.Timing):
-			p.Start = append(p.Start, Order{UUID: vm.UUID, Name: vm.Name, Generation: o.Generation, XML: vm.XML, Why: o.Why, Copy: vmm.Process{PID: d.PID, StartTime: d.StartTime}})
+			p.Start = append(p.Start, Order{UUID: vm.UUID, Name: vm.Name, Generation: o.Generation,
+				XML: vm.XML, Why: o.Why, Copy: vmm.Process{PID: d.PID, StartTime: d.StartTime}})
 		}
 		return
 	}

@@ -97,7 +97,8 @@ func (h *Host) proofSet(s *fsm.State) (storagehb.Set, bool) {
 // storageHeartbeat is the heartbeat as it is written to the volumes.
 func (h *Host) storageHeartbeat(hb api.Heartbeat) format.Heartbeat {
 	out := format.Heartbeat{Incarnation: h.record.Incarnation, Run: h.cfg.Run, Seq: hb.Seq, Epoch: h.epoch, Applied: hb.Applied, Disk: hb.Disk,
-		SetRevision: h.record.Volumes, Acked: h.acked, Lease: h.cfg.Timing.Lease, Watchdog: h.cfg.Timing.Watchdog, Interval: h.cfg.Timing.Heartbeat, Name: h.cfg.Name,
+		SetRevision: h.record.Volumes, Acked: h.acked, Lease: h.cfg.Timing.Lease, Watchdog: h.cfg.Timing.Watchdog,
+		Interval: h.cfg.Timing.Heartbeat, Name: h.cfg.Name,
 		TableSeq: h.around.table.Seq, Digest: h.around.table.Digest()}
 	if id, err := format.ParseUUID(h.cfg.BootID); err == nil {
 		out.BootID = id

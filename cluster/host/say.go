@@ -15,7 +15,8 @@ import (
 // publish makes the host's standing readable from other goroutines.
 func (h *Host) publish() {
 	_, index, _ := h.cfg.View()
-	s := Status{Incarnation: h.record.Incarnation, Trusted: h.trustFrom != 0 && index >= h.trustFrom, Lease: h.lease, Guard: guardWord(h.cfg.Guard.Status(), h.cfg.Now())}
+	s := Status{Incarnation: h.record.Incarnation, Trusted: h.trustFrom != 0 && index >= h.trustFrom,
+		Lease: h.lease, Guard: guardWord(h.cfg.Guard.Status(), h.cfg.Now())}
 	if h.record.Over {
 		s.Lease = lease.Lease{}
 		s.Problems = append(s.Problems, fmt.Sprintf("incarnation %d is over (%s); a new one has not begun yet", h.record.Incarnation, h.beginWhy))
@@ -33,7 +34,8 @@ func (h *Host) publish() {
 		s.Problems = append(s.Problems, "watchdog: "+watchdogWord(w, h.cfg.Timing.Watchdog))
 	}
 	if !h.bounded() {
-		s.Problems = append(s.Problems, "the watchdog that the cluster counts on is gone, and no master has committed that yet: the lease is not renewed before (rule W5)")
+		s.Problems = append(s.Problems,
+			"the watchdog that the cluster counts on is gone, and no master has committed that yet: the lease is not renewed before (rule W5)")
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -80,8 +82,12 @@ func inUse(domains []vmm.Domain) (sum uint64) {
 
 // tell renews the report for the master when anything in it has changed.
 func (h *Host) tell(outcomes []api.OutcomeReport) {
-	r := api.HostReport{Capacity: h.list.capacity, Offer: h.offers.offer, Datastores: h.offers.datastores, Devices: h.offers.devices, Outcomes: outcomes, Uses: h.uses.of, Draining: h.closing.on, Reboot: h.closing.on && h.closing.reboot, Reserve: h.cfg.Reserve, Version: h.cfg.Version,
-		Volumes: h.cfg.Volumes.Report(), Broken: slices.Concat(h.broken, h.cfg.Volumes.Broken()), Guard: guardWord(h.cfg.Guard.Status(), h.cfg.Now()), Watchdog: watchdogWord(h.cfg.Guard.Status().Watchdog, h.cfg.Timing.Watchdog)}
+	r := api.HostReport{Capacity: h.list.capacity, Offer: h.offers.offer, Datastores: h.offers.datastores,
+		Devices: h.offers.devices, Outcomes: outcomes, Uses: h.uses.of, Draining: h.closing.on,
+		Reboot: h.closing.on && h.closing.reboot, Reserve: h.cfg.Reserve, Version: h.cfg.Version,
+		Volumes: h.cfg.Volumes.Report(), Broken: slices.Concat(h.broken, h.cfg.Volumes.Broken()),
+		Guard:    guardWord(h.cfg.Guard.Status(), h.cfg.Now()),
+		Watchdog: watchdogWord(h.cfg.Guard.Status().Watchdog, h.cfg.Timing.Watchdog)}
 	// What is free by the sizes of the VMs: what the kernel has free changes all the time.
 	r.Capacity.MemoryFree = r.Capacity.Memory - min(r.Capacity.Memory, r.Reserve+inUse(h.list.domains))
 	r.Late = h.tardy.word(h.cfg.Now())
