@@ -52,11 +52,13 @@ func (w World) boundProblems() []Problem {
 	}
 	if len(nothing) > 0 {
 		out = append(out, Problem{Severity: fsm.Warning, Next: "haadm hosts show " + nothing[0],
-			Text: fmt.Sprintf("%s neither a watchdog that counts nor a fence device: VMs of such a host stay down when it falls silent, until it is back or a person has made sure that it is off", have(nothing))})
+			Text: fmt.Sprintf("%s neither a watchdog that counts nor a fence device: VMs of such a host stay down when it falls silent, until it is back or a person has made sure that it is off",
+				have(nothing))})
 	}
 	if len(wait) > 0 {
 		out = append(out, Problem{Severity: fsm.Warning, Next: "haadm hosts show " + wait[0],
-			Text: fmt.Sprintf("fencing.mode is \"best_effort\", and %s no watchdog that counts: where a kernel hangs there while a VM goes on, that VM runs twice and its disk is destroyed", have(wait))})
+			Text: fmt.Sprintf("fencing.mode is \"best_effort\", and %s no watchdog that counts: where a kernel hangs there while a VM goes on, that VM runs twice and its disk is destroyed",
+				have(wait))})
 	}
 	return out
 }

@@ -10,8 +10,9 @@ import (
 func ChoiceReports(of []VolumeReport) []choice.Report {
 	all := make([]choice.Report, len(of))
 	for i, v := range of {
-		all[i] = choice.Report{Path: v.Path, ID: v.ID, Working: v.InUse && v.State == storagehb.Working.String(), Failing: v.InUse && notWorking(v.State),
-			Error: v.Error, Kind: v.Kind, Server: v.Server}
+		all[i] = choice.Report{Path: v.Path, ID: v.ID, Working: v.InUse && v.State == storagehb.Working.String(),
+			Failing: v.InUse && notWorking(v.State),
+			Error:   v.Error, Kind: v.Kind, Server: v.Server}
 	}
 	return all
 }
@@ -19,7 +20,8 @@ func ChoiceReports(of []VolumeReport) []choice.Report {
 // candidates are what became of the volumes of the policy, in its order, as the master
 // chooses; without observations only what is in use is known.
 func (w World) candidates() []choice.Candidate {
-	in := choice.Input{Candidates: w.policy().Volumes, Count: w.policy().VolumeUse.Count, InUse: w.State.Volumes.Volumes, Losses: w.Observed[w.Self.Name].Losses}
+	in := choice.Input{Candidates: w.policy().Volumes, Count: w.policy().VolumeUse.Count,
+		InUse: w.State.Volumes.Volumes, Losses: w.Observed[w.Self.Name].Losses}
 	for _, h := range w.State.SortedHosts() {
 		if o, seen := w.Observed[h.Name]; seen && h.Status == fsm.HostLive {
 			in.Hosts = append(in.Hosts, choice.Host{Name: h.Name, Self: h.Name == w.Self.Name, Silent: o.Suspected,

@@ -61,7 +61,8 @@ func (w World) disarmProblems() []Problem {
 		waits = fmt.Sprintf("; VMs that wait for it: %d", n)
 	}
 	return []Problem{{Severity: fsm.Warning, Next: "haadm arm",
-		Text: fmt.Sprintf("%s, for %v more: nothing is started or moved by itself, and no host is switched off%s", w.State.Disarmed.Brief(), v.Left.Duration().Round(time.Second), waits)}}
+		Text: fmt.Sprintf("%s, for %v more: nothing is started or moved by itself, and no host is switched off%s",
+			w.State.Disarmed.Brief(), v.Left.Duration().Round(time.Second), waits)}}
 }
 
 // disarmFinding adds to what the doctor found, worst first, that the cluster is disarmed.
@@ -88,7 +89,8 @@ func (w World) explainDisarmed(e *Explanation, vm *fsm.VM) {
 	case vm.Asked:
 		e.rule("disarmed", "a person asked for it all the same, so it is started")
 	case vm.Intent == fsm.IntentRun:
-		e.rule("disarmed", "until then it is neither started nor moved by itself, whatever becomes of it or of its host; what people ask for is done")
+		e.rule("disarmed",
+			"until then it is neither started nor moved by itself, whatever becomes of it or of its host; what people ask for is done")
 	}
 }
 
@@ -101,7 +103,8 @@ func (s *Server) disarm(ctx context.Context, c *call) (any, error) {
 	if _, err := s.backend.Apply(ctx, cmd); err != nil {
 		return nil, err
 	}
-	return &Done{Schema: Schema, Done: fmt.Sprintf("the cluster is disarmed until %s", cmd.At.Add(cmd.For).Format("2006-01-02 15:04:05 MST"))}, nil
+	return &Done{Schema: Schema,
+		Done: fmt.Sprintf("the cluster is disarmed until %s", cmd.At.Add(cmd.For).Format("2006-01-02 15:04:05 MST"))}, nil
 }
 
 func (s *Server) arm(ctx context.Context, c *call) (any, error) {

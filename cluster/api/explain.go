@@ -86,7 +86,9 @@ func (w World) ExplainVM(name string) (*Explanation, error) {
 	w.explainPlacement(e, vm)
 	if m := vm.Move; m != nil && vm.Owner != nil {
 		e.fact(m.At, "on its way to %s, %s: %s", m.Host, manner(m), m.Why)
-		e.rule("M1", "%s has it until it says that the whole of it is on %s and that nothing of it is left here; until then %s may run nothing of it", vm.Owner.Host, m.Host, m.Host)
+		e.rule("M1",
+			"%s has it until it says that the whole of it is on %s and that nothing of it is left here; until then %s may run nothing of it",
+			vm.Owner.Host, m.Host, m.Host)
 	}
 	if a := vm.Away; a != nil {
 		why := "its host was lost, or could not start it"
@@ -129,7 +131,8 @@ func manner(m *fsm.Move) string {
 
 func (e *Explanation) wanted(vm *fsm.VM) {
 	if vm.Intent == fsm.IntentStop {
-		e.rule("intent", "it was shut down by a person or from inside the guest, and that is respected: it is not restarted until somebody starts it")
+		e.rule("intent",
+			"it was shut down by a person or from inside the guest, and that is respected: it is not restarted until somebody starts it")
 		return
 	}
 	e.rule("intent", "it shall run: when it crashes or its host dies, it is started again")
@@ -141,7 +144,9 @@ func (w World) explainPlacement(e *Explanation, vm *fsm.VM) {
 		since := vm.WaitingSince
 		if g := vm.Sighting; g != nil {
 			e.fact(g.At, "seen running on %s, which has not confirmed yet that it guards it (generation %d)", g.Host, g.Generation)
-			e.rule("O1", "nobody else may be given it before %s has said what became of it: %s could lose its lease without knowing that it has to stop it", g.Host, g.Host)
+			e.rule("O1",
+				"nobody else may be given it before %s has said what became of it: %s could lose its lease without knowing that it has to stop it",
+				g.Host, g.Host)
 			return
 		}
 		if vm.Intent == fsm.IntentStop {
@@ -159,7 +164,8 @@ func (w World) explainPlacement(e *Explanation, vm *fsm.VM) {
 		if w.explainFrozen(e, vm) {
 			return
 		}
-		e.rule("O1", "generation %d is the next: the first host with room gets it, by a committed placement, before the order to start leaves", vm.Generation+1)
+		e.rule("O1", "generation %d is the next: the first host with room gets it, by a committed placement, before the order to start leaves",
+			vm.Generation+1)
 		return
 	}
 	e.fact(o.At, "placed on %s (incarnation %d, generation %d): %s", o.Host, o.Incarnation, o.Generation, o.Why)
@@ -189,10 +195,14 @@ func (w World) explainPlacement(e *Explanation, vm *fsm.VM) {
 			since = time.Time{} // that is when it was committed, not when this began
 		}
 		e.fact(since, "host %s is %s", o.Host, state)
-		e.rule("O1", "it is placed elsewhere only when incarnation %d of %s is dead or has released generation %d: until then it may still run there", o.Incarnation, o.Host, o.Generation)
+		e.rule("O1",
+			"it is placed elsewhere only when incarnation %d of %s is dead or has released generation %d: until then it may still run there",
+			o.Incarnation, o.Host, o.Generation)
 		switch seen := w.Observed[o.Host]; {
 		case seen.NeedsProof:
-			e.rule("R9", "no wait ends that: %s has no watchdog that counts, so a fence device has to prove it off, or a person who has made sure says: haadm fence confirm %s", o.Host, o.Host)
+			e.rule("R9",
+				"no wait ends that: %s has no watchdog that counts, so a fence device has to prove it off, or a person who has made sure says: haadm fence confirm %s",
+				o.Host, o.Host)
 		case seen.DeadIn > 0:
 			e.fact(time.Time{}, "%s may be declared dead in %v", o.Host, seen.DeadIn.Round(100*time.Millisecond))
 		}
@@ -224,7 +234,8 @@ func (w World) vmHeadline(vm *fsm.VM) string {
 		if w.masterUnknown() {
 			return fmt.Sprintf("%s belongs to %s; without a master nobody can say whether it runs.", vm.Name, vm.Owner.Host)
 		}
-		return fmt.Sprintf("%s belongs to %s, which is not heard; it is not restarted elsewhere before %s is known to be dead.", vm.Name, vm.Owner.Host, vm.Owner.Host)
+		return fmt.Sprintf("%s belongs to %s, which is not heard; it is not restarted elsewhere before %s is known to be dead.",
+			vm.Name, vm.Owner.Host, vm.Owner.Host)
 	}
 	why := w.waiting(vm)
 	if why == "" {
@@ -255,8 +266,10 @@ func (w World) ExplainHost(name string) (*Explanation, error) {
 	w.storageFacts(e, h, v)
 	if a := h.Aside; a != nil {
 		e.fact(a.At, "it stands aside: %s", a.Why)
-		e.rule("L1", "its data directory was restored from a backup or a snapshot, or its disk lost what it had confirmed: it has forgotten votes and placements that others count on, so it takes part in nothing and starts no VM. "+
-			"Power it off or stop its VMs; once it is dead, haadm cluster leave %s; then empty its data directory and let it join anew, with a new token", h.Name)
+		e.rule("L1",
+			"its data directory was restored from a backup or a snapshot, or its disk lost what it had confirmed: it has forgotten votes and placements that others count on, so it takes part in nothing and starts no VM. "+
+				"Power it off or stop its VMs; once it is dead, haadm cluster leave %s; then empty its data directory and let it join anew, with a new token",
+			h.Name)
 	}
 	w.explainStanding(e, h, v)
 	w.explainService(e, h)
@@ -329,7 +342,8 @@ func (w World) explainStanding(e *Explanation, h *fsm.Host, v HostView) {
 	t := w.Timing
 	wait := ""
 	if t.Lease > 0 {
-		wait = fmt.Sprintf(" (D = %v from its last acknowledgement or the master's election, whichever is later)", t.Wait().Round(time.Millisecond))
+		wait = fmt.Sprintf(" (D = %v from its last acknowledgement or the master's election, whichever is later)",
+			t.Wait().Round(time.Millisecond))
 	}
 	switch {
 	case h.Status == fsm.HostJoining:
@@ -344,10 +358,12 @@ func (w World) explainStanding(e *Explanation, h *fsm.Host, v HostView) {
 		e.rule("R4", "it may run VMs again only as incarnation %d, after it has proven that none of its old ones runs", h.Incarnation+1)
 	case v.NeedsProof:
 		e.Headline = fmt.Sprintf("%s is %s, and no wait makes it dead: nothing proves that its VMs have stopped.", h.Name, v.State)
-		e.rule("R9", "it has said of no watchdog that resets it when its VMs outlive their lease: where its kernel hangs while they go on they would run twice. A fence device that proves it off, its return, or a person who has made sure "+
-			"(haadm fence confirm %s) frees them; so does fencing.mode = \"best_effort\", which takes that risk", h.Name)
+		e.rule("R9",
+			"it has said of no watchdog that resets it when its VMs outlive their lease: where its kernel hangs while they go on they would run twice. A fence device that proves it off, its return, or a person who has made sure "+
+				"(haadm fence confirm %s) frees them; so does fencing.mode = \"best_effort\", which takes that risk", h.Name)
 	case v.DeadIn > 0:
-		e.Headline = fmt.Sprintf("%s is %s: it is not heard, and may be declared dead in %v.", h.Name, v.State, v.DeadIn.Duration().Round(100*time.Millisecond))
+		e.Headline = fmt.Sprintf("%s is %s: it is not heard, and may be declared dead in %v.",
+			h.Name, v.State, v.DeadIn.Duration().Round(100*time.Millisecond))
 		if t.Lease > 0 {
 			e.rule("N", "it is suspected after %v of silence: its heartbeats are not acknowledged any more, so its lease runs out", t.SuspectAfter())
 		}
@@ -357,7 +373,8 @@ func (w World) explainStanding(e *Explanation, h *fsm.Host, v HostView) {
 		w.storageRules(e)
 	case w.masterUnknown():
 		e.Headline = fmt.Sprintf("%s was live when the cluster last had a master; now nobody watches it.", h.Name)
-		e.rule("N", "without a master no heartbeat is acknowledged: a host whose lease ends stops its protected VMs, and nobody restarts them before there is a master")
+		e.rule("N",
+			"without a master no heartbeat is acknowledged: a host whose lease ends stops its protected VMs, and nobody restarts them before there is a master")
 	case v.State != string(fsm.HostLive):
 		e.Headline = fmt.Sprintf("%s is %s.", h.Name, v.State)
 		e.rule("D", "nothing that it owns is started elsewhere while it could still hold a lease%s", wait)
@@ -395,12 +412,15 @@ func (w World) storageFacts(e *Explanation, h *fsm.Host, v HostView) {
 		e.fact(time.Time{}, "%s", text)
 	}
 	if h.Status == fsm.HostLive && h.Volumes != w.State.Volumes.Revision {
-		e.fact(time.Time{}, "it has not taken up revision %d of the heartbeat volumes yet: a claim against it has to stand on enough volumes of the revision before as well", w.State.Volumes.Revision)
+		e.fact(time.Time{},
+			"it has not taken up revision %d of the heartbeat volumes yet: a claim against it has to stand on enough volumes of the revision before as well",
+			w.State.Volumes.Revision)
 	}
 	if o := w.Observed[h.Name]; h.Status == fsm.HostLive && o.Suspected && o.DeadIn == 0 && len(w.State.Volumes.Volumes) > 0 {
 		takeover, _ := needs(w.State.Volumes)
 		e.fact(time.Time{}, "no claim against it stands on %d of %d heartbeat volumes yet", takeover, len(w.State.Volumes.Volumes))
-		e.rule("C7", "the wait for its death begins when one does: until then it could still prove its lease, and storage that nobody can read is no evidence of a death; a fence device or haadm fence confirm ends it without a claim")
+		e.rule("C7",
+			"the wait for its death begins when one does: until then it could still prove its lease, and storage that nobody can read is no evidence of a death; a fence device or haadm fence confirm ends it without a claim")
 	}
 }
 
@@ -412,7 +432,9 @@ func (w World) storageRules(e *Explanation) {
 	}
 	n := len(w.State.Volumes.Volumes)
 	e.rule("S", "a heartbeat that the master reads on a heartbeat volume, and acknowledges there, renews the lease like one over the network")
-	e.rule("Q", "it may also go on while it reads %d of %d heartbeat volumes and no claim names it: nobody is declared dead before a claim stands on %d of %d, and one of those it would read", proof, n, takeover, n)
+	e.rule("Q",
+		"it may also go on while it reads %d of %d heartbeat volumes and no claim names it: nobody is declared dead before a claim stands on %d of %d, and one of those it would read",
+		proof, n, takeover, n)
 }
 
 // chain are the newest events that match, with the causes of each, oldest first.

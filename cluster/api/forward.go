@@ -111,7 +111,8 @@ func (s *Server) write(e endpoint) func(context.Context, http.ResponseWriter, *c
 }
 
 func notMember() error {
-	return &Error{Code: CodeNotMember, Message: ErrNotMember.Error() + ": make one with 'haadm cluster bootstrap', or join one with 'haadm cluster join TOKEN'"}
+	return &Error{Code: CodeNotMember,
+		Message: ErrNotMember.Error() + ": make one with 'haadm cluster bootstrap', or join one with 'haadm cluster join TOKEN'"}
 }
 
 // outside is notMember with what the host itself says of it, such as why its membership ended.
@@ -123,7 +124,8 @@ func outside(self Self) error {
 }
 
 func noMaster(why string) error {
-	return &Error{Code: CodeNoMaster, Message: ErrNoMaster.Error() + " (" + why + "): nothing was changed; a majority of the voters must be up, see 'haadm status'"}
+	return &Error{Code: CodeNoMaster,
+		Message: ErrNoMaster.Error() + " (" + why + "): nothing was changed; a majority of the voters must be up, see 'haadm status'"}
 }
 
 func errorText(err error) string {

@@ -258,7 +258,8 @@ func (s *Server) fence(ctx context.Context, c *call) (any, error) {
 		return nil, noHost(st, host)
 	}
 	if r.Action != FenceOff && r.Action != FenceOn && r.Action != FenceReboot {
-		return nil, &Error{Code: CodeBadRequest, Message: fmt.Sprintf("a fence device cannot be asked to %q; there is %s, %s and %s", r.Action, FenceOff, FenceOn, FenceReboot)}
+		return nil, &Error{Code: CodeBadRequest,
+			Message: fmt.Sprintf("a fence device cannot be asked to %q; there is %s, %s and %s", r.Action, FenceOff, FenceOn, FenceReboot)}
 	}
 	report, err := s.backend.Fence(ctx, host, r, c.actor)
 	if err != nil {
@@ -412,7 +413,8 @@ func (s *Server) admitStart(ctx context.Context, c *call) (any, error) {
 // sameHost: a host speaks for itself alone, or it could keep a dead one's lease alive.
 func sameHost(c *call, claimed string) error {
 	if claimed != c.host {
-		return &Error{Code: CodeNotAllowed, Rule: "certificate_name", Message: fmt.Sprintf("the certificate is host %s's, the message says it is from %q", c.host, claimed)}
+		return &Error{Code: CodeNotAllowed, Rule: "certificate_name",
+			Message: fmt.Sprintf("the certificate is host %s's, the message says it is from %q", c.host, claimed)}
 	}
 	return nil
 }
@@ -434,7 +436,8 @@ func noHost(st *fsm.State, name string) error {
 	for _, h := range st.SortedHosts() {
 		names = append(names, h.Name)
 	}
-	return &Error{Code: CodeNotFound, Message: fmt.Sprintf("there is no host %q in this cluster; its hosts are %s", name, strings.Join(names, ", "))}
+	return &Error{Code: CodeNotFound,
+		Message: fmt.Sprintf("there is no host %q in this cluster; its hosts are %s", name, strings.Join(names, ", "))}
 }
 
 // asked is the state, and the protected VM in it that a request is about.
@@ -460,7 +463,8 @@ func findVM(st *fsm.State, name string) (*fsm.VM, error) {
 	}
 	switch len(found) {
 	case 0:
-		return nil, &Error{Code: CodeNotFound, Message: fmt.Sprintf("no protected VM is called %q; 'haadm vms list' shows them, 'haadm protect %s' protects one", name, name)}
+		return nil, &Error{Code: CodeNotFound,
+			Message: fmt.Sprintf("no protected VM is called %q; 'haadm vms list' shows them, 'haadm protect %s' protects one", name, name)}
 	case 1:
 		return found[0], nil
 	}
@@ -469,5 +473,6 @@ func findVM(st *fsm.State, name string) (*fsm.VM, error) {
 		ids = append(ids, vm.UUID)
 	}
 	slices.Sort(ids)
-	return nil, &Error{Code: CodeConflict, Message: fmt.Sprintf("%d VMs are called %q: name one by its UUID (%s)", len(found), name, strings.Join(ids, ", "))}
+	return nil, &Error{Code: CodeConflict,
+		Message: fmt.Sprintf("%d VMs are called %q: name one by its UUID (%s)", len(found), name, strings.Join(ids, ", "))}
 }

@@ -87,7 +87,8 @@ func (s *Server) localCaller(ctx context.Context) (string, error) {
 		return "", &Error{Code: CodeUnauthenticated, Message: who.err.Error()}
 	}
 	name := userName(who.uid)
-	if who.uid != 0 && who.uid != os.Geteuid() && !slices.ContainsFunc(who.groups, func(g int) bool { return slices.Contains(s.opts.AllowedGroups, g) }) {
+	allowed := func(gid int) bool { return slices.Contains(s.opts.AllowedGroups, gid) }
+	if who.uid != 0 && who.uid != os.Geteuid() && !slices.ContainsFunc(who.groups, allowed) {
 		return "", &Error{
 			Code: CodeNotAllowed, Rule: "socket_access",
 			Message: fmt.Sprintf("user %s may not use this socket: only root and members of the groups under socket_access in haagent.hcl may (yours: %v; allowed: %v)",

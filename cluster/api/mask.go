@@ -33,7 +33,9 @@ func masked(files map[string]string) map[string]string {
 func Unmasked(files map[string]string) error {
 	for name, text := range files {
 		if strings.Contains(text, `"`+Masked+`"`) {
-			return &Error{Code: CodeRefused, Message: fmt.Sprintf("%s holds %q where a secret belongs: it was copied from what 'haadm config show' prints. Write the secret there, use password_file, or begin with 'haadm config show --secrets'", name, Masked)}
+			return &Error{Code: CodeRefused,
+				Message: fmt.Sprintf("%s holds %q where a secret belongs: it was copied from what 'haadm config show' prints. Write the secret there, use password_file, or begin with 'haadm config show --secrets'",
+					name, Masked)}
 		}
 	}
 	return nil

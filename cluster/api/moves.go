@@ -67,7 +67,8 @@ func (w World) running(h *fsm.Host) []LeavingVM {
 	for _, vm := range w.State.SortedVMs() {
 		if vm.Owner != nil && vm.Owner.Host == h.Name || vm.Sighting != nil && vm.Sighting.Host == h.Name {
 			v := w.vmView(vm)
-			x := LeavingVM{Name: vm.Name, UUID: vm.UUID, Protected: true, State: v.State, Move: v.Move, Failed: v.MoveFailures, Blocked: stay[vm.UUID]}
+			x := LeavingVM{Name: vm.Name, UUID: vm.UUID, Protected: true, State: v.State,
+				Move: v.Move, Failed: v.MoveFailures, Blocked: stay[vm.UUID]}
 			if d := w.State.Disarmed; d != nil && vm.Move == nil {
 				x.Blocked = d.Text()
 			}
@@ -105,7 +106,16 @@ func (s *Server) maintenance(ctx context.Context, c *call) (any, error) {
 			w.Leaving = map[string]*whatif.Service{}
 		}
 		w.Leaving[h.Name] = out
-		a := &MaintenanceAnswer{Schema: Schema, Source: w.source(), Host: h.Name, State: w.hostState(h), Master: h.Name == w.master(), Maintenance: w.maintenanceView(h), Running: w.running(h), Out: out}
+		a := &MaintenanceAnswer{
+			Schema:      Schema,
+			Source:      w.source(),
+			Host:        h.Name,
+			State:       w.hostState(h),
+			Master:      h.Name == w.master(),
+			Maintenance: w.maintenanceView(h),
+			Running:     w.running(h),
+			Out:         out,
+		}
 		a.Empty = h.Maintenance != nil && len(a.Running) == 0
 		if h.Maintenance != nil {
 			if a.Back, err = whatif.PutBack(&s.builder, in, h.Name); err != nil {
@@ -147,7 +157,8 @@ func (s *Server) setMaintenance(ctx context.Context, c *call) (any, error) {
 		return nil, noHost(st, host)
 	}
 	if r.On == (st.Hosts[host].Maintenance != nil) {
-		return &Done{Schema: Schema, Done: map[bool]string{true: host + " is in maintenance already", false: host + " is not in maintenance"}[r.On]}, nil
+		is := map[bool]string{true: " is in maintenance already", false: " is not in maintenance"}[r.On]
+		return &Done{Schema: Schema, Done: host + is}, nil
 	}
 	if err := s.backend.SetMaintenance(ctx, host, r, c.actor); err != nil {
 		return nil, err
@@ -226,7 +237,9 @@ func (s *Server) cancelMove(ctx context.Context, c *call) (any, error) {
 	if vm.Move == nil {
 		return nil, &Error{Code: CodeConflict, Message: fmt.Sprintf("%s is not on its way anywhere", vm.Name)}
 	}
-	if _, err := s.backend.Apply(ctx, &fsm.EndMove{Meta: fsm.Meta{At: s.opts.Now().UTC(), By: c.actor}, Epoch: st.Office.Epoch, UUID: vm.UUID, Move: vm.Move.ID, Why: c.actor + " called it off"}); err != nil {
+	end := &fsm.EndMove{Meta: fsm.Meta{At: s.opts.Now().UTC(), By: c.actor}, Epoch: st.Office.Epoch,
+		UUID: vm.UUID, Move: vm.Move.ID, Why: c.actor + " called it off"}
+	if _, err := s.backend.Apply(ctx, end); err != nil {
 		return nil, err
 	}
 	return &Done{Schema: Schema, Done: fmt.Sprintf("the move of %s to %s is called off", vm.Name, vm.Move.Host)}, nil
@@ -269,7 +282,8 @@ func (s *Server) restart(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &RestartAnswer{Schema: Schema, Done: fmt.Sprintf("%s is shut down on %s and started again", vm.Name, vm.Owner.Host), Order: order, Generation: vm.Generation}, nil
+	return &RestartAnswer{Schema: Schema, Done: fmt.Sprintf("%s is shut down on %s and started again", vm.Name, vm.Owner.Host),
+		Order: order, Generation: vm.Generation}, nil
 }
 
 func (s *Server) retry(ctx context.Context, c *call) (any, error) {

@@ -55,7 +55,8 @@ func (w World) successor(v VolumeView, volumes []VolumeView) string {
 		return "; it is pinned, and stays in use: if it does not come back, take it out of the policy and apply that (haadm config apply)"
 	}
 	if !slices.ContainsFunc(volumes, func(o VolumeView) bool { return o.Spare && !losses.Spared[o.Path] }) {
-		return fmt.Sprintf("; the policy names no other that could take its place: when that has lasted for %v and another works on most hosts, the set goes on without it", choice.DroppedAfter)
+		return fmt.Sprintf("; the policy names no other that could take its place: when that has lasted for %v and another works on most hosts, the set goes on without it",
+			choice.DroppedAfter)
 	}
 	return fmt.Sprintf("; another takes its place when that has lasted for %v", choice.LostAfter)
 }
@@ -69,7 +70,8 @@ func (w World) diversityProblems(volumes []VolumeView) []Problem {
 		if n == 1 {
 			text = "a single heartbeat volume is in use: when it fails, no silent host can be declared dead by the clock"
 		}
-		return []Problem{{Severity: fsm.Warning, Next: seeStorage, Text: fmt.Sprintf("%s; the policy asks for %d, and the others cannot be used", text, policy.VolumeUse.Count)}}
+		return []Problem{{Severity: fsm.Warning, Next: seeStorage,
+			Text: fmt.Sprintf("%s; the policy asks for %d, and the others cannot be used", text, policy.VolumeUse.Count)}}
 	}
 	if policy.Muted.OneServer || len(set) < 2 {
 		return nil
@@ -84,7 +86,8 @@ func (w World) diversityProblems(volumes []VolumeView) []Problem {
 		names, server = append(names, u.Name), volumes[i].Server
 	}
 	return []Problem{{Severity: fsm.Warning, Next: seeStorage,
-		Text: fmt.Sprintf("all heartbeat volumes in use, %s, are on one server, %s: they fail together, and count as one; name another on other storage, and pin it", strings.Join(names, ", "), server)}}
+		Text: fmt.Sprintf("all heartbeat volumes in use, %s, are on one server, %s: they fail together, and count as one; name another on other storage, and pin it",
+			strings.Join(names, ", "), server)}}
 }
 
 // failing lists the hosts on which a volume in use does not work, hosts of one reason together.
@@ -151,18 +154,21 @@ func (w World) reachProblems(volumes []VolumeView) []Problem {
 	mine, said := works[w.Self.Name], !unsaid[w.Self.Name]
 	switch {
 	case said && mine < takeover && most < takeover:
-		text := fmt.Sprintf("no host reaches the %d of %d heartbeat volumes that a takeover needs: a silent host cannot be declared dead by the clock, but only by a fence device or haadm fence confirm", takeover, total)
+		text := fmt.Sprintf("no host reaches the %d of %d heartbeat volumes that a takeover needs: a silent host cannot be declared dead by the clock, but only by a fence device or haadm fence confirm",
+			takeover, total)
 		if w.blocked() == "" {
 			text += "; take the lost ones out of the policy, or name others, if they do not come back soon, while all hosts are heard"
 		}
 		out = append(out, Problem{Severity: fsm.Critical, Next: seeStorage, Text: text})
 	case said && mine < most:
 		out = append(out, Problem{Severity: fsm.Warning, Next: seeStorage, Host: w.Self.Name,
-			Text: fmt.Sprintf("the master, %s, reaches %d of %d heartbeat volumes, and %s %d: when that lasts, %s gets the office", w.Self.Name, mine, total, best, most, best)})
+			Text: fmt.Sprintf("the master, %s, reaches %d of %d heartbeat volumes, and %s %d: when that lasts, %s gets the office",
+				w.Self.Name, mine, total, best, most, best)})
 	}
 	if len(few) > 0 {
 		out = append(out, Problem{Severity: fsm.Warning, Next: seeStorage,
-			Text: fmt.Sprintf("fewer heartbeat volumes than the %d of %d that a proof needs work on %s: when no master is heard there, neither over the network nor by a volume, VMs there are stopped", proof, total, strings.Join(few, ", "))})
+			Text: fmt.Sprintf("fewer heartbeat volumes than the %d of %d that a proof needs work on %s: when no master is heard there, neither over the network nor by a volume, VMs there are stopped",
+				proof, total, strings.Join(few, ", "))})
 	}
 	return out
 }
@@ -173,7 +179,8 @@ func aloneProblem(h HostView) (Problem, bool) {
 		return Problem{}, false
 	}
 	return Problem{Severity: fsm.Warning, Host: h.Name, Next: "haadm explain host " + h.Name,
-		Text: fmt.Sprintf("host %s is %s: no network brings its heartbeats, and it lives by the heartbeat volumes alone; its VMs go on, and nothing can be ordered there", h.Name, h.State)}, true
+		Text: fmt.Sprintf("host %s is %s: no network brings its heartbeats, and it lives by the heartbeat volumes alone; its VMs go on, and nothing can be ordered there",
+			h.Name, h.State)}, true
 }
 
 // networkProblems tell of hosts with a single HA network.
@@ -195,5 +202,6 @@ func (w World) networkProblems() []Problem {
 		verb = "has"
 	}
 	return []Problem{{Severity: fsm.Warning, Next: "haadm hosts list -o wide",
-		Text: fmt.Sprintf("%s %s a single HA network: one switch that fails silences them; a second network over another one mends that", strings.Join(single, ", "), verb)}}
+		Text: fmt.Sprintf("%s %s a single HA network: one switch that fails silences them; a second network over another one mends that",
+			strings.Join(single, ", "), verb)}}
 }

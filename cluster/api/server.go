@@ -148,7 +148,9 @@ type endpoint func(ctx context.Context, c *call) (any, error)
 type identify func(r *http.Request) (c *call, err error)
 
 // serve wraps an endpoint: identity, body limit, deadline, answer.
-func (s *Server) serve(who identify, limit int64, timeout time.Duration, e func(ctx context.Context, w http.ResponseWriter, c *call) (any, error)) http.Handler {
+func (s *Server) serve(
+	who identify, limit int64, timeout time.Duration, e func(ctx context.Context, w http.ResponseWriter, c *call) (any, error),
+) http.Handler {
 	return s.guard(func(w http.ResponseWriter, r *http.Request) {
 		c, err := who(r)
 		if err != nil {
@@ -218,7 +220,8 @@ func (s *Server) guard(h http.HandlerFunc) http.Handler {
 			if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 				panic(p) // net/http's own way to drop a connection
 			}
-			s.log.Error("a request made the server panic", "method", r.Method, "path", r.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			s.log.Error("a request made the server panic", "method", r.Method, "path", r.URL.Path,
+				"panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			if tw.wrote {
 				panic(http.ErrAbortHandler) // half an answer must not look like a whole one
 			}

@@ -125,7 +125,9 @@ func (w World) explainShutdown(e *Explanation, h *fsm.Host) {
 	if x.Rest {
 		e.fact(time.Time{}, "what is left there cannot be moved: it is shut down, and starts where there is room for it")
 	}
-	e.rule("shutdown", "host_shutdown decided %s when the shutdown was noted; it is given no VMs until it is back, and takes them again then by itself", x.Action)
+	e.rule("shutdown",
+		"host_shutdown decided %s when the shutdown was noted; it is given no VMs until it is back, and takes them again then by itself",
+		x.Action)
 	for _, name := range x.Frozen {
 		vm, err := findVM(w.State, name)
 		if err != nil {
@@ -148,6 +150,8 @@ func (w World) explainFrozen(e *Explanation, vm *fsm.VM) bool {
 	if !f.Until.IsZero() {
 		most = "for its freeze_timeout at most"
 	}
-	e.rule("freeze", "by the policy's host_shutdown it waits for %s, %s, and starts there; its room on it is given to no VM that is best effort or fits elsewhere. Where that has no room for it by then, or has not come back in time, it starts elsewhere", f.Host, most)
+	e.rule("freeze",
+		"by the policy's host_shutdown it waits for %s, %s, and starts there; its room on it is given to no VM that is best effort or fits elsewhere. Where that has no room for it by then, or has not come back in time, it starts elsewhere",
+		f.Host, most)
 	return true
 }

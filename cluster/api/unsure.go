@@ -32,7 +32,8 @@ func (w World) waiting(vm *fsm.VM) string {
 	case len(hosts) == 0:
 		return vm.Waiting
 	}
-	return fmt.Sprintf("somebody may have started it by hand, so every host is heard once more before it is started (rule O5); still to be heard: %s", strings.Join(hosts, ", "))
+	return fmt.Sprintf("somebody may have started it by hand, so every host is heard once more before it is started (rule O5); still to be heard: %s",
+		strings.Join(hosts, ", "))
 }
 
 // explainUnsure says which hosts are waited for by O5, and what a person can do.
@@ -46,6 +47,8 @@ func (w World) explainUnsure(e *Explanation, vm *fsm.VM) {
 	if t := w.Timing.Heartbeat; t > 0 {
 		interval = fmt.Sprintf(", which takes about %v", 2*t)
 	}
-	e.rule("O5", "it ran, and its host never said that it guards it: whoever had it run there may have started it on another host since. It is started nowhere before every host that the network brings has said once more what it runs%s. "+
-		"A host that does not say so for longer is between two lives: see haadm explain host %s, and what keeps VMs from ending there; restart its agent, or power it off", interval, hosts[0])
+	e.rule("O5",
+		"it ran, and its host never said that it guards it: whoever had it run there may have started it on another host since. It is started nowhere before every host that the network brings has said once more what it runs%s. "+
+			"A host that does not say so for longer is between two lives: see haadm explain host %s, and what keeps VMs from ending there; restart its agent, or power it off",
+		interval, hosts[0])
 }

@@ -44,7 +44,8 @@ type TimingView struct {
 
 // NewTimingView shows a timing.
 func NewTimingView(t lease.Timing) TimingView {
-	return TimingView{Profile: t.Profile, Heartbeat: t.Heartbeat.Seconds(), Lease: t.Lease.Seconds(), Watchdog: t.Watchdog.Seconds(), Reset: t.Reset.Seconds(),
+	return TimingView{Profile: t.Profile, Heartbeat: t.Heartbeat.Seconds(), Lease: t.Lease.Seconds(),
+		Watchdog: t.Watchdog.Seconds(), Reset: t.Reset.Seconds(),
 		Drain: t.Drain.Seconds(), ClockError: t.ClockError, Grain: t.Grain.Seconds(), Election: t.Election.Seconds(), Wait: t.Wait().Seconds()}
 }
 
@@ -56,8 +57,9 @@ func (v TimingView) Timing() lease.Timing {
 }
 
 func (w World) cluster() *ClusterAnswer {
-	a := &ClusterAnswer{Schema: Schema, Source: w.source(), ID: w.State.Cluster.ID, Name: w.State.Cluster.Name, Created: w.State.Cluster.Created,
-		Timing: NewTimingView(w.Timing), Hosts: []ClusterHost{}}
+	a := &ClusterAnswer{Schema: Schema, Source: w.source(), ID: w.State.Cluster.ID, Name: w.State.Cluster.Name,
+		Created: w.State.Cluster.Created,
+		Timing:  NewTimingView(w.Timing), Hosts: []ClusterHost{}}
 	for _, h := range w.State.SortedHosts() {
 		a.Hosts = append(a.Hosts, ClusterHost{Name: h.Name, ID: h.ID})
 	}

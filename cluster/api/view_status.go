@@ -65,7 +65,8 @@ type Problem struct {
 
 // Status shows the cluster on one screen.
 func (w World) Status() *Status {
-	s := &Status{Schema: Schema, Source: w.source(), Revision: w.State.Policy.Revision, Master: w.master(), Hosts: w.Hosts(), Problems: []Problem{}}
+	s := &Status{Schema: Schema, Source: w.source(), Revision: w.State.Policy.Revision,
+		Master: w.master(), Hosts: w.Hosts(), Problems: []Problem{}}
 	s.Cluster.ID, s.Cluster.Name = w.State.Cluster.ID, w.State.Cluster.Name
 	if s.Master != "" && s.Master == w.State.Office.Master {
 		s.MasterSince = w.State.Office.Since
@@ -148,27 +149,36 @@ func weight(s fsm.Severity) int {
 func (w World) clusterProblems(s *Status) []Problem {
 	var out []Problem
 	if s.Master == "" {
-		out = append(out, Problem{Severity: fsm.Critical, Text: "no master: nothing is restarted and nothing can be changed until a majority of the voters is up", Next: "haadm cluster members"})
+		out = append(out, Problem{Severity: fsm.Critical,
+			Text: "no master: nothing is restarted and nothing can be changed until a majority of the voters is up",
+			Next: "haadm cluster members"})
 	}
 	if s.VotersHealthy != nil && *s.VotersHealthy < s.Voters {
 		need := s.Voters/2 + 1
 		text := fmt.Sprintf("%d of %d voters answer, %d are needed: %d more may fail", *s.VotersHealthy, s.Voters, need, *s.VotersHealthy-need)
 		severity := fsm.Warning
 		if *s.VotersHealthy <= need {
-			severity, text = fsm.Critical, fmt.Sprintf("%d of %d voters answer, %d are needed: the loss of one more stops every restart", *s.VotersHealthy, s.Voters, need)
+			severity, text = fsm.Critical, fmt.Sprintf("%d of %d voters answer, %d are needed: the loss of one more stops every restart",
+				*s.VotersHealthy, s.Voters, need)
 		}
 		out = append(out, Problem{Severity: severity, Text: text, Next: "haadm cluster members"})
 	}
 	switch n := len(w.State.Hosts); {
 	case n >= 3 && s.Voters > 0 && s.Voters < 3:
-		out = append(out, Problem{Severity: fsm.Warning, Text: fmt.Sprintf("%d of %d hosts vote: the others get a vote when they have caught up; until three vote, the loss of a voter stops every restart", s.Voters, n), Next: "haadm cluster members"})
+		out = append(out, Problem{Severity: fsm.Warning,
+			Text: fmt.Sprintf("%d of %d hosts vote: the others get a vote when they have caught up; until three vote, the loss of a voter stops every restart",
+				s.Voters, n), Next: "haadm cluster members"})
 	case n == 1:
-		out = append(out, Problem{Severity: fsm.Warning, Text: "one host alone: nothing can be restarted elsewhere until at least two more join", Next: "haadm cluster token create"})
+		out = append(out, Problem{Severity: fsm.Warning,
+			Text: "one host alone: nothing can be restarted elsewhere until at least two more join", Next: "haadm cluster token create"})
 	case n == 2:
-		out = append(out, Problem{Severity: fsm.Warning, Text: "two hosts: only one of them votes, and its loss stops every restart until it returns; a third host mends that", Next: "haadm cluster token create"})
+		out = append(out, Problem{Severity: fsm.Warning,
+			Text: "two hosts: only one of them votes, and its loss stops every restart until it returns; a third host mends that",
+			Next: "haadm cluster token create"})
 	}
 	for _, p := range w.Self.Problems {
-		out = append(out, Problem{Severity: fsm.Warning, Host: w.Self.Name, Text: "host " + w.Self.Name + ": " + p, Next: "haadm hosts show " + w.Self.Name})
+		out = append(out, Problem{Severity: fsm.Warning, Host: w.Self.Name,
+			Text: "host " + w.Self.Name + ": " + p, Next: "haadm hosts show " + w.Self.Name})
 	}
 	return out
 }
@@ -188,7 +198,9 @@ func (w World) hostProblems(h HostView) []Problem {
 		add(severity, explain, "%s", text)
 	}
 	if a := h.Aside; a != nil {
-		add(fsm.Critical, explain, "stands aside since %s: its disk is older than the host, so it takes part in nothing; once it is dead let it leave, empty its data directory, and let it join anew", a.At.UTC().Format("2006-01-02 15:04 MST"))
+		add(fsm.Critical, explain,
+			"stands aside since %s: its disk is older than the host, so it takes part in nothing; once it is dead let it leave, empty its data directory, and let it join anew",
+			a.At.UTC().Format("2006-01-02 15:04 MST"))
 	}
 	switch {
 	case h.Committed == string(fsm.HostDead) && h.Aside != nil: // it does not return as it is
@@ -203,7 +215,9 @@ func (w World) hostProblems(h HostView) []Problem {
 	case h.Committed == string(fsm.HostJoining):
 		add(fsm.Warning, explain, "has joined, but has not begun to run VMs yet")
 	case h.NeedsProof:
-		add(fsm.Critical, explain, "is %s, and has no watchdog that counts: what it owns (VMs: %d) stays down until a fence device proves it off, it comes back, or a person has made sure that it is off", h.State, len(h.VMs))
+		add(fsm.Critical, explain,
+			"is %s, and has no watchdog that counts: what it owns (VMs: %d) stays down until a fence device proves it off, it comes back, or a person has made sure that it is off",
+			h.State, len(h.VMs))
 	case h.DeadIn > 0:
 		add(fsm.Critical, explain, "is %s: may be declared dead in %v", h.State, h.DeadIn.Duration().Round(100*time.Millisecond))
 	case h.Storage != nil && h.Storage.Alone:
@@ -211,7 +225,9 @@ func (w World) hostProblems(h HostView) []Problem {
 		out = append(out, p)
 	case w.Observed[h.Name].Suspected && len(w.State.Volumes.Volumes) > 0:
 		takeover, _ := needs(w.State.Volumes)
-		add(fsm.Critical, explain, "is %s, and no wait for its death can begin: no claim against it stands on %d of %d heartbeat volumes yet", h.State, takeover, len(w.State.Volumes.Volumes))
+		add(fsm.Critical, explain,
+			"is %s, and no wait for its death can begin: no claim against it stands on %d of %d heartbeat volumes yet",
+			h.State, takeover, len(w.State.Volumes.Volumes))
 	case h.State != string(fsm.HostLive) && !w.masterUnknown():
 		add(fsm.Warning, explain, "is %s", h.State)
 	}
@@ -235,11 +251,13 @@ func (w World) hostProblems(h HostView) []Problem {
 		add(fsm.Warning, "haadm hosts show "+h.Name, "is not heard over %s%s", strings.Join(silent, ", "), more)
 	}
 	if h.LeaseGone > 0 {
-		add(fsm.Warning, "haadm hosts show "+h.Name, "had its lease renewed late, three times within a minute: up to %v of %v had gone, then it was renewed %s; at the end of a lease its VMs are stopped: look at its networks, its heartbeat volumes, and how busy it and the master are",
+		add(fsm.Warning, "haadm hosts show "+h.Name,
+			"had its lease renewed late, three times within a minute: up to %v of %v had gone, then it was renewed %s; at the end of a lease its VMs are stopped: look at its networks, its heartbeat volumes, and how busy it and the master are",
 			h.LeaseGone.Duration(), w.Timing.Lease, h.LeaseBy)
 	}
 	if h.DiskError != "" && h.Name != w.Self.Name { // of its own each host tells by itself
-		add(fsm.Critical, "haadm hosts show "+h.Name, "has been unable to write to its own disk for %v: %s; it keeps its lease and its VMs, leads nobody and starts nothing: make room, or mend the disk, where its data directory is",
+		add(fsm.Critical, "haadm hosts show "+h.Name,
+			"has been unable to write to its own disk for %v: %s; it keeps its lease and its VMs, leads nobody and starts nothing: make room, or mend the disk, where its data directory is",
 			h.DiskRefuses.Duration().Round(time.Second), h.DiskError)
 	}
 	if h.HypervisorError != "" {
@@ -262,7 +280,8 @@ func maintenanceProblem(m *MaintenanceView, committed string) (fsm.Severity, str
 	case committed == string(fsm.HostDead):
 		return fsm.Info, text + "; it is off"
 	case len(m.Staying) > 0:
-		return fsm.Warning, fmt.Sprintf("%s; VMs left: %d, of which %d cannot leave: %s: %s", text, *m.Left, len(m.Staying), m.Staying[0].VM, m.Staying[0].Why)
+		return fsm.Warning, fmt.Sprintf("%s; VMs left: %d, of which %d cannot leave: %s: %s",
+			text, *m.Left, len(m.Staying), m.Staying[0].VM, m.Staying[0].Why)
 	case m.Left == nil:
 		return fsm.Info, text
 	case *m.Left > 0:
@@ -274,7 +293,8 @@ func maintenanceProblem(m *MaintenanceView, committed string) (fsm.Severity, str
 func (w World) vmProblems(vm *fsm.VM) []Problem {
 	var out []Problem
 	add := func(s fsm.Severity, format string, args ...any) {
-		out = append(out, Problem{Severity: s, VM: vm.Name, Text: "vm " + vm.Name + fmt.Sprintf(format, args...), Next: "haadm explain vm " + vm.Name})
+		out = append(out, Problem{Severity: s, VM: vm.Name,
+			Text: "vm " + vm.Name + fmt.Sprintf(format, args...), Next: "haadm explain vm " + vm.Name})
 	}
 	if n := len(vm.MoveFailures); n > 0 && vm.Move == nil && vm.Owner != nil {
 		add(fsm.Warning, ": moves that came to nothing: %d, the last one to %s: %s", n, vm.MoveFailures[n-1].Host, vm.MoveFailures[n-1].Detail)
@@ -294,7 +314,8 @@ func (w World) vmProblems(vm *fsm.VM) []Problem {
 		d := w.domain(vm.Owner.Host, vm.UUID)
 		add(fsm.Warning, " is paused on %s (%s)", vm.Owner.Host, d.Reason)
 	case VMSeen:
-		add(fsm.Warning, " was seen running on %s, which has not confirmed yet that it guards it: until then it is not restarted elsewhere", vm.Sighting.Host)
+		add(fsm.Warning, " was seen running on %s, which has not confirmed yet that it guards it: until then it is not restarted elsewhere",
+			vm.Sighting.Host)
 	case VMStarting:
 		if n := len(vm.Failures); n > 0 {
 			add(fsm.Warning, ": %d failed starts, the last on %s: %s", n, vm.Failures[n-1].Host, vm.Failures[n-1].Detail)

@@ -103,7 +103,8 @@ type VolumeOfHost struct {
 
 // Storage shows the heartbeat volumes.
 func (w World) Storage() *StorageAnswer {
-	a := &StorageAnswer{Schema: Schema, Source: w.source(), Set: setView(w.State.Volumes), Behind: []string{}, Volumes: w.volumes(), Problems: []Problem{}}
+	a := &StorageAnswer{Schema: Schema, Source: w.source(), Set: setView(w.State.Volumes),
+		Behind: []string{}, Volumes: w.volumes(), Problems: []Problem{}}
 	if behind := w.State.Behind(); len(behind) > 0 && w.State.Volumes.Revision > 0 {
 		before := setView(w.State.OldVolumes)
 		a.Before, a.Behind = &before, behind
@@ -141,7 +142,8 @@ func (w World) volumes() []VolumeView {
 	out := []VolumeView{}
 	used := w.State.AllVolumes()
 	for _, c := range w.candidates() {
-		v := VolumeView{Name: c.Name, Path: c.Path, ID: c.ID, Pinned: c.Pinned, Kind: c.Kind, Server: c.Server, InPolicy: true, Hosts: w.onHosts(c.Path)}
+		v := VolumeView{Name: c.Name, Path: c.Path, ID: c.ID, Pinned: c.Pinned, Kind: c.Kind,
+			Server: c.Server, InPolicy: true, Hosts: w.onHosts(c.Path)}
 		i := slices.IndexFunc(used, func(u fsm.Volume) bool { return u.Name == c.Name && u.Path == c.Path })
 		v.InUse = i >= 0
 		switch {
@@ -169,7 +171,8 @@ func (w World) volumes() []VolumeView {
 // blocked is why the set of volumes cannot be changed now; empty when it can.
 func (w World) blocked() string {
 	if behind := w.State.Behind(); len(behind) > 0 {
-		return fmt.Sprintf("%s may still prove with the volumes before revision %d, and there is one change at a time", strings.Join(behind, ", "), w.State.Volumes.Revision)
+		return fmt.Sprintf("%s may still prove with the volumes before revision %d, and there is one change at a time",
+			strings.Join(behind, ", "), w.State.Volumes.Revision)
 	}
 	if names := w.holding(); names != "" {
 		return "nothing is changed while " + names + " is suspected and the clock may declare it dead"

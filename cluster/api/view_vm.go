@@ -82,7 +82,8 @@ type RulesView struct {
 func (w World) rules(name string) *RulesView {
 	policy := w.policy()
 	p := policy.VM(name)
-	v := &RulesView{Class: p.Class, Priority: p.Priority, Order: p.Order, Isolation: p.Isolation, Failback: p.Failback, BestEffort: p.BestEffort, Why: p.Why}
+	v := &RulesView{Class: p.Class, Priority: p.Priority, Order: p.Order, Isolation: p.Isolation,
+		Failback: p.Failback, BestEffort: p.BestEffort, Why: p.Why}
 	if g := policy.GroupOf(name); g != nil {
 		v.Group = g.Name
 	}
@@ -222,11 +223,13 @@ func (w World) domain(host, uuid string) *DomainReport {
 func (w World) vmView(vm *fsm.VM) VMView {
 	v := VMView{
 		Name: vm.Name, UUID: vm.UUID, Protected: true, State: w.vmState(vm), VCPUs: vm.VCPUs, Memory: vm.Memory, Intent: vm.Intent,
-		By: vm.By, Since: vm.Since, Generation: vm.Generation, Home: vm.Home, Waiting: w.waiting(vm), WaitingSince: vm.WaitingSince, XMLHash: vm.XMLHash,
+		By: vm.By, Since: vm.Since, Generation: vm.Generation, Home: vm.Home, Waiting: w.waiting(vm),
+		WaitingSince: vm.WaitingSince, XMLHash: vm.XMLHash,
 	}
 	if o := vm.Owner; o != nil {
 		v.Host = o.Host
-		v.Placement = &PlacementView{Host: o.Host, Incarnation: o.Incarnation, Generation: o.Generation, Phase: o.Phase, At: o.At, From: o.From, Why: o.Why}
+		v.Placement = &PlacementView{Host: o.Host, Incarnation: o.Incarnation, Generation: o.Generation,
+			Phase: o.Phase, At: o.At, From: o.From, Why: o.Why}
 	}
 	if d := w.domain(v.Host, vm.UUID); d != nil && v.State == VMRunning && (d.Ready || d.NotReady != "") {
 		v.Ready, v.NotReady = &d.Ready, d.NotReady

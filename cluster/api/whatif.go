@@ -89,7 +89,8 @@ func (w World) roomProblems() []Problem {
 	}
 	if w.Picture != nil {
 		if p := whatif.Perform(*w.Picture); p.Warn {
-			add("haadm capacity", "after the failures that the policy asks for VMs would lose more than %d %% of their performance: %s", p.Tolerated, p.Why)
+			add("haadm capacity",
+				"after the failures that the policy asks for VMs would lose more than %d %% of their performance: %s", p.Tolerated, p.Why)
 		}
 	}
 	if inv := w.Outlook.Inventory; inv != nil {
