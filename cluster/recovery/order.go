@@ -89,11 +89,13 @@ func (p *planner) after(g, before *config.Group) gate {
 	case r.ready:
 		opens = r.at
 	case !r.counting:
-		return gate{why: fmt.Sprintf("%s%s, which is not ready: %s", heldBy, before.Name, r.stopped), strict: r.stopped != "", retry: r.retry}.held(before)
+		return gate{why: fmt.Sprintf("%s%s, which is not ready: %s", heldBy, before.Name, r.stopped),
+			strict: r.stopped != "", retry: r.retry}.held(before)
 	case p.Now.Before(r.at.Add(before.Ready.Timeout)):
 		return gate{retry: sooner(r.retry, r.at.Add(before.Ready.Timeout))}.held(before)
 	case g.OnTimeout == config.TimeoutStop:
-		return gate{why: fmt.Sprintf(`it stays down: group %s, which it starts after, was not ready within %v, and on_timeout is "stop"`, before.Name, before.Ready.Timeout), strict: true, retry: r.retry}
+		return gate{why: fmt.Sprintf(`it stays down: group %s, which it starts after, was not ready within %v, and on_timeout is "stop"`,
+			before.Name, before.Ready.Timeout), strict: true, retry: r.retry}
 	default:
 		opens = r.at.Add(before.Ready.Timeout)
 	}

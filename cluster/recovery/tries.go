@@ -53,7 +53,8 @@ type starts struct {
 
 // underWay counts the starts that were ordered and are not done.
 func (p *planner) underWay() *starts {
-	s := &starts{host: map[string]int{}, datastore: map[string]int{}, perHost: p.Policy.MaxStarts, perDatastore: p.Policy.Restart.MaxPerDatastore}
+	s := &starts{host: map[string]int{}, datastore: map[string]int{}, perHost: p.Policy.MaxStarts,
+		perDatastore: p.Policy.Restart.MaxPerDatastore}
 	for _, vm := range p.State.VMs {
 		if vm.Owner != nil && vm.Owner.Phase == fsm.PhaseOrdered {
 			s.count(vm.Owner.Host, p.picture(vm).Datastores)

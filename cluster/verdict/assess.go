@@ -91,19 +91,26 @@ func (a *Assessment) silent(s Signals) {
 	case s.words().CleanExit:
 		set("E05", AgentDown, RestartReleased, "is silent because its agent ended in good order, with no protected VM left")
 	case volumes == fresh && s.Suspected && !s.readHere() && s.words().Isolated:
-		set("E13", Isolated, RestartReleased, "is isolated: "+s.readers()+" on storage that it hears nobody, where this master does not read it; while that is so it is not acknowledged, and its lease ends")
+		set("E13", Isolated, RestartReleased,
+			"is isolated: "+s.readers()+" on storage that it hears nobody, where this master does not read it; while that is so it is not acknowledged, and its lease ends")
 	case volumes == fresh && s.Suspected && !s.readHere():
-		set("E11", Partitioned, RestartReleased, "is partitioned: not heard over any network, and alive on storage as "+s.readers()+" there, where this master does not read it; while that is so it is not acknowledged, and its lease ends")
+		set("E11", Partitioned, RestartReleased,
+			"is partitioned: not heard over any network, and alive on storage as "+s.readers()+" there, where this master does not read it; while that is so it is not acknowledged, and its lease ends")
 	case volumes == fresh && s.Suspected:
-		set("E04", Suspect, RestartNone, "is not heard over the network and alive on storage again; it is acknowledged once its suspicion is withdrawn")
+		set("E04", Suspect, RestartNone,
+			"is not heard over the network and alive on storage again; it is acknowledged once its suspicion is withdrawn")
 	case volumes == fresh && s.words().Isolated && !answers:
-		set("D04", Isolated, RestartReleased, "is isolated: it writes to storage that it hears nobody on any network; its VMs go on, save those that it records as stopped")
+		set("D04", Isolated, RestartReleased,
+			"is isolated: it writes to storage that it hears nobody on any network; its VMs go on, save those that it records as stopped")
 	case volumes == fresh && s.words().Isolated:
-		set("D07", Isolated, RestartReleased, "is isolated by its own word on storage, and answers a ping: the network is coming back, or lets only that through; its VMs go on, save those that it records as stopped")
+		set("D07", Isolated, RestartReleased,
+			"is isolated by its own word on storage, and answers a ping: the network is coming back, or lets only that through; its VMs go on, save those that it records as stopped")
 	case volumes == fresh && answers:
-		set("D06", AgentDown, RestartNone, "is not heard over any HA network though it answers a ping and its agent writes to storage: the agent's port is blocked, or the HA networks are down; its VMs go on")
+		set("D06", AgentDown, RestartNone,
+			"is not heard over any HA network though it answers a ping and its agent writes to storage: the agent's port is blocked, or the HA networks are down; its VMs go on")
 	case volumes == fresh:
-		set("D05", Partitioned, RestartReleased, "is partitioned: not heard over any network, alive on storage; its VMs go on, save those that it records as stopped")
+		set("D05", Partitioned, RestartReleased,
+			"is partitioned: not heard over any network, alive on storage; its VMs go on, save those that it records as stopped")
 	case volumes == stale && answers:
 		set("D08", AgentDown, RestartNone, "answers a ping, and its agent neither sends nor writes: the agent is down; "+owns)
 	case volumes == stale:
@@ -241,16 +248,22 @@ func warnings(s Signals) []Warning {
 	quiet, readable, volumes := s.quietVolumes(s.StorageBound)
 	switch {
 	case volumes > 0 && readable == 0:
-		all = append(all, Warning{WarnStorageView, "nobody can read any of its heartbeat volumes; it is heard over the network, so nothing else changes"})
+		all = append(all, Warning{WarnStorageView,
+			"nobody can read any of its heartbeat volumes; it is heard over the network, so nothing else changes"})
 	case len(quiet) > 0 && len(quiet) == readable:
-		all = append(all, Warning{WarnStorageStale, fmt.Sprintf("no storage heartbeat on %s for more than %v; it is heard over the network, so nothing else changes", strings.Join(quiet, ", "), s.StorageBound)})
+		all = append(all, Warning{WarnStorageStale,
+			fmt.Sprintf("no storage heartbeat on %s for more than %v; it is heard over the network, so nothing else changes",
+				strings.Join(quiet, ", "), s.StorageBound)})
 	default:
 		if quiet, _, _ := s.quietVolumes(patience * s.StorageBound); len(quiet) > 0 {
-			all = append(all, Warning{WarnStoragePath, fmt.Sprintf("no storage heartbeat on %s for more than %v; it writes to another volume, so nothing else changes", strings.Join(quiet, ", "), patience*s.StorageBound)})
+			all = append(all, Warning{WarnStoragePath,
+				fmt.Sprintf("no storage heartbeat on %s for more than %v; it writes to another volume, so nothing else changes",
+					strings.Join(quiet, ", "), patience*s.StorageBound)})
 		}
 	}
 	if s.Hypervisor != "" {
-		all = append(all, Warning{WarnHypervisor, "its hypervisor does not answer: " + s.Hypervisor + "; it is given no more VMs, and those that it runs stay"})
+		all = append(all, Warning{WarnHypervisor,
+			"its hypervisor does not answer: " + s.Hypervisor + "; it is given no more VMs, and those that it runs stay"})
 	}
 	return all
 }

@@ -99,7 +99,8 @@ func own(s Slot, incarnation uint64, by string) []fsm.Evidence {
 		at += " on " + s.Volume
 	}
 	if s.Incarnation != incarnation {
-		return []fsm.Evidence{{Signal: at, Value: fmt.Sprintf("of incarnation %d, which is not the present one (%d): not believed", s.Incarnation, incarnation), Age: s.Age, By: cmp.Or(s.By, by)}}
+		return []fsm.Evidence{{Signal: at, Value: fmt.Sprintf("of incarnation %d, which is not the present one (%d): not believed",
+			s.Incarnation, incarnation), Age: s.Age, By: cmp.Or(s.By, by)}}
 	}
 	var ev []fsm.Evidence
 	say := func(value string) {

@@ -134,7 +134,8 @@ func (r *Response) holds(vm ResponseVM) string {
 	case r.Master < 0:
 		return "no master is seen on any heartbeat volume: nobody could take it over"
 	case r.Master > r.MasterBound:
-		return fmt.Sprintf("no master has been seen on any heartbeat volume for %s (the bound is %v): nobody could take it over", span(r.Master), r.MasterBound)
+		return fmt.Sprintf("no master has been seen on any heartbeat volume for %s (the bound is %v): nobody could take it over",
+			span(r.Master), r.MasterBound)
 	}
 	return ""
 }
@@ -143,7 +144,8 @@ func (r *Response) stop(vm ResponseVM, d *Decision) {
 	why := fmt.Sprintf("the host has been isolated for %s (the delay is %v), and a master that could have it started elsewhere was seen %s ago",
 		span(r.Now-r.Since), vm.Policy.Delay, span(r.Master))
 	if vm.StorageGone {
-		why = fmt.Sprintf("the host has been isolated for %s (the delay is %v), and the VM's storage is gone", span(r.Now-r.Since), vm.Policy.Delay)
+		why = fmt.Sprintf("the host has been isolated for %s (the delay is %v), and the VM's storage is gone",
+			span(r.Now-r.Since), vm.Policy.Delay)
 	}
 	asked := vm.Asked != 0 && vm.Asked >= r.Since
 	switch {
@@ -153,7 +155,8 @@ func (r *Response) stop(vm ResponseVM, d *Decision) {
 		d.Steps = append(d.Steps, Step{vm.UUID, vm.Name, Shutdown, why})
 		d.lookAt(r.Now + vm.Policy.ShutdownTimeout)
 	case r.Now >= vm.Asked+vm.Policy.ShutdownTimeout:
-		why += fmt.Sprintf("; the guest was asked to shut down %s ago and has not (the timeout is %v)", span(r.Now-vm.Asked), vm.Policy.ShutdownTimeout)
+		why += fmt.Sprintf("; the guest was asked to shut down %s ago and has not (the timeout is %v)",
+			span(r.Now-vm.Asked), vm.Policy.ShutdownTimeout)
 		d.Steps = append(d.Steps, Step{vm.UUID, vm.Name, PowerOff, why})
 	default:
 		d.lookAt(vm.Asked + vm.Policy.ShutdownTimeout)
