@@ -208,7 +208,8 @@ func (n *Node) followUp() {
 			return
 		}
 		if time.Now().After(deadline) {
-			n.fail(fmt.Errorf("a transfer of the leadership failed and the log has accepted no entry for %v since: the process must end so that another host can lead", limit))
+			n.fail(fmt.Errorf("a transfer of the leadership failed and the log has accepted no entry for %v since: the process must end so that another host can lead",
+				limit))
 			return
 		}
 		select {

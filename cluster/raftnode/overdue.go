@@ -64,8 +64,10 @@ const slowWindow = 4
 // watchStores puts the watched stores of a node together.
 func watchStores(ctx context.Context, c Config, fatal func(error)) *watched {
 	yield := min(c.YieldAfter, c.StoreDeadline)
-	return &watched{LogStore: c.Stores.Log, StableStore: c.Stores.Stable, limit: c.StoreDeadline, yield: yield, slow: c.SlowAfter, step: yield / countSteps,
-		due: overdue{hush: 3 * c.Election, again: slowWindow * c.SlowAfter, fresh: c.Election}, gate: c.Gate, ctx: ctx, fatal: fatal, log: c.Logger}
+	return &watched{LogStore: c.Stores.Log, StableStore: c.Stores.Stable, limit: c.StoreDeadline,
+		yield: yield, slow: c.SlowAfter, step: yield / countSteps,
+		due:  overdue{hush: 3 * c.Election, again: slowWindow * c.SlowAfter, fresh: c.Election},
+		gate: c.Gate, ctx: ctx, fatal: fatal, log: c.Logger}
 }
 
 // count is how long one write has taken, in time in which this process ran: a
@@ -103,7 +105,8 @@ func (w *watched) write(what string, do func() error) error {
 		w.due.refuse(err)
 		if now := time.Now(); told.IsZero() || now.Sub(told) >= tellRefused {
 			told = now
-			w.log.Error("the log of this host cannot be written: it keeps its lease and its VMs, leads nobody, and starts and learns nothing until it can; make room, or mend the disk, where its data directory is", "what", what, "error", err)
+			w.log.Error("the log of this host cannot be written: it keeps its lease and its VMs, leads nobody, and starts and learns nothing until it can; make room, or mend the disk, where its data directory is",
+				"what", what, "error", err)
 		}
 		t := time.NewTimer(retryRefused)
 		select {

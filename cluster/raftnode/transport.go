@@ -152,7 +152,9 @@ func (t *transport) contact(id raft.ServerID) (at time.Time, lastLog uint64) {
 // race sends a request along paths, each begun after the stagger or once the
 // one before has failed, and returns the first answer. The requests it leaves
 // behind end by their own timeout, or when the transport is closed.
-func race[R any](t *transport, id raft.ServerID, paths []int, stagger time.Duration, send func(out *raft.NetworkTransport, path int, r *R) error) (R, error) {
+func race[R any](
+	t *transport, id raft.ServerID, paths []int, stagger time.Duration, send func(out *raft.NetworkTransport, path int, r *R) error,
+) (R, error) {
 	type result struct {
 		r   R
 		err error
@@ -210,7 +212,9 @@ func race[R any](t *transport, id raft.ServerID, paths []int, stagger time.Durat
 }
 
 // AppendEntries implements raft.Transport.
-func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+func (t *transport) AppendEntries(
+	id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse,
+) error {
 	if isHeartbeat(args) {
 		err := t.append(id, target, args, resp, true)
 		t.heard(id, err)
@@ -224,7 +228,9 @@ func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, a
 	return err
 }
 
-func (t *transport) append(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse, heartbeat bool) error {
+func (t *transport) append(
+	id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse, heartbeat bool,
+) error {
 	if t.due.silent() {
 		return errOverdue
 	}
@@ -301,7 +307,9 @@ func (t *transport) beating(id raft.ServerID, path int, on bool) {
 }
 
 // RequestVote implements raft.Transport.
-func (t *transport) RequestVote(id raft.ServerID, target raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
+func (t *transport) RequestVote(
+	id raft.ServerID, target raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse,
+) error {
 	got, err := race(t, id, t.order(id), t.hedge, func(out *raft.NetworkTransport, _ int, r *raft.RequestVoteResponse) error {
 		return out.RequestVote(id, target, args, r)
 	})
@@ -312,7 +320,9 @@ func (t *transport) RequestVote(id raft.ServerID, target raft.ServerAddress, arg
 }
 
 // RequestPreVote implements raft.WithPreVote.
-func (t *transport) RequestPreVote(id raft.ServerID, target raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
+func (t *transport) RequestPreVote(
+	id raft.ServerID, target raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse,
+) error {
 	got, err := race(t, id, t.order(id), t.hedge, func(out *raft.NetworkTransport, _ int, r *raft.RequestPreVoteResponse) error {
 		return out.RequestPreVote(id, target, args, r)
 	})
@@ -324,7 +334,9 @@ func (t *transport) RequestPreVote(id raft.ServerID, target raft.ServerAddress, 
 
 // TimeoutNow implements raft.Transport. It goes over the best path only: a
 // second copy that arrives late would start an election that nobody wants.
-func (t *transport) TimeoutNow(id raft.ServerID, target raft.ServerAddress, args *raft.TimeoutNowRequest, resp *raft.TimeoutNowResponse) error {
+func (t *transport) TimeoutNow(
+	id raft.ServerID, target raft.ServerAddress, args *raft.TimeoutNowRequest, resp *raft.TimeoutNowResponse,
+) error {
 	got, err := race(t, id, t.order(id)[:1], t.hedge, func(out *raft.NetworkTransport, _ int, r *raft.TimeoutNowResponse) error {
 		return out.TimeoutNow(id, target, args, r)
 	})
@@ -336,7 +348,9 @@ func (t *transport) TimeoutNow(id raft.ServerID, target raft.ServerAddress, args
 
 // InstallSnapshot implements raft.Transport. The data can be read only once, so
 // it goes over the best path only; raft tries again.
-func (t *transport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress, args *raft.InstallSnapshotRequest, resp *raft.InstallSnapshotResponse, data io.Reader) error {
+func (t *transport) InstallSnapshot(
+	id raft.ServerID, target raft.ServerAddress, args *raft.InstallSnapshotRequest, resp *raft.InstallSnapshotResponse, data io.Reader,
+) error {
 	if err := t.hold(id, args.Term); err != nil {
 		return err
 	}
@@ -345,7 +359,9 @@ func (t *transport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress,
 	return err
 }
 
-func (t *transport) install(id raft.ServerID, target raft.ServerAddress, args *raft.InstallSnapshotRequest, resp *raft.InstallSnapshotResponse, data io.Reader) error {
+func (t *transport) install(
+	id raft.ServerID, target raft.ServerAddress, args *raft.InstallSnapshotRequest, resp *raft.InstallSnapshotResponse, data io.Reader,
+) error {
 	if t.due.silent() {
 		return errOverdue
 	}

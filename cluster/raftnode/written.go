@@ -37,7 +37,8 @@ func Written(s Stores) (p durable.Position, err error) {
 		var l raft.Log
 		switch err := s.Log.GetLog(last, &l); {
 		case errors.Is(err, raft.ErrLogNotFound):
-			return p, fmt.Errorf("the log cannot be read: its last entry, %d, is missing; remove the data directory and join again with a new token", last)
+			return p, fmt.Errorf("the log cannot be read: its last entry, %d, is missing; remove the data directory and join again with a new token",
+				last)
 		case err != nil:
 			return p, fmt.Errorf("the log cannot be read: %w; remove the data directory and join again with a new token", err)
 		}
