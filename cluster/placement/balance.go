@@ -58,7 +58,8 @@ func (k *mover) balance() {
 	to := int32(-1)
 	for _, v := range k.r.settled() {
 		c := k.r.crew(v)
-		if c[0] != v || len(c) > k.set.PerHost || k.r.split(c) || slices.ContainsFunc(c, k.r.isFixed) || b.Measured && slices.ContainsFunc(c, k.unmeasured) {
+		if c[0] != v || len(c) > k.set.PerHost || k.r.split(c) || slices.ContainsFunc(c, k.r.isFixed) ||
+			b.Measured && slices.ContainsFunc(c, k.unmeasured) {
 			continue
 		}
 		if h, left := k.evener(l, c, best); h >= 0 {

@@ -124,7 +124,8 @@ func (m *model) decide(r *room, q Question, explain bool, work *int) *Plan {
 	if c := m.c; c.Policy.NoQuorum {
 		m.sortStarts(wanted)
 		for _, v := range wanted {
-			p.Decisions = append(p.Decisions, Decision{VM: m.vms[v].Name, Action: StayDown, From: m.vms[v].Host, Why: "no majority of the cluster is heard: nothing is started"})
+			p.Decisions = append(p.Decisions, Decision{VM: m.vms[v].Name, Action: StayDown,
+				From: m.vms[v].Host, Why: "no majority of the cluster is heard: nothing is started"})
 		}
 		return p
 	}

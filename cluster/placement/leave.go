@@ -127,7 +127,8 @@ func (k *mover) leftBehind(p *Plan) (all []Stay) {
 			}
 		}
 		if first != nil {
-			all = append(all, Stay{VM: d.VM, Host: d.From, Cause: Evacuate, Why: "it must be with " + first.VM + ", which stays: " + first.Why, Hosts: d.Hosts})
+			all = append(all, Stay{VM: d.VM, Host: d.From, Cause: Evacuate,
+				Why: "it must be with " + first.VM + ", which stays: " + first.Why, Hosts: d.Hosts})
 		}
 	}
 	for v, d := range stays {

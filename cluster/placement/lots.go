@@ -106,7 +106,8 @@ func lotsRanked(ranked []*Considered, to string, detail Detail) (lots []Lot) {
 // behind says in a few words what makes a rank after b, which ranks before it.
 func (a Score) behind(b Score) string {
 	// Whole words, not put together: it is asked of each host that ranks behind.
-	memory, cpus, vms := [2]string{"more memory used", "less memory used"}, [2]string{"more virtual CPUs", "less virtual CPUs"}, [2]string{"more VMs there", "less VMs there"}
+	memory := [2]string{"more memory used", "less memory used"}
+	cpus, vms := [2]string{"more virtual CPUs", "less virtual CPUs"}, [2]string{"more VMs there", "less VMs there"}
 	if a.measured {
 		memory, cpus = [2]string{"more memory really used", "less memory really used"}, [2]string{"more busy processors", "less busy processors"}
 	}

@@ -57,7 +57,8 @@ func (r *room) goBack(p *Plan, explain bool) {
 	for _, v := range r.settled() {
 		crew := r.crew(v)
 		wished := func(x int32) bool { return len(r.m.soft[x]) > 0 }
-		if r.first(crew) == v && slices.ContainsFunc(crew, wished) && slices.ContainsFunc(crew, func(x int32) bool { return r.m.vms[x].Failback }) {
+		if r.first(crew) == v && slices.ContainsFunc(crew, wished) &&
+			slices.ContainsFunc(crew, func(x int32) bool { return r.m.vms[x].Failback }) {
 			r.move(p, crew, explain, false)
 		}
 	}
@@ -254,7 +255,8 @@ func (r *room) goHome(p *Plan) {
 		}
 		it, s := r.item(crew), r.scores(crew)
 		to := from
-		if r.accepts(&it, home) && !s.gathers(home, from) && cmp.Or(cmp.Compare(s.preference[home], s.preference[from]), cmp.Compare(s.broken[from], s.broken[home])) >= 0 {
+		if r.accepts(&it, home) && !s.gathers(home, from) &&
+			cmp.Or(cmp.Compare(s.preference[home], s.preference[from]), cmp.Compare(s.broken[from], s.broken[home])) >= 0 {
 			to = home
 		}
 		for _, x := range crew {

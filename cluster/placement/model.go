@@ -74,7 +74,8 @@ func newModel(c *Cluster) *model {
 		c: c, hostByID: make(map[string]int32, len(c.Hosts)), vmByID: make(map[string]int32, len(c.VMs)),
 		apart: map[int32][]int32{}, bound: map[int32][]*Rule{}, soft: map[int32][]*Rule{}, spread: map[int32]*Group{},
 		after: map[int32][]int32{}, strict: map[int32]bool{}, mates: map[int32][]int32{},
-		maskID: map[string]int32{}, profile: map[string]int32{}, members: map[*Rule][]int32{}, crowd: map[*Group][]int32{}, gathered: map[int32]*Rule{},
+		maskID: map[string]int32{}, profile: map[string]int32{}, members: map[*Rule][]int32{},
+		crowd: map[*Group][]int32{}, gathered: map[int32]*Rule{},
 	}
 	m.hosts, m.vms = sorted(c.Hosts, func(h *Host) string { return h.Name }), sorted(c.VMs, func(v *VM) string { return v.Name })
 	for i, h := range m.hosts {

@@ -125,7 +125,17 @@ func newMover(c *Cluster, s MoveSettings, out *Moves) *mover {
 		}
 	}
 	m := newModel(&settled)
-	k := &mover{c: c, set: s, out: out, m: m, r: newRoom(m), busy: make([]int, len(m.hosts)), held: make([]string, len(m.vms)), way: way, work: c.Policy.planWork()}
+	k := &mover{
+		c:    c,
+		set:  s,
+		out:  out,
+		m:    m,
+		r:    newRoom(m),
+		busy: make([]int, len(m.hosts)),
+		held: make([]string, len(m.vms)),
+		way:  way,
+		work: c.Policy.planWork(),
+	}
 	m.decide(k.r, Question{}, false, &k.work)
 	k.now, k.from = k.r.clone(), slices.Clone(k.r.at)
 	m.fixed, m.came, m.moved = make([]bool, len(m.vms)), make([]int32, len(m.vms)), make([]int64, len(m.vms))
@@ -328,7 +338,8 @@ func (k *mover) begin(b []Decision, cause Cause) {
 		if waits[i] == "" {
 			for _, h := range []int32{from, to} {
 				if k.busy[h]+n > k.set.PerHost {
-					waits[i] = fmt.Sprintf("%d moves from or to %s are under way, and no more than %d at once are allowed", k.busy[h], k.m.hosts[h].Name, k.set.PerHost)
+					waits[i] = fmt.Sprintf("%d moves from or to %s are under way, and no more than %d at once are allowed",
+						k.busy[h], k.m.hosts[h].Name, k.set.PerHost)
 				}
 			}
 		}
@@ -399,7 +410,8 @@ func (k *mover) relocation(d Decision, cause Cause) Relocation {
 		cause = Evacuate
 	}
 	why := map[Cause]string{
-		Evacuate: d.From + " is in maintenance", Mend: "a rule is broken where it is", Failback: d.To + " is preferred", Wish: "a rule is not kept", Even: "load is uneven",
+		Evacuate: d.From + " is in maintenance", Mend: "a rule is broken where it is",
+		Failback: d.To + " is preferred", Wish: "a rule is not kept", Even: "load is uneven",
 	}[cause]
 	if cause == Mend {
 		if rule := k.brokenBy(k.m.vmByID[d.VM]); rule != "" {

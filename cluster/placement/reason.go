@@ -195,7 +195,8 @@ func (a Score) String() string {
 		words += "its home; "
 	}
 	used, cpus := a.units()
-	return fmt.Sprintf("%smemory %d.%d %% %s, %d.%02d %s per processor, %s", words, a.MemoryUsed/1000, a.MemoryUsed%1000/100, used, a.CPUs/100, a.CPUs%100, cpus, vms(a.VMs))
+	return fmt.Sprintf("%smemory %d.%d %% %s, %d.%02d %s per processor, %s",
+		words, a.MemoryUsed/1000, a.MemoryUsed%1000/100, used, a.CPUs/100, a.CPUs%100, cpus, vms(a.VMs))
 }
 
 // vms counts VMs in words.

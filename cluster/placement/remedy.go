@@ -105,7 +105,8 @@ func (o *outlook) stays(rule *Rule, v int32) string {
 	case at < 0 || at != m.at[v] || k.from[v] != at:
 		return "is about to be moved or started"
 	case len(crew) > 1 && (len(crew) > k.set.PerHost || k.r.split(crew) || slices.ContainsFunc(crew, k.r.isFixed)):
-		return fmt.Sprintf("stays with the VMs that it must be with, which do not move together (there are %d, and %d moves at once are allowed from or to a host)", len(crew), k.set.PerHost)
+		return fmt.Sprintf("stays with the VMs that it must be with, which do not move together (there are %d, and %d moves at once are allowed from or to a host)",
+			len(crew), k.set.PerHost)
 	}
 	list, n := m.concern(o.all, crew)
 	if i := slices.IndexFunc(list, func(w *wish) bool { return w.unsettled }); i >= 0 && w != nil {

@@ -147,7 +147,8 @@ func (r *room) consider(v, h int32, need []int64) Considered {
 	} else if mate >= 0 {
 		if x, to := r.follower([]int32{v}, at); x >= 0 && !at.has(h) {
 			c.Rule = m.together(v, x)
-			return c.no(NotWithMates, "it must be with "+m.vms[x].Name+", which is to follow others from "+m.hosts[r.at[x]].Name+" to "+m.hosts[to].Name+" first")
+			return c.no(NotWithMates,
+				"it must be with "+m.vms[x].Name+", which is to follow others from "+m.hosts[r.at[x]].Name+" to "+m.hosts[to].Name+" first")
 		}
 	}
 	return c
@@ -225,7 +226,8 @@ func (r *room) followers(vms []int32, h int32) (come []int32) {
 			continue
 		}
 		follows := func(y int32) bool { return r.at[y] == h && m.hostOr(m.vms[y].From) == from }
-		if len(vm.Bound) > 0 || vm.Class == Unprotected || !vm.Live && m.hosts[from].State != Maintenance || !slices.ContainsFunc(m.mates[x], follows) {
+		if len(vm.Bound) > 0 || vm.Class == Unprotected || !vm.Live && m.hosts[from].State != Maintenance ||
+			!slices.ContainsFunc(m.mates[x], follows) {
 			return nil
 		}
 		come = append(come, x)

@@ -112,7 +112,8 @@ func ceil(n, size int64) int {
 }
 
 func (s Slots) String() string {
-	return fmt.Sprintf("%d slots of %d MHz and %s on %d hosts, %d used, %d kept for failures", s.Total, s.MHz, Size(s.Memory), len(s.PerHost), s.Used, s.Failover) + noSpeed(s.NoSpeed)
+	return fmt.Sprintf("%d slots of %d MHz and %s on %d hosts, %d used, %d kept for failures",
+		s.Total, s.MHz, Size(s.Memory), len(s.PerHost), s.Used, s.Failover) + noSpeed(s.NoSpeed)
 }
 
 // noSpeed says that processors were left out, and whose.

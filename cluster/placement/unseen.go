@@ -47,7 +47,20 @@ func (m *model) unseen(work *int) *Cluster {
 		if vm.Status == Stopped || !vm.takesExtra() && len(vm.Holds) == 0 || vm.Class != Protected && vm.Status == Waiting && r.at[v] < 0 {
 			continue
 		}
-		one := VM{Name: vm.Name, Status: vm.Status, Host: vm.Host, Moving: vm.Moving, Extra: vm.Extra, Holds: vm.Holds, HeldOn: vm.HeldOn, Bound: vm.Bound, Class: vm.Class, Priority: vm.Priority, Order: vm.Order, Barred: map[string]string{}}
+		one := VM{
+			Name:     vm.Name,
+			Status:   vm.Status,
+			Host:     vm.Host,
+			Moving:   vm.Moving,
+			Extra:    vm.Extra,
+			Holds:    vm.Holds,
+			HeldOn:   vm.HeldOn,
+			Bound:    vm.Bound,
+			Class:    vm.Class,
+			Priority: vm.Priority,
+			Order:    vm.Order,
+			Barred:   map[string]string{},
+		}
 		if r.at[v] >= 0 && vm.Status == Waiting {
 			one.Status, one.Host = Running, m.hosts[r.at[v]].Name
 		}

@@ -103,7 +103,8 @@ func (r *room) crowded() (all []Violation) {
 			}
 		}
 		if len(v.VMs) > 1 && len(hosts) == 1 {
-			v.Why = fmt.Sprintf("group %s is to be spread, and all of it that runs is on %s: %s", g.Name, r.m.hosts[host].Name, strings.Join(few(v.VMs), ", "))
+			v.Why = fmt.Sprintf("group %s is to be spread, and all of it that runs is on %s: %s",
+				g.Name, r.m.hosts[host].Name, strings.Join(few(v.VMs), ", "))
 			all = append(all, v)
 		}
 	}

@@ -55,7 +55,8 @@ func (k *mover) wishes() map[*Rule]*wish {
 		if rule.Must || !rule.Kind.wished() {
 			continue
 		}
-		w := &wish{rule: rule, weight: max(1, rule.Weight), count: make([]int, len(m.hosts)), ripe: k.set.Balance.Ripe == nil || k.set.Balance.Ripe[rule.Name]}
+		w := &wish{rule: rule, weight: max(1, rule.Weight), count: make([]int, len(m.hosts)),
+			ripe: k.set.Balance.Ripe == nil || k.set.Balance.Ripe[rule.Name]}
 		for _, v := range members {
 			h := k.r.at[v]
 			w.unsettled = w.unsettled || h != k.from[v] || h >= 0 && h != m.at[v] || k.way[m.vms[v].Name] != ""
@@ -250,11 +251,13 @@ func (k *mover) remedy(all map[*Rule]*wish, refused map[[2]int32]bool) (best *re
 			continue
 		}
 		crew := r.crew(v)
-		if crew[0] != v || len(crew) > k.set.PerHost || r.split(crew) || slices.ContainsFunc(crew, func(x int32) bool { return r.isFixed(x) || r.at[x] != m.at[x] }) {
+		if crew[0] != v || len(crew) > k.set.PerHost || r.split(crew) ||
+			slices.ContainsFunc(crew, func(x int32) bool { return r.isFixed(x) || r.at[x] != m.at[x] }) {
 			continue
 		}
 		list, n := m.concern(all, crew)
-		if !slices.ContainsFunc(list, func(w *wish) bool { return w.ripe && w.pairs > 0 }) || slices.ContainsFunc(list, func(w *wish) bool { return w.unsettled }) {
+		if !slices.ContainsFunc(list, func(w *wish) bool { return w.ripe && w.pairs > 0 }) ||
+			slices.ContainsFunc(list, func(w *wish) bool { return w.unsettled }) {
 			continue
 		}
 		from := r.at[v]
