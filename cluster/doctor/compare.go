@@ -28,16 +28,21 @@ func compare(all []Facts) []Finding {
 		}
 	}
 	if len(hypervisors) > 1 {
-		out = append(out, Finding{Code: "versions_differ", Severity: fsm.Info, Text: "hosts have different hypervisors: " + hypervisors.String() + ". A VM whose machine type is newer than a host's QEMU does not start there"})
+		out = append(out, Finding{Code: "versions_differ", Severity: fsm.Info,
+			Text: "hosts have different hypervisors: " + hypervisors.String() + ". A VM whose machine type is newer than a host's QEMU does not start there"})
 	}
 	for name, mtus := range networks {
 		if len(mtus) > 1 {
-			out = append(out, Finding{Code: "mtu_differs", Severity: fsm.Warning, Text: fmt.Sprintf("network %s has an MTU of %s: what is larger than the smallest can get lost, while heartbeats still arrive", name, mtus)})
+			out = append(out, Finding{Code: "mtu_differs", Severity: fsm.Warning,
+				Text: fmt.Sprintf("network %s has an MTU of %s: what is larger than the smallest can get lost, while heartbeats still arrive",
+					name, mtus)})
 		}
 	}
 	slices.SortFunc(out, func(a, b Finding) int { return strings.Compare(a.Text, b.Text) })
 	if vms := passedThrough(all); len(cpus) > 1 && len(vms) > 0 {
-		out = append(out, Finding{Code: "cpus_differ", Severity: fsm.Info, Text: fmt.Sprintf("hosts have different processors: %s. %s: the guest finds another processor when it starts elsewhere (cpu mode host-passthrough)", cpus, strings.Join(vms, ", "))})
+		out = append(out, Finding{Code: "cpus_differ", Severity: fsm.Info,
+			Text: fmt.Sprintf("hosts have different processors: %s. %s: the guest finds another processor when it starts elsewhere (cpu mode host-passthrough)",
+				cpus, strings.Join(vms, ", "))})
 	}
 	return out
 }

@@ -249,7 +249,8 @@ func Examine(all []Facts) Report {
 	var heard []Facts
 	for _, f := range all {
 		if f.Silent != "" {
-			r.Findings = append(r.Findings, Finding{Code: "host_silent", Severity: fsm.Warning, Host: f.Name, Text: f.Name + " was not examined: " + f.Silent, Next: "haadm hosts show " + f.Name})
+			r.Findings = append(r.Findings, Finding{Code: "host_silent", Severity: fsm.Warning, Host: f.Name,
+				Text: f.Name + " was not examined: " + f.Silent, Next: "haadm hosts show " + f.Name})
 			continue
 		}
 		heard = append(heard, f)

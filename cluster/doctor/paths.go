@@ -21,10 +21,13 @@ func pathFindings(all []Network, add adder) {
 			told[b.Name] = true
 			see := "cat /proc/net/bonding/" + b.Name
 			if len(b.Up) < 2 {
-				add("bond_single", fsm.Warning, see, "%d of %d cards of %s (network %s) have a link: that takes no fault more", len(b.Up), len(b.Cards), b.Name, n.Name)
+				add("bond_single", fsm.Warning, see, "%d of %d cards of %s (network %s) have a link: that takes no fault more",
+					len(b.Up), len(b.Cards), b.Name, n.Name)
 			}
 			if !b.Monitored {
-				add("bond_unmonitored", fsm.Warning, see, "%s (network %s) does not look whether its links work (miimon and arp_interval are 0): it goes on sending into one that is dead", b.Name, n.Name)
+				add("bond_unmonitored", fsm.Warning, see,
+					"%s (network %s) does not look whether its links work (miimon and arp_interval are 0): it goes on sending into one that is dead",
+					b.Name, n.Name)
 			}
 		}
 	}
@@ -48,7 +51,8 @@ func pathFindings(all []Network, add adder) {
 		if redundant(all, strings.Split(key, ", ")) {
 			severity, what = fsm.Info, "a link of it can fail, but a fault of the bond, or of the switches that it depends on, takes all of them"
 		}
-		add("networks_share_path", severity, "haadm hosts list -o wide", "the HA networks %s go through the same %s: %s", strings.Join(shared[key], ", "), key, what)
+		add("networks_share_path", severity, "haadm hosts list -o wide", "the HA networks %s go through the same %s: %s",
+			strings.Join(shared[key], ", "), key, what)
 	}
 }
 
@@ -93,10 +97,13 @@ func heartbeatFindings(f Facts, add adder) {
 	for _, v := range f.Heartbeats {
 		see := "haadm storage show " + v.Name
 		if v.Type == "cifs" || v.Type == "smb3" {
-			add("volume_on_cifs", fsm.Warning, see, "heartbeat volume %s is in a file on CIFS (%s), with which Holdfast has not been tried: use NFS or a block device", v.Name, v.Path)
+			add("volume_on_cifs", fsm.Warning, see,
+				"heartbeat volume %s is in a file on CIFS (%s), with which Holdfast has not been tried: use NFS or a block device",
+				v.Name, v.Path)
 		}
 		if m := v.Multipath; m != nil && m.Working < 2 {
-			add("volume_single_path", fsm.Warning, "multipath -ll "+v.Path, "%d of %d paths to heartbeat volume %s (%s) work: that takes no fault more", m.Working, m.Paths, v.Name, v.Path)
+			add("volume_single_path", fsm.Warning, "multipath -ll "+v.Path,
+				"%d of %d paths to heartbeat volume %s (%s) work: that takes no fault more", m.Working, m.Paths, v.Name, v.Path)
 		}
 		if over := v.over(f.Networks); over != nil {
 			severity, what := fsm.Warning, "when that fails the volume is lost with it, and no heartbeat is left to tell that the host lives"
@@ -109,7 +116,8 @@ func heartbeatFindings(f Facts, add adder) {
 			for _, n := range over {
 				names = append(names, n.Name)
 			}
-			add("volume_over_ha_network", severity, see, "heartbeat volume %s is reached over the HA network %s (server %s): %s", v.Name, strings.Join(names, ", "), strings.Join(v.Servers, ", "), what)
+			add("volume_over_ha_network", severity, see, "heartbeat volume %s is reached over the HA network %s (server %s): %s",
+				v.Name, strings.Join(names, ", "), strings.Join(v.Servers, ", "), what)
 		}
 	}
 }

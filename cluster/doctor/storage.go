@@ -13,7 +13,8 @@ const DeviceType = "device"
 
 // alone are the file systems that one host mounts at a time, or that it would not
 // survive otherwise.
-var alone = []string{"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "jfs", "reiserfs", "tmpfs", "ramfs", "overlay", "devtmpfs", "vfat", "squashfs", "rootfs", "bcachefs"}
+var alone = []string{"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "jfs", "reiserfs",
+	"tmpfs", "ramfs", "overlay", "devtmpfs", "vfat", "squashfs", "rootfs", "bcachefs"}
 
 // Alone reports whether other hosts cannot have what is there.
 func (p Place) Alone() bool { return slices.Contains(alone, p.Type) }

@@ -47,7 +47,8 @@ func together(all []Facts) []*seen {
 
 func (s *seen) examine() (barriers []Barrier, findings []Finding) {
 	if s.Unread != "" {
-		return nil, []Finding{{Code: "definition_unread", Severity: fsm.Warning, VM: s.Name, Text: fmt.Sprintf("%s: its disks were not examined: %s", s.Name, s.Unread)}}
+		return nil, []Finding{{Code: "definition_unread", Severity: fsm.Warning, VM: s.Name,
+			Text: fmt.Sprintf("%s: its disks were not examined: %s", s.Name, s.Unread)}}
 	}
 	bare := 0
 	for i, d := range s.Disks {
@@ -71,7 +72,8 @@ func (s *seen) examine() (barriers []Barrier, findings []Finding) {
 			what = fmt.Sprintf("%d of its %d disks", bare, len(s.Disks))
 		}
 		findings = append(findings, Finding{Code: "no_second_barrier", Severity: fsm.Info, VM: s.Name,
-			Text: fmt.Sprintf("%s: the lease alone keeps two VMs from writing to %s: neither QEMU's image lock nor a lock manager of libvirt's is known to do so on every host", s.Name, what)})
+			Text: fmt.Sprintf("%s: the lease alone keeps two VMs from writing to %s: neither QEMU's image lock nor a lock manager of libvirt's is known to do so on every host",
+				s.Name, what)})
 	}
 	return barriers, findings
 }
@@ -119,13 +121,15 @@ func least(all map[string]Lock) Lock {
 func (s *seen) diskFindings(d Disk, here map[string]Disk) []Finding {
 	var out []Finding
 	add := func(code string, severity fsm.Severity, host, next, format string, args ...any) {
-		out = append(out, Finding{Code: code, Severity: severity, Host: host, VM: s.Name, Disk: d.Target, Text: fmt.Sprintf(format, args...), Next: next})
+		out = append(out, Finding{Code: code, Severity: severity, Host: host, VM: s.Name, Disk: d.Target,
+			Text: fmt.Sprintf(format, args...), Next: next})
 	}
 	what := fmt.Sprintf("%s: disk %s (%s)", s.Name, d.Target, d.Source)
 	switch {
 	case d.Cache == "unsafe" && !d.ReadOnly:
 		add("cache_unsafe", fsm.Warning, "", "virsh edit "+s.Name+": <driver cache='none'/>",
-			"%s has cache='unsafe': what the guest has flushed is lost when the host dies, and the host's kernel can write to it after the VM is gone, while it runs elsewhere", what)
+			"%s has cache='unsafe': what the guest has flushed is lost when the host dies, and the host's kernel can write to it after the VM is gone, while it runs elsewhere",
+			what)
 	case d.writesLate():
 		mode := "cache='" + d.Cache + "'"
 		if d.Cache == "" {
@@ -162,9 +166,11 @@ func (s *seen) diskFindings(d Disk, here map[string]Disk) []Finding {
 		for _, key := range order {
 			parts = append(parts, fmt.Sprintf("%s on %s", key, strings.Join(places[key], ", ")))
 		}
-		add("disk_elsewhere", fsm.Warning, "", "", "%s is on different storage: %s. Is a file system not mounted?", what, strings.Join(parts, "; "))
+		add("disk_elsewhere", fsm.Warning, "", "",
+			"%s is on different storage: %s. Is a file system not mounted?", what, strings.Join(parts, "; "))
 	} else if len(order) == 1 && len(names) > 0 && here[places[order[0]][0]].Place.Alone() {
-		add("disk_local", fsm.Warning, "", "", "%s is on %s, a file system that one host has: no other can start the VM with what is on it", what, order[0])
+		add("disk_local", fsm.Warning, "", "",
+			"%s is on %s, a file system that one host has: no other can start the VM with what is on it", what, order[0])
 	}
 	return out
 }
