@@ -115,11 +115,13 @@ func parseAgent(path, base string, files []file, env []string, hostname string, 
 // defaultName takes the host's name for node_name when nothing sets it.
 func (r *report) defaultName(root *node, hostname string) {
 	if problem := badName(hostname); problem != "" {
-		r.add(nil, "node_name is missing", "The name of this host, %s, cannot stand in for it; a name %s. Set node_name.", quote(hostname), problem)
+		r.add(nil, "node_name is missing",
+			"The name of this host, %s, cannot stand in for it; a name %s. Set node_name.", quote(hostname), problem)
 		return
 	}
 	if hostname == "localhost" || hostname == "localhost.localdomain" {
-		r.add(nil, "node_name is missing", "This host is called %s, as others may be, but names are unique in a cluster. Set node_name.", quote(hostname))
+		r.add(nil, "node_name is missing",
+			"This host is called %s, as others may be, but names are unique in a cluster. Set node_name.", quote(hostname))
 		return
 	}
 	root.set["node_name"] = setting{value: hostname}
@@ -130,7 +132,8 @@ func (r *report) defaultName(root *node, hostname string) {
 func (r *report) agentNetworks(root *node, broken bool) {
 	networks := root.all("network")
 	if len(networks) == 0 && !broken {
-		r.add(nil, "No network", "At least one network is needed, better two on separate switches:\n  network \"mgmt\" { address = \"10.10.0.11\" }")
+		r.add(nil, "No network",
+			"At least one network is needed, better two on separate switches:\n  network \"mgmt\" { address = \"10.10.0.11\" }")
 	}
 	if len(networks) > maxNetworks {
 		r.add(networks[maxNetworks].rng, "Too many networks", "There are %d networks, the most is %d.", len(networks), maxNetworks)
@@ -143,7 +146,8 @@ func (r *report) agentNetworks(root *node, broken bool) {
 		}
 		ip = ip.Unmap()
 		if old := seen[ip]; old != nil {
-			r.add(n.at("address"), "Address used twice", "Network %s has the address %s of network %s (%s). Two networks need two addresses, or losing one would look like losing both.",
+			r.add(n.at("address"), "Address used twice",
+				"Network %s has the address %s of network %s (%s). Two networks need two addresses, or losing one would look like losing both.",
 				quote(n.label), ip, quote(old.label), place(old.at("address")))
 			continue
 		}
@@ -167,7 +171,8 @@ func (r *report) agentHypervisor(root *node) {
 		}
 		n := root.one(name)
 		if n.rng != nil {
-			r.add(n.rng, fmt.Sprintf("%s has no effect", name), "The hypervisor is %s (%s). Remove the block, or set hypervisor = %s.", quote(used), origin(root, "hypervisor", ""), quote(name))
+			r.add(n.rng, fmt.Sprintf("%s has no effect", name), "The hypervisor is %s (%s). Remove the block, or set hypervisor = %s.",
+				quote(used), origin(root, "hypervisor", ""), quote(name))
 			continue
 		}
 		for _, a := range n.schema.attrs {

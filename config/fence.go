@@ -68,7 +68,8 @@ func BadFenceAgent(name string) string {
 		if fenceAgentName.MatchString("fence_" + name) {
 			hint = fmt.Sprintf(" (did you mean %q?)", "fence_"+name)
 		}
-		return fmt.Sprintf("is %s%s, but a fence agent's name begins with fence_ and goes on with small letters, digits and _, such as fence_ipmilan", quote(name), hint)
+		return fmt.Sprintf("is %s%s, but a fence agent's name begins with fence_ and goes on with small letters, digits and _, such as fence_ipmilan",
+			quote(name), hint)
 	}
 	why := ""
 	switch name {
@@ -101,7 +102,10 @@ func BadFenceOption(name string) string {
 	if !fenceOptionName.MatchString(name) {
 		return "an option's name has small letters, digits, _ and -"
 	}
-	const writes, runs = "with it the agent, which runs as root, writes to any file", "with it the agent, which runs as root, runs other programs"
+	const (
+		writes = "with it the agent, which runs as root, writes to any file"
+		runs   = "with it the agent, which runs as root, runs other programs"
+	)
 	n := strings.ReplaceAll(name, "-", "_")
 	switch n {
 	case "action", "option":
@@ -214,8 +218,10 @@ func (f Fence) target() string {
 			n = "ip"
 		case "port":
 			n = "plug"
-		case "username", "login", "lanplus", "auth", "cipher", "privlvl", "hexadecimal_kg", "method", "delay", "quiet", "verbose", "verbose_level",
-			"ssl", "ssl_insecure", "ssl_secure", "notls", "ssh", "secure", "retry_on", "power_wait", "community", "stonith_status_sleep", "identity_file":
+		case "username", "login", "lanplus", "auth", "cipher", "privlvl", "hexadecimal_kg",
+			"method", "delay", "quiet", "verbose", "verbose_level",
+			"ssl", "ssl_insecure", "ssl_secure", "notls", "ssh", "secure", "retry_on",
+			"power_wait", "community", "stonith_status_sleep", "identity_file":
 			continue
 		}
 		if strings.HasSuffix(n, "_timeout") || strings.HasPrefix(n, "snmp_") || strings.HasPrefix(n, "inet") {

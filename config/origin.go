@@ -54,7 +54,8 @@ func (r *report) variables(root *node, env []string) {
 		}
 		o, ok := byName[name]
 		if !ok {
-			r.add(nil, "Unknown variable "+quote(name), "No setting is read from it%s. Known: %s.", didYouMean(name, names), strings.Join(names, ", "))
+			r.add(nil, "Unknown variable "+quote(name), "No setting is read from it%s. Known: %s.",
+				didYouMean(name, names), strings.Join(names, ", "))
 			continue
 		}
 		r.override(root, o, name, value)

@@ -35,7 +35,8 @@ func (r *report) clean(filename string, src []byte) (text []byte, ok bool) {
 	if len(text) > maxFile {
 		r.files[filename] = nil
 		r.add(&hcl.Range{Filename: filename, Start: hcl.InitialPos, End: hcl.InitialPos}, "File too large",
-			"The file has more than %s, which is the most. A policy can be split into several files, and a vms block covers many VMs by one pattern.", formatSize(maxFile))
+			"The file has more than %s, which is the most. A policy can be split into several files, and a vms block covers many VMs by one pattern.",
+			formatSize(maxFile))
 		return nil, false
 	}
 	line, column := 1, 1
@@ -200,7 +201,8 @@ func (r *report) content(body hcl.Body, b *block) ([]*hcl.Attribute, []*hcl.Bloc
 				knownBlocks = append(knownBlocks, x)
 			}
 		} else if a := b.attr(x.Type); a != nil {
-			r.add(&x.TypeRange, fmt.Sprintf("%s is not a block", x.Type), "Write it with an equals sign: %s = ..., where the value is %s.", a.name, a.form())
+			r.add(&x.TypeRange, fmt.Sprintf("%s is not a block", x.Type),
+				"Write it with an equals sign: %s = ..., where the value is %s.", a.name, a.form())
 		} else {
 			r.unknown(x.TypeRange, x.Type, b)
 		}

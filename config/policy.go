@@ -140,7 +140,8 @@ func (p *Policy) VM(name string) VMPolicy {
 		}
 	}
 	c := p.class(cmp.Or(rule.Class, p.Defaults.Class))
-	v.Class, v.Priority, v.Order, v.ReservedMHz = cmp.Or(rule.Class, p.Defaults.Class), cmp.Or(rule.Priority, c.Priority), rule.Order, rule.ReservedMHz
+	v.Class, v.Priority = cmp.Or(rule.Class, p.Defaults.Class), cmp.Or(rule.Priority, c.Priority)
+	v.Order, v.ReservedMHz = rule.Order, rule.ReservedMHz
 	v.BestEffort, v.Retries = c.Admission == AdmitBestEffort, p.Restart.Retries
 	v.Failback = cmp.Or(rule.Failback, c.Failback, p.Migration.Failback)
 	if c.Retries != nil {
@@ -297,7 +298,8 @@ func (r *report) policy(root *node, what, clusterName string) (*Policy, error) {
 	p.Isolation, p.Shutdown = isolation(root), shutdownOf(root)
 	r.where(p, root)
 	warnings := root.one("warnings")
-	p.Muted = Muted{Volumes: !get[bool](warnings, "few_heartbeat_volumes"), OneServer: !get[bool](warnings, "volumes_on_one_server"), Networks: !get[bool](warnings, "single_network")}
+	p.Muted = Muted{Volumes: !get[bool](warnings, "few_heartbeat_volumes"),
+		OneServer: !get[bool](warnings, "volumes_on_one_server"), Networks: !get[bool](warnings, "single_network")}
 	if err := r.err(what); err != nil {
 		return nil, err
 	}
@@ -305,8 +307,10 @@ func (r *report) policy(root *node, what, clusterName string) (*Policy, error) {
 }
 
 func rule(n *node) VMRule {
-	return VMRule{Protect: get[bool](n, "protect"), OnCrash: get[string](n, "on_crash"), Isolation: get[string](n, "isolation"), Class: get[string](n, "class"),
-		Priority: get[string](n, "priority"), Failback: get[string](n, "failback"), Order: int(get[int64](n, "order")), ReservedMHz: int(get[int64](n, "cpu_reserved_mhz")), Note: get[string](n, "note")}
+	return VMRule{Protect: get[bool](n, "protect"), OnCrash: get[string](n, "on_crash"),
+		Isolation: get[string](n, "isolation"), Class: get[string](n, "class"),
+		Priority: get[string](n, "priority"), Failback: get[string](n, "failback"), Order: int(get[int64](n, "order")),
+		ReservedMHz: int(get[int64](n, "cpu_reserved_mhz")), Note: get[string](n, "note")}
 }
 
 // timing sets the policy's timing, and refuses one that is not safe.

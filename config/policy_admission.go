@@ -68,7 +68,15 @@ type SlotRules struct {
 // it, where vSphere counts what is reserved, mostly nothing: what never refuses
 // anything there would refuse starts in many a cluster here that nobody has looked at.
 func defaultAdmission() AdmissionPolicy {
-	return AdmissionPolicy{Mode: AdmissionWarn, CountUnprotected: true, Degradation: AnyDegradation, By: RoomFailures, Tolerate: 1, Domain: DomainHost, MinMHz: defaultMinMHz}
+	return AdmissionPolicy{
+		Mode:             AdmissionWarn,
+		CountUnprotected: true,
+		Degradation:      AnyDegradation,
+		By:               RoomFailures,
+		Tolerate:         1,
+		Domain:           DomainHost,
+		MinMHz:           defaultMinMHz,
+	}
 }
 
 func rooms() []string { return []string{RoomFailures, RoomSlots, RoomPercent, RoomStandby} }
@@ -93,7 +101,8 @@ func admissionSchema() *block {
 			{name: "succession", kind: kindBool},
 		}},
 		{name: RoomSlots, attrs: []attr{
-			tolerate, mhz("cpu_min_mhz", defaultMinMHz), mhz("cpu_max_mhz", 0), mhz("cpu_mhz", 0), size("memory_min"), size("memory_max"), size("memory"),
+			tolerate, mhz("cpu_min_mhz", defaultMinMHz), mhz("cpu_max_mhz", 0), mhz("cpu_mhz", 0),
+			size("memory_min"), size("memory_max"), size("memory"),
 		}},
 		{name: RoomPercent, attrs: []attr{tolerate, percent("cpu"), percent("memory"), mhz("cpu_min_mhz", defaultMinMHz)}},
 		{name: RoomStandby},
@@ -104,9 +113,11 @@ func admissionSchema() *block {
 func (r *report) admission(p *Policy, root *node) {
 	n := root.one("admission_control")
 	a := defaultAdmission()
-	a.Mode, a.CountUnprotected, a.Degradation = get[string](n, "mode"), get[bool](n, "count_unprotected"), int(get[int64](n, "tolerated_degradation"))
+	a.Mode, a.CountUnprotected = get[string](n, "mode"), get[bool](n, "count_unprotected")
+	a.Degradation = int(get[int64](n, "tolerated_degradation"))
 	if len(n.kids) > 1 {
-		r.add(n.kids[1].rng, "Two ways to reckon", "admission_control has %s and %s. Room is reckoned in one way: take one of them out.", n.kids[0].schema.name, n.kids[1].schema.name)
+		r.add(n.kids[1].rng, "Two ways to reckon", "admission_control has %s and %s. Room is reckoned in one way: take one of them out.",
+			n.kids[0].schema.name, n.kids[1].schema.name)
 	}
 	if len(n.kids) > 0 {
 		a.By = n.kids[0].schema.name
@@ -117,22 +128,26 @@ func (r *report) admission(p *Policy, root *node) {
 		a.Tolerate, a.Domain, a.Succession = int(get[int64](kid, "tolerate")), get[string](kid, "domain"), get[bool](kid, "succession")
 	case RoomSlots:
 		a.Tolerate, a.MinMHz = int(get[int64](kid, "tolerate")), int(get[int64](kid, "cpu_min_mhz"))
-		a.Slot = SlotRules{MemoryMin: get[uint64](kid, "memory_min"), MemoryMax: get[uint64](kid, "memory_max"), Memory: get[uint64](kid, "memory"),
+		a.Slot = SlotRules{MemoryMin: get[uint64](kid, "memory_min"), MemoryMax: get[uint64](kid, "memory_max"),
+			Memory: get[uint64](kid, "memory"),
 			MaxMHz: int(get[int64](kid, "cpu_max_mhz")), MHz: int(get[int64](kid, "cpu_mhz"))}
 		r.exclude(kid, "memory", "memory_min", "memory_max")
 		r.exclude(kid, "cpu_mhz", "cpu_min_mhz", "cpu_max_mhz")
 		if s := a.Slot; s.MemoryMax > 0 && s.MemoryMin > s.MemoryMax {
-			r.add(kid.at("memory_max"), "A slot of no size", "memory_min is %s, which is more than memory_max, %s.", formatSize(s.MemoryMin), formatSize(s.MemoryMax))
+			r.add(kid.at("memory_max"), "A slot of no size", "memory_min is %s, which is more than memory_max, %s.",
+				formatSize(s.MemoryMin), formatSize(s.MemoryMax))
 		}
 		if s := a.Slot; s.MaxMHz > 0 && a.MinMHz > s.MaxMHz {
 			r.add(kid.at("cpu_max_mhz"), "A slot of no size", "cpu_min_mhz is %d, which is more than cpu_max_mhz, %d.", a.MinMHz, s.MaxMHz)
 		}
 	case RoomPercent:
-		a.Tolerate, a.CPU, a.Memory, a.MinMHz = int(get[int64](kid, "tolerate")), int(get[int64](kid, "cpu")), int(get[int64](kid, "memory")), int(get[int64](kid, "cpu_min_mhz"))
+		a.Tolerate, a.MinMHz = int(get[int64](kid, "tolerate")), int(get[int64](kid, "cpu_min_mhz"))
+		a.CPU, a.Memory = int(get[int64](kid, "cpu")), int(get[int64](kid, "memory"))
 		_, cpu := kid.set["cpu"]
 		_, memory := kid.set["memory"]
 		if cpu != memory {
-			r.add(kid.rng, "Half of the percentages", "reserve_percent has one of cpu and memory. Set both, or neither: then it is what the largest hosts, as many as tolerate says, make of all.")
+			r.add(kid.rng, "Half of the percentages",
+				"reserve_percent has one of cpu and memory. Set both, or neither: then it is what the largest hosts, as many as tolerate says, make of all.")
 		}
 		r.exclude(kid, "cpu", "tolerate")
 	case RoomStandby:
@@ -141,12 +156,14 @@ func (r *report) admission(p *Policy, root *node) {
 			any = any || h.Standby
 		}
 		if !any && !r.unread {
-			r.add(kid.rng, "No standby host", "standby_hosts keeps the standby hosts empty, and there is none. Say which: host \"NAME\" { standby = true }.")
+			r.add(kid.rng, "No standby host",
+				"standby_hosts keeps the standby hosts empty, and there is none. Say which: host \"NAME\" { standby = true }.")
 		}
 	}
 	if a.By == RoomFailures || a.By == RoomStandby {
 		if s, set := n.set["count_unprotected"]; set && !s.bad {
-			r.add(s.rng, "count_unprotected has no effect here", "It is about slots and reserve_percent. In %s every VM takes the room that it takes. Take it out.", a.By)
+			r.add(s.rng, "count_unprotected has no effect here",
+				"It is about slots and reserve_percent. In %s every VM takes the room that it takes. Take it out.", a.By)
 			a.CountUnprotected = true
 		}
 	}
@@ -167,7 +184,8 @@ func (r *report) exclude(n *node, name string, idle ...string) {
 
 // said lists the attributes of the block itself, and room those of its inner block.
 func (a AdmissionPolicy) said() []said {
-	return []said{{"mode", a.Mode, AdmissionWarn}, {"count_unprotected", a.CountUnprotected, true}, {"tolerated_degradation", int64(a.Degradation), int64(AnyDegradation)}}
+	return []said{{"mode", a.Mode, AdmissionWarn}, {"count_unprotected", a.CountUnprotected, true},
+		{"tolerated_degradation", int64(a.Degradation), int64(AnyDegradation)}}
 }
 
 func (a AdmissionPolicy) room() []said {

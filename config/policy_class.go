@@ -101,7 +101,8 @@ func badRetries(v any) string {
 		case i == 0 && d != 0:
 			return fmt.Sprintf("begins with %s, but the first try is made at once: begin with \"0s\"", formatDuration(d))
 		case i > 0 && d <= list[i-1]:
-			return fmt.Sprintf("has %s after %s; the moments count from the first try, so each is later than the one before", formatDuration(d), formatDuration(list[i-1]))
+			return fmt.Sprintf("has %s after %s; the moments count from the first try, so each is later than the one before",
+				formatDuration(d), formatDuration(list[i-1]))
 		}
 	}
 	return ""
@@ -189,7 +190,9 @@ func (p *Policy) idleVMs() (list []string) {
 		if p.Restart.NextWhen != NextReady && anySaid(g.Ready.said()) {
 			list = append(list, fmt.Sprintf("group %q: nothing starts after it, so ready_when has no effect", g.Name))
 		} else if g.Ready.Timeout != defaultReadyTimeout {
-			list = append(list, fmt.Sprintf("group %q: nothing starts after it, so the timeout of its ready_when has no effect: restart.next_timeout holds", g.Name))
+			list = append(list,
+				fmt.Sprintf("group %q: nothing starts after it, so the timeout of its ready_when has no effect: restart.next_timeout holds",
+					g.Name))
 		}
 	}
 	return list

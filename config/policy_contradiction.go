@@ -136,7 +136,8 @@ func tornApart(names []string, p *Policy, members map[string][]string, t *ties) 
 			}
 			by := slices.Compact(slices.Sorted(slices.Values(append(t.rules(vm), t.rules(other)...))))
 			all = append(all, contradiction{rules: append([]string{name}, by...), why: fmt.Sprintf(
-				"rule %s keeps %s and %s apart, which must be together by %s. Take a VM out of one of them, or make one a \"should\".", quote(name), other, vm, ruleList(by))})
+				"rule %s keeps %s and %s apart, which must be together by %s. Take a VM out of one of them, or make one a \"should\".",
+				quote(name), other, vm, ruleList(by))})
 			break
 		}
 	}

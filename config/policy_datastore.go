@@ -35,7 +35,8 @@ func (r *report) datastores(p *Policy, root *node) {
 		}
 		d := Datastore{Path: get[string](n, "path"), Mounted: get[bool](n, "mounted")}
 		if other := first[d.Path]; other != "" && d.Path != "" {
-			r.add(n.at("path"), "One path of two datastores", "datastore %s and %s are both at %s. Remove one of them.", quote(other), quote(n.label), d.Path)
+			r.add(n.at("path"), "One path of two datastores", "datastore %s and %s are both at %s. Remove one of them.",
+				quote(other), quote(n.label), d.Path)
 		}
 		p.Datastores[n.label], first[d.Path] = d, n.label
 	}

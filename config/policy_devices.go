@@ -55,8 +55,10 @@ func devicesSchema() *block {
 			return ""
 		}},
 	}, blocks: []*block{{name: "host", label: "the host's name", many: true, labelCheck: badName, attrs: []attr{
-		list(kindPCI, `a list of PCI addresses in small hexadecimal letters, such as ["0000:41:00.0"]`, regexp.MustCompile(`^[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$`)),
-		list(kindMDev, `a list of UUIDs of mediated devices, such as ["c2177883-f1bb-47f0-914d-32a22e3a8804"]`, regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)),
+		list(kindPCI, `a list of PCI addresses in small hexadecimal letters, such as ["0000:41:00.0"]`,
+			regexp.MustCompile(`^[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$`)),
+		list(kindMDev, `a list of UUIDs of mediated devices, such as ["c2177883-f1bb-47f0-914d-32a22e3a8804"]`,
+			regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)),
 		list(kindUSB, `a list of vendors and products of USB devices, such as ["0529:0001"]`, regexp.MustCompile(`^[0-9a-f]{4}:[0-9a-f]{4}$`)),
 	}}}}
 }
@@ -87,25 +89,32 @@ func (r *report) devices(p *Policy, root *node) {
 					at := h.label + " " + word
 					switch other, taken := first[at]; {
 					case kind != k:
-						r.add(h.at(k), "Devices of two kinds in one pool", "devices %s has %s devices and, on host %s, %s devices: no VM can have either. Make a pool of each.", quote(n.label), kind, quote(h.label), k)
+						r.add(h.at(k), "Devices of two kinds in one pool",
+							"devices %s has %s devices and, on host %s, %s devices: no VM can have either. Make a pool of each.",
+							quote(n.label), kind, quote(h.label), k)
 					case taken && other == n.label:
 						r.add(h.at(k), "A device twice", "devices %s names %s of host %s twice. Remove one of them.", quote(n.label), s, quote(h.label))
 					case taken:
-						r.add(h.at(k), "A device in two pools", "%s of host %s is in devices %s and in %s. Remove it from one of them.", s, quote(h.label), quote(other), quote(n.label))
+						r.add(h.at(k), "A device in two pools", "%s of host %s is in devices %s and in %s. Remove it from one of them.",
+							s, quote(h.label), quote(other), quote(n.label))
 					}
 					first[at] = n.label
 					d.Hosts[h.label] = append(d.Hosts[h.label], word)
 				}
 			}
 			if words == 0 {
-				r.add(h.rng, "A host without devices", "devices %s names host %s and no device of it. Say which: pci, mdev or usb.", quote(n.label), quote(h.label))
+				r.add(h.rng, "A host without devices",
+					"devices %s names host %s and no device of it. Say which: pci, mdev or usb.", quote(n.label), quote(h.label))
 			}
 		}
 		if len(n.all("host")) == 0 {
-			r.add(n.rng, "A pool without hosts", "devices %s names no host. Say which devices of which hosts belong to it: host \"NAME\" { pci = [\"0000:41:00.0\"] }", quote(n.label))
+			r.add(n.rng, "A pool without hosts",
+				"devices %s names no host. Say which devices of which hosts belong to it: host \"NAME\" { pci = [\"0000:41:00.0\"] }",
+				quote(n.label))
 		}
 		if s, ok := n.set["id"]; ok && !s.bad && kind != kindPCI && kind != "" {
-			r.add(s.rng, "An id without PCI devices", "devices %s has %s devices, which are named by what they are: leave id out.", quote(n.label), kind)
+			r.add(s.rng, "An id without PCI devices",
+				"devices %s has %s devices, which are named by what they are: leave id out.", quote(n.label), kind)
 		}
 		p.Devices[n.label] = d
 	}

@@ -62,7 +62,9 @@ func (r *report) fencing(p *Policy, root *node) {
 			f.Options = o
 		}
 		if f.twoPasswords() != "" {
-			r.add(n.at("password_file"), "Two passwords", "fence %s has both password and password_file. Keep one of them; password_file is the one that other people cannot read.", quote(n.label))
+			r.add(n.at("password_file"), "Two passwords",
+				"fence %s has both password and password_file. Keep one of them; password_file is the one that other people cannot read.",
+				quote(n.label))
 		}
 		p.Fences[n.label], at[n.label] = f, n
 	}
@@ -80,8 +82,9 @@ func (r *report) fencing(p *Policy, root *node) {
 				continue
 			}
 			if other := used[name]; other != "" {
-				r.add(n.at("fence"), "One device for two hosts", "%s switches host %s off, so it cannot switch off host %s: one of the two would run on and be called off. "+
-					"For a device with several plugs write a fence block for each plug.", quote(name), quote(other), quote(n.label))
+				r.add(n.at("fence"), "One device for two hosts",
+					"%s switches host %s off, so it cannot switch off host %s: one of the two would run on and be called off. "+
+						"For a device with several plugs write a fence block for each plug.", quote(name), quote(other), quote(n.label))
 				continue
 			}
 			used[name] = n.label
@@ -103,8 +106,9 @@ func (r *report) twins(p *Policy, at map[string]*node, used map[string]string) {
 		if !seen {
 			first[target] = name
 		} else if used[other] != used[name] {
-			r.add(at[name].rng, "One device for two hosts", "fence %s of host %s and fence %s of host %s have the same address, so they would switch off the same host, "+
-				"and the other one would run on and be called off. Correct the options of one of them: %s.",
+			r.add(at[name].rng, "One device for two hosts",
+				"fence %s of host %s and fence %s of host %s have the same address, so they would switch off the same host, "+
+					"and the other one would run on and be called off. Correct the options of one of them: %s.",
 				quote(other), quote(used[other]), quote(name), quote(used[name]), strings.ReplaceAll(printable(target), "\n", ", "))
 		}
 	}
@@ -124,11 +128,14 @@ func (p *Policy) Warnings() []string {
 			list = append(list, fmt.Sprintf("fence %q is not used: no host block names it", name))
 		}
 		if p.Fences[name].Password != "" {
-			list = append(list, fmt.Sprintf("fence %q: its password is part of the policy, which everybody can read who may use haadm; password_file keeps it apart", name))
+			list = append(list,
+				fmt.Sprintf("fence %q: its password is part of the policy, which everybody can read who may use haadm; password_file keeps it apart",
+					name))
 		}
 	}
 	if p.TrustsWait() {
-		list = append(list, `fencing.mode = "best_effort": VMs of a silent host without a watchdog start elsewhere after the wait alone; where its kernel hangs while a VM goes on, that VM runs twice and its disk is destroyed`)
+		list = append(list,
+			`fencing.mode = "best_effort": VMs of a silent host without a watchdog start elsewhere after the wait alone; where its kernel hangs while a VM goes on, that VM runs twice and its disk is destroyed`)
 	}
 	list = append(list, p.idleVMs()...)
 	list = append(list, p.idleBalance()...)

@@ -157,14 +157,18 @@ func (r *report) groups(p *Policy, root *node) {
 		r.someVMs(n, "group")
 		for _, vm := range g.VMs {
 			if other := in[vm]; other != "" {
-				r.add(n.at("vms"), "A VM in two groups", "VM %s is in group %s and in group %s. A VM starts with one group: take it out of the other.", quote(vm), quote(other), quote(g.Name))
+				r.add(n.at("vms"), "A VM in two groups",
+					"VM %s is in group %s and in group %s. A VM starts with one group: take it out of the other.",
+					quote(vm), quote(other), quote(g.Name))
 			}
 			in[vm] = g.Name
 		}
 		if len(g.StartAfter) == 0 && !n.set["start_after"].bad {
 			for _, name := range []string{"start_delay", "on_timeout"} {
 				if _, set := n.set[name]; set {
-					r.add(n.at(name), name+" without start_after", "group %s starts after no other, so there is nothing that %s could be about. Set start_after, or take it out.", quote(g.Name), name)
+					r.add(n.at(name), name+" without start_after",
+						"group %s starts after no other, so there is nothing that %s could be about. Set start_after, or take it out.",
+						quote(g.Name), name)
 				}
 			}
 		}
@@ -175,7 +179,9 @@ func (r *report) groups(p *Policy, root *node) {
 		g := &p.Groups[i]
 		for _, name := range g.StartAfter {
 			if at[name] == nil && !r.unread {
-				r.add(at[g.Name].at("start_after"), "Unknown group", "group %s starts after %s, but there is no block: group %[2]s { ... }%s", quote(g.Name), quote(name), didYouMean(name, sortedKeys(at)))
+				r.add(at[g.Name].at("start_after"), "Unknown group",
+					"group %s starts after %s, but there is no block: group %[2]s { ... }%s",
+					quote(g.Name), quote(name), didYouMean(name, sortedKeys(at)))
 			}
 		}
 	}
@@ -184,7 +190,8 @@ func (r *report) groups(p *Policy, root *node) {
 		for _, name := range ring {
 			names = append(names, quote(name))
 		}
-		r.add(at[ring[0]].at("start_after"), "Groups wait for one another", "%s: none of them could ever start. Take one out of the start_after of another.", strings.Join(names, " starts after "))
+		r.add(at[ring[0]].at("start_after"), "Groups wait for one another",
+			"%s: none of them could ever start. Take one out of the start_after of another.", strings.Join(names, " starts after "))
 	}
 }
 

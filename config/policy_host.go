@@ -48,14 +48,18 @@ func hostSchema() *block {
 
 // hostRule takes a host block over.
 func (r *report) hostRule(n *node) HostRule {
-	h := HostRule{Fence: get[[][]string](n, "fence"), FailureDomain: get[string](n, "failure_domain"), MaxRestarts: int(get[int64](n, "max_restarts")),
-		MaxVMs: int(get[int64](n, "max_vms")), MemoryReserve: get[uint64](n, "memory_reserve"), Standby: get[bool](n, "standby"), Labels: get[map[string]string](n, "labels")}
+	h := HostRule{Fence: get[[][]string](n, "fence"), FailureDomain: get[string](n, "failure_domain"),
+		MaxRestarts: int(get[int64](n, "max_restarts")),
+		MaxVMs:      int(get[int64](n, "max_vms")), MemoryReserve: get[uint64](n, "memory_reserve"),
+		Standby: get[bool](n, "standby"), Labels: get[map[string]string](n, "labels")}
 	bad := false
 	for _, s := range n.set {
 		bad = bad || s.bad
 	}
 	if !bad && h.Blank() {
-		r.add(n.rng, "Empty host block", "host %s says nothing. Leave the block out, or set something in it: fence, failure_domain, max_restarts, max_vms, memory_reserve, standby or labels.", quote(n.label))
+		r.add(n.rng, "Empty host block",
+			"host %s says nothing. Leave the block out, or set something in it: fence, failure_domain, max_restarts, max_vms, memory_reserve, standby or labels.",
+			quote(n.label))
 	}
 	return h
 }

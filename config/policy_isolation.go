@@ -79,7 +79,8 @@ func badAddresses(v any) string {
 func isolation(root *node) IsolationPolicy {
 	check, response := root.one("isolation_check"), root.one("isolation_response")
 	return IsolationPolicy{Action: get[string](response, "action"), Delay: get[time.Duration](response, "delay"),
-		ShutdownTimeout: get[time.Duration](response, "shutdown_timeout"), Addresses: get[[]string](check, "addresses"), Gateway: get[bool](check, "use_default_gateway")}
+		ShutdownTimeout: get[time.Duration](response, "shutdown_timeout"), Addresses: get[[]string](check, "addresses"),
+		Gateway: get[bool](check, "use_default_gateway")}
 }
 
 // putIsolation writes the two blocks, as far as they say something.

@@ -83,7 +83,8 @@ func moveSchemas() []*block {
 	return []*block{
 		{name: "migration", attrs: []attr{
 			{name: "max_per_host", kind: kindInt, def: int64(m.MaxPerHost), check: intBetween(1, 32)},
-			{name: "bandwidth", kind: kindSize, check: moveBandwidth, like: `what goes in a second, in quotes with its unit, such as "100MiB" or "1GiB"`},
+			{name: "bandwidth", kind: kindSize, check: moveBandwidth,
+				like: `what goes in a second, in quotes with its unit, such as "100MiB" or "1GiB"`},
 			{name: "timeout", kind: kindDuration, def: m.Timeout, check: durationBetween(time.Minute, 24*time.Hour)},
 			{name: "when_not_live", kind: kindString, def: m.WhenNotLive, words: []string{NotLiveStay, NotLiveRestart}},
 			{name: "failback", kind: kindString, def: m.Failback, words: failbacks()},
@@ -112,22 +113,32 @@ func moveBandwidth(v any) string {
 // moves takes the two blocks over.
 func (r *report) moves(p *Policy, root *node) {
 	n := root.one("migration")
-	p.Migration = MigrationPolicy{MaxPerHost: int(get[int64](n, "max_per_host")), Bandwidth: get[uint64](n, "bandwidth"), Timeout: get[time.Duration](n, "timeout"), WhenNotLive: get[string](n, "when_not_live"), Failback: get[string](n, "failback")}
+	p.Migration = MigrationPolicy{
+		MaxPerHost:  int(get[int64](n, "max_per_host")),
+		Bandwidth:   get[uint64](n, "bandwidth"),
+		Timeout:     get[time.Duration](n, "timeout"),
+		WhenNotLive: get[string](n, "when_not_live"),
+		Failback:    get[string](n, "failback"),
+	}
 	n = root.one("balance")
-	p.Balance = BalancePolicy{Mode: get[string](n, "mode"), By: get[string](n, "by"), Threshold: int(get[int64](n, "threshold")), Hold: get[time.Duration](n, "hold"), Margin: int(get[int64](n, "margin"))}
+	p.Balance = BalancePolicy{Mode: get[string](n, "mode"), By: get[string](n, "by"),
+		Threshold: int(get[int64](n, "threshold")), Hold: get[time.Duration](n, "hold"), Margin: int(get[int64](n, "margin"))}
 	if p.Balance.Mode == BalanceAutomatic && p.Placement.Strategy == StrategyPack && !r.unread {
-		r.add(n.at("mode"), "Contradiction", "placement.strategy is \"pack\": VMs go onto few hosts, and this would spread them again.\nTake strategy = \"spread\", or mode = \"off\" or \"on_start\" here.")
+		r.add(n.at("mode"), "Contradiction",
+			"placement.strategy is \"pack\": VMs go onto few hosts, and this would spread them again.\nTake strategy = \"spread\", or mode = \"off\" or \"on_start\" here.")
 	}
 }
 
 func (p MigrationPolicy) said() []said {
 	d := defaultMigration()
-	return []said{{"max_per_host", int64(p.MaxPerHost), int64(d.MaxPerHost)}, {"bandwidth", p.Bandwidth, d.Bandwidth}, {"timeout", p.Timeout, d.Timeout}, {"when_not_live", p.WhenNotLive, d.WhenNotLive}, {"failback", p.Failback, d.Failback}}
+	return []said{{"max_per_host", int64(p.MaxPerHost), int64(d.MaxPerHost)}, {"bandwidth", p.Bandwidth, d.Bandwidth},
+		{"timeout", p.Timeout, d.Timeout}, {"when_not_live", p.WhenNotLive, d.WhenNotLive}, {"failback", p.Failback, d.Failback}}
 }
 
 func (p BalancePolicy) said() []said {
 	d := defaultBalance()
-	return []said{{"mode", p.Mode, d.Mode}, {"by", p.By, d.By}, {"threshold", int64(p.Threshold), int64(d.Threshold)}, {"hold", p.Hold, d.Hold}, {"margin", int64(p.Margin), int64(d.Margin)}}
+	return []said{{"mode", p.Mode, d.Mode}, {"by", p.By, d.By}, {"threshold", int64(p.Threshold), int64(d.Threshold)},
+		{"hold", p.Hold, d.Hold}, {"margin", int64(p.Margin), int64(d.Margin)}}
 }
 
 // idleBalance says that figures of the balance block are given and its mode makes nothing of

@@ -120,7 +120,8 @@ func (c *crowd) text() string {
 	if len(c.by) > 1 {
 		leave = "leave"
 	}
-	return fmt.Sprintf("rule %s keeps %s apart, and %s %s them %d %s in all: %s", quote(c.apart), strings.Join(c.vms, ", "), ruleList(c.by), leave, len(c.places), of, strings.Join(c.places, ", "))
+	return fmt.Sprintf("rule %s keeps %s apart, and %s %s them %d %s in all: %s", quote(c.apart),
+		strings.Join(c.vms, ", "), ruleList(c.by), leave, len(c.places), of, strings.Join(c.places, ", "))
 }
 
 // packed finds rules, each a must, that leave VMs too few places to be apart.
@@ -130,7 +131,8 @@ func packed(names []string, p *Policy, members map[string][]string) (all []contr
 			continue
 		}
 		if c := crowded(p, name, names, members); c != nil {
-			all = append(all, contradiction{rules: append([]string{name}, c.by...), why: c.text() + `. Give them more, take a VM out, or make one a "should".`})
+			all = append(all, contradiction{rules: append([]string{name}, c.by...),
+				why: c.text() + `. Give them more, take a VM out, or make one a "should".`})
 		}
 	}
 	return all

@@ -56,18 +56,21 @@ func floatBetween(low, high float64) func(any) string {
 
 func (p PlacementPolicy) said() []said {
 	d := defaultPlacement()
-	return []said{{"memory_overcommit", p.MemoryOvercommit, d.MemoryOvercommit}, {"cpu_overcommit", p.CPUOvercommit, d.CPUOvercommit}, {"strategy", p.Strategy, d.Strategy}}
+	return []said{{"memory_overcommit", p.MemoryOvercommit, d.MemoryOvercommit},
+		{"cpu_overcommit", p.CPUOvercommit, d.CPUOvercommit}, {"strategy", p.Strategy, d.Strategy}}
 }
 
 // whereSchemas are the blocks that say where VMs go, and in which order.
 func whereSchemas() []*block {
-	return []*block{datastoreSchema(), devicesSchema(), placementSchema(), admissionSchema(), restartSchema(), moveSchemas()[0], moveSchemas()[1], classSchema(), groupSchema(), ruleSchema()}
+	return []*block{datastoreSchema(), devicesSchema(), placementSchema(), admissionSchema(),
+		restartSchema(), moveSchemas()[0], moveSchemas()[1], classSchema(), groupSchema(), ruleSchema()}
 }
 
 // where takes those blocks over.
 func (r *report) where(p *Policy, root *node) {
 	n := root.one("placement")
-	p.Placement = PlacementPolicy{MemoryOvercommit: get[float64](n, "memory_overcommit"), CPUOvercommit: get[float64](n, "cpu_overcommit"), Strategy: get[string](n, "strategy")}
+	p.Placement = PlacementPolicy{MemoryOvercommit: get[float64](n, "memory_overcommit"),
+		CPUOvercommit: get[float64](n, "cpu_overcommit"), Strategy: get[string](n, "strategy")}
 	p.Restart = r.restart(root.one("restart"))
 	r.moves(p, root)
 	r.datastores(p, root)
@@ -132,7 +135,8 @@ func cloneWhere(q, p *Policy) {
 	q.Groups = slices.Clone(p.Groups)
 	for i := range q.Groups {
 		g := &q.Groups[i]
-		g.VMs, g.StartAfter, g.Ready.TCP, g.Ready.HTTP = slices.Clone(g.VMs), slices.Clone(g.StartAfter), slices.Clone(g.Ready.TCP), slices.Clone(g.Ready.HTTP)
+		g.VMs, g.StartAfter = slices.Clone(g.VMs), slices.Clone(g.StartAfter)
+		g.Ready.TCP, g.Ready.HTTP = slices.Clone(g.Ready.TCP), slices.Clone(g.Ready.HTTP)
 	}
 	for name, r := range q.Rules {
 		r.VMs, r.Hosts, r.HostLabels = slices.Clone(r.VMs), maps.Clone(r.Hosts), maps.Clone(r.HostLabels)

@@ -33,7 +33,8 @@ type RestartPolicy struct {
 // defaultRestart is vSphere's: five tries within half an hour, 32 starts per host, and the
 // next level without a wait.
 func defaultRestart() RestartPolicy {
-	return RestartPolicy{Retries: []time.Duration{0, 2 * time.Minute, 6 * time.Minute, 14 * time.Minute, 30 * time.Minute}, MaxPerHost: 32, MaxPerDatastore: 32,
+	return RestartPolicy{Retries: []time.Duration{0, 2 * time.Minute, 6 * time.Minute, 14 * time.Minute, 30 * time.Minute},
+		MaxPerHost: 32, MaxPerDatastore: 32,
 		NextWhen: NextOrdered, NextTimeout: defaultNextTimeout}
 }
 
@@ -54,12 +55,15 @@ func restartSchema() *block {
 
 // restart takes the restart block over, and refuses a wait that nothing asks for.
 func (r *report) restart(n *node) RestartPolicy {
-	p := RestartPolicy{Retries: get[[]time.Duration](n, "retries"), MaxPerHost: int(get[int64](n, "max_per_host")), MaxPerDatastore: int(get[int64](n, "max_per_datastore")),
-		NextWhen: get[string](n, "next_when"), NextDelay: get[time.Duration](n, "next_delay"), NextTimeout: get[time.Duration](n, "next_timeout")}
+	p := RestartPolicy{Retries: get[[]time.Duration](n, "retries"), MaxPerHost: int(get[int64](n, "max_per_host")),
+		MaxPerDatastore: int(get[int64](n, "max_per_datastore")),
+		NextWhen:        get[string](n, "next_when"), NextDelay: get[time.Duration](n, "next_delay"),
+		NextTimeout: get[time.Duration](n, "next_timeout")}
 	if !p.Waves() && !n.set["next_when"].bad {
 		for _, name := range []string{"next_delay", "next_timeout"} {
 			if _, set := n.set[name]; set {
-				r.add(n.at(name), name+" without a wait", "next_when is %s: no level of priority waits for another, so there is nothing that %s could be about. Set next_when = %s or %s, or take it out.",
+				r.add(n.at(name), name+" without a wait",
+					"next_when is %s: no level of priority waits for another, so there is nothing that %s could be about. Set next_when = %s or %s, or take it out.",
 					quote(NextOrdered), name, quote(NextRunning), quote(NextReady))
 			}
 		}

@@ -80,8 +80,10 @@ func (r *report) rules(p *Policy, root *node) {
 		if p.Rules == nil {
 			p.Rules = map[string]Rule{}
 		}
-		rule := Rule{Kind: get[string](n, "kind"), Strength: get[string](n, "strength"), VMs: get[[]string](n, "vms"), Match: get[map[string]string](n, "match")["name"],
-			Hosts: get[map[string]int64](n, "hosts"), HostLabels: get[map[string]string](n, "host_labels"), Domain: get[string](n, "domain"), Weight: get[int64](n, "weight")}
+		rule := Rule{Kind: get[string](n, "kind"), Strength: get[string](n, "strength"),
+			VMs: get[[]string](n, "vms"), Match: get[map[string]string](n, "match")["name"],
+			Hosts: get[map[string]int64](n, "hosts"), HostLabels: get[map[string]string](n, "host_labels"),
+			Domain: get[string](n, "domain"), Weight: get[int64](n, "weight")}
 		p.Rules[n.label], at[n.label] = rule, n
 		for _, s := range n.set {
 			bad = bad || s.bad
@@ -111,14 +113,17 @@ func (r *report) rule(p *Policy, n *node, rule Rule) {
 		idle("weight", "what weighs in a rule of this kind are its hosts: hosts = { kvm1 = 10, kvm2 = 5 }")
 		_, named := n.set["hosts"]
 		if _, labelled := n.set["host_labels"]; !named && !labelled {
-			r.add(n.rng, "No hosts", "rule %s names no host. Say which: hosts = [\"kvm1\"], host_labels = { gpu = \"a2\" }, or both.", quote(n.label))
+			r.add(n.rng, "No hosts",
+				"rule %s names no host. Say which: hosts = [\"kvm1\"], host_labels = { gpu = \"a2\" }, or both.", quote(n.label))
 		} else if labelled && !named && len(p.RuleHosts(rule)) == 0 {
-			r.add(n.at("host_labels"), "No host has these labels", "rule %s: no host block of the policy has all of %s.", quote(n.label), text(rule.HostLabels))
+			r.add(n.at("host_labels"), "No host has these labels", "rule %s: no host block of the policy has all of %s.",
+				quote(n.label), text(rule.HostLabels))
 		}
 		if rule.Kind == RuleNotOnHosts && rule.Strength == RuleMust {
 			for _, w := range rule.Hosts {
 				if w != 0 {
-					r.add(n.at("hosts"), "Weights have no effect here", "rule %s keeps its VMs off all of these hosts, whatever they weigh. Write a list of names.", quote(n.label))
+					r.add(n.at("hosts"), "Weights have no effect here",
+						"rule %s keeps its VMs off all of these hosts, whatever they weigh. Write a list of names.", quote(n.label))
 					break
 				}
 			}
@@ -134,7 +139,8 @@ func (r *report) rule(p *Policy, n *node, rule Rule) {
 		idle("domain", "VMs that are together are on one host")
 	}
 	if len(rule.VMs) == 1 && rule.Match == "" {
-		r.add(n.at("vms"), "One VM alone", "rule %s is about how VMs are placed to one another, and names one only. Name two at least.", quote(n.label))
+		r.add(n.at("vms"), "One VM alone",
+			"rule %s is about how VMs are placed to one another, and names one only. Name two at least.", quote(n.label))
 	}
 }
 

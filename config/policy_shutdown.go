@@ -54,12 +54,14 @@ func shutdownSchema() *block {
 
 func shutdownOf(root *node) ShutdownPolicy {
 	n := root.one("host_shutdown")
-	return ShutdownPolicy{Action: get[string](n, "action"), MigrateTimeout: get[time.Duration](n, "migrate_timeout"), FreezeTimeout: get[time.Duration](n, "freeze_timeout")}
+	return ShutdownPolicy{Action: get[string](n, "action"), MigrateTimeout: get[time.Duration](n, "migrate_timeout"),
+		FreezeTimeout: get[time.Duration](n, "freeze_timeout")}
 }
 
 func (p ShutdownPolicy) said() []said {
 	d := defaultShutdown()
-	return []said{{"action", p.Action, d.Action}, {"migrate_timeout", p.MigrateTimeout, d.MigrateTimeout}, {"freeze_timeout", p.FreezeTimeout, d.FreezeTimeout}}
+	return []said{{"action", p.Action, d.Action}, {"migrate_timeout", p.MigrateTimeout, d.MigrateTimeout},
+		{"freeze_timeout", p.FreezeTimeout, d.FreezeTimeout}}
 }
 
 // idleShutdown says that a time-out is given and the action makes nothing of it.

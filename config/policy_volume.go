@@ -59,14 +59,18 @@ func (r *report) volumes(p *Policy, root *node) {
 	for i, n := range root.all("heartbeat_volume") {
 		v := HeartbeatVolume{Name: n.label, Path: get[string](n, "path"), Pinned: get[bool](n, "pinned")}
 		if other := first[v.Path]; other != "" && v.Path != "" {
-			r.add(n.at("path"), "One volume under two names", "heartbeat_volume %s and %s are both at %s. Remove one of them.", quote(other), quote(v.Name), v.Path)
+			r.add(n.at("path"), "One volume under two names",
+				"heartbeat_volume %s and %s are both at %s. Remove one of them.", quote(other), quote(v.Name), v.Path)
 		}
 		if i == MaxVolumeCandidates {
-			r.add(n.rng, "Too many heartbeat volumes", "A policy names %d at most; two on different storage, and one to replace either, are enough for most clusters.", MaxVolumeCandidates)
+			r.add(n.rng, "Too many heartbeat volumes",
+				"A policy names %d at most; two on different storage, and one to replace either, are enough for most clusters.",
+				MaxVolumeCandidates)
 		}
 		if v.Pinned {
 			if pinned++; pinned == p.VolumeUse.Count+1 {
-				r.add(n.at("pinned"), "Too many pinned volumes", "heartbeat_volumes.count is %d: so many are in use at once, and this is pinned volume number %d. Raise the count, up to %d, or let the cluster choose among some.",
+				r.add(n.at("pinned"), "Too many pinned volumes",
+					"heartbeat_volumes.count is %d: so many are in use at once, and this is pinned volume number %d. Raise the count, up to %d, or let the cluster choose among some.",
 					p.VolumeUse.Count, pinned, MaxVolumes)
 			}
 		}

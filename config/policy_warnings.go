@@ -76,8 +76,9 @@ func (p *Policy) backwards() (list []string) {
 			}
 			high, low := slices.MaxFunc(g.VMs, byLevel), slices.MinFunc(members[first], byLevel)
 			if p.level(high) > p.level(low) {
-				list = append(list, fmt.Sprintf("group %q starts after %q, and its %s has priority %q, %s there only %q: where room is short the former waits for a VM that stays down",
-					g.Name, first, high, p.VM(high).Priority, low, p.VM(low).Priority))
+				list = append(list,
+					fmt.Sprintf("group %q starts after %q, and its %s has priority %q, %s there only %q: where room is short the former waits for a VM that stays down",
+						g.Name, first, high, p.VM(high).Priority, low, p.VM(low).Priority))
 			}
 		}
 	}

@@ -28,7 +28,8 @@ func nearest(name string, known []string) string {
 	}
 	// A name cut short or written out ("interval" for heartbeat_interval) is near too.
 	for _, k := range known {
-		if len(folded) >= 3 && strings.HasPrefix(k, folded) || len(folded) >= 4 && strings.Contains(k, folded) || len(k) >= 4 && strings.Contains(folded, k) {
+		if len(folded) >= 3 && strings.HasPrefix(k, folded) ||
+			len(folded) >= 4 && strings.Contains(k, folded) || len(k) >= 4 && strings.Contains(folded, k) {
 			return k
 		}
 	}
