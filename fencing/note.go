@@ -87,7 +87,16 @@ func WriteNotes(ctx context.Context, path, file, bootID string, tell func(string
 		if (why != "") == due {
 			continue
 		}
-		n := Note{BootID: bootID, Wall: time.Now(), Boot: now, Incarnation: st.Incarnation, SoftEnd: st.Deadline, Covered: s.Covered(), Why: why, Averted: why == ""}
+		n := Note{
+			BootID:      bootID,
+			Wall:        time.Now(),
+			Boot:        now,
+			Incarnation: st.Incarnation,
+			SoftEnd:     st.Deadline,
+			Covered:     s.Covered(),
+			Why:         why,
+			Averted:     why == "",
+		}
 		if why == "" {
 			if old, err := readNote(file); err == nil {
 				n.Why = old.Why

@@ -65,7 +65,8 @@ func touchProgram() error {
 		}
 		// The kernel reads the pages in and, as the mapping is locked, keeps them. Before Linux 5.14 it
 		// does not know the request; then they are locked as they are used.
-		if _, _, errno := unix.Syscall(unix.SYS_MADVISE, uintptr(lo), uintptr(hi-lo), unix.MADV_POPULATE_READ); errno != 0 && errno != unix.EINVAL {
+		_, _, errno := unix.Syscall(unix.SYS_MADVISE, uintptr(lo), uintptr(hi-lo), unix.MADV_POPULATE_READ)
+		if errno != 0 && errno != unix.EINVAL {
 			return fmt.Errorf("read %s into memory: %w", f[5], errno)
 		}
 	}

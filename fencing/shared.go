@@ -107,7 +107,8 @@ func OpenShared(path string) (*Shared, error) {
 	h := s.head()
 	if !atomic.CompareAndSwapUint64(&h.magic, 0, magic) && atomic.LoadUint64(&h.magic) != magic {
 		_ = unix.Munmap(mem)
-		return nil, fmt.Errorf("the guard's memory %s was written by another program or version: stop the agent and the guard, remove the file and start them", path)
+		return nil, fmt.Errorf("the guard's memory %s was written by another program or version: stop the agent and the guard, remove the file and start them",
+			path)
 	}
 	return s, nil
 }

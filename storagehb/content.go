@@ -59,7 +59,8 @@ func content(ctx context.Context, d *Device, path string, buf []byte, size int64
 	super, err := readSuper(d, buf)
 	switch {
 	case err == nil:
-		return fmt.Sprintf("heartbeat volume %q of cluster %q (%v)", super.Value.Label, super.Value.Cluster, super.Origin.Cluster), super.Value.Cluster, nil
+		return fmt.Sprintf("heartbeat volume %q of cluster %q (%v)", super.Value.Label,
+			super.Value.Cluster, super.Origin.Cluster), super.Value.Cluster, nil
 	case errors.Is(err, format.ErrMajor):
 		return "a heartbeat volume of a format that this version does not know", own, nil
 	case !errors.Is(err, ErrNotThisVolume):

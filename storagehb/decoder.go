@@ -39,7 +39,9 @@ type remembered[V format.Value] struct {
 	found format.Found[V]
 }
 
-func (r *remembered[V]) newest(image []byte, l format.Layout, k format.Kind, at format.Place, decode func([]byte) (V, format.Origin, error)) format.Found[V] {
+func (r *remembered[V]) newest(
+	image []byte, l format.Layout, k format.Kind, at format.Place, decode func([]byte) (V, format.Origin, error),
+) format.Found[V] {
 	raw := both(image, l, k, at.Slot)
 	if len(r.raw) > 0 && bytes.Equal(r.raw, raw) {
 		return r.found

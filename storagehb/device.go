@@ -83,7 +83,8 @@ func openDevice(path string, flags int) (*Device, error) {
 	})
 	switch {
 	case errors.Is(err, unix.EINVAL):
-		return nil, fmt.Errorf("open %s: its file system does not know direct I/O (O_DIRECT), and what another host writes could be read late; use one that does, or a block device: %w", path, err)
+		return nil, fmt.Errorf("open %s: its file system does not know direct I/O (O_DIRECT), and what another host writes could be read late; use one that does, or a block device: %w",
+			path, err)
 	case err != nil:
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}

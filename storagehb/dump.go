@@ -53,7 +53,8 @@ func dumpSlot(b *strings.Builder, slot int, s *scannedSlot) {
 	}
 	dumpErrs(b, "  heartbeat", s.Heartbeat.Errs)
 	if c := s.Claim; dumpOrigin(b, "claim", c.OK, c.Origin) {
-		fmt.Fprintf(b, "    %v\n    written in incarnation %d at raft index %d: %q\n", c.Value, c.Value.Incarnation, c.Value.Index, c.Value.Reason)
+		fmt.Fprintf(b, "    %v\n    written in incarnation %d at raft index %d: %q\n",
+			c.Value, c.Value.Incarnation, c.Value.Index, c.Value.Reason)
 	}
 	dumpErrs(b, "  claim", s.Claim.Errs)
 	if a := s.Acks; dumpOrigin(b, "acknowledgements", a.OK, a.Origin) {

@@ -24,7 +24,8 @@ func Identify(f File, cluster format.UUID, slot int, t lease.Timing) (volume for
 		return volume, fmt.Errorf("%w: it belongs to cluster %q (%v)", ErrNotThisVolume, super.Value.Cluster, super.Origin.Cluster)
 	}
 	if slot >= super.Value.Slots {
-		return volume, fmt.Errorf("%w: it has %d slots, and this host's is number %d; initialise one with more", ErrNotThisVolume, super.Value.Slots, slot)
+		return volume, fmt.Errorf("%w: it has %d slots, and this host's is number %d; initialise one with more",
+			ErrNotThisVolume, super.Value.Slots, slot)
 	}
 	return super.Origin.Volume, super.Value.CheckTiming(t)
 }

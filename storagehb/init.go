@@ -54,7 +54,8 @@ func Init(ctx context.Context, path string, o InitOptions) (format.Super, format
 	case err != nil:
 		return fail(err)
 	case o.Cluster.IsZero() || o.ClusterName == "" || len(o.ClusterName) > 64 || len(o.Label) > 64:
-		return fail(fmt.Errorf("cluster %v, name %q and label %q: want a UUID, a name of 1 to 64 bytes and a label of up to 64", o.Cluster, o.ClusterName, o.Label))
+		return fail(fmt.Errorf("cluster %v, name %q and label %q: want a UUID, a name of 1 to 64 bytes and a label of up to 64",
+			o.Cluster, o.ClusterName, o.Label))
 	case o.Slots < 1 || o.Slots > format.MaxSlots:
 		return fail(fmt.Errorf("slots is %d, allowed is 1 to %d", o.Slots, format.MaxSlots))
 	}
@@ -110,9 +111,11 @@ func initialise(ctx context.Context, path string, o InitOptions, created bool) (
 	switch {
 	case created:
 	case d.block && d.Size() < size:
-		return none, format.UUID{}, fmt.Errorf("it has %d bytes, %d slots need %d; it can hold %d slots", d.Size(), o.Slots, size, format.SlotsIn(d.Size()))
+		return none, format.UUID{}, fmt.Errorf("it has %d bytes, %d slots need %d; it can hold %d slots",
+			d.Size(), o.Slots, size, format.SlotsIn(d.Size()))
 	case !d.block && d.Size() != size:
-		return none, format.UUID{}, fmt.Errorf("the file has %d bytes, %d slots need exactly %d; remove it and it is made anew", d.Size(), o.Slots, size)
+		return none, format.UUID{}, fmt.Errorf("the file has %d bytes, %d slots need exactly %d; remove it and it is made anew",
+			d.Size(), o.Slots, size)
 	}
 	buf, err := newBuffer(1 << 20)
 	if err != nil {

@@ -59,7 +59,9 @@ func decodeSlot(table []byte, l format.Layout, at format.Place) Slot {
 	}
 }
 
-func newest[V format.Value](table []byte, l format.Layout, k format.Kind, at format.Place, decode func([]byte) (V, format.Origin, error)) format.Found[V] {
+func newest[V format.Value](
+	table []byte, l format.Layout, k format.Kind, at format.Place, decode func([]byte) (V, format.Origin, error),
+) format.Found[V] {
 	return format.Newest(both(table, l, k, at.Slot), at, decode)
 }
 

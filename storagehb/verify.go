@@ -84,7 +84,9 @@ func (d *Device) warnings() (found []string) {
 	}
 	var st unix.Stat_t
 	if unix.Fstat(d.fd, &st) == nil && st.Blocks*512 < st.Size {
-		found = append(found, fmt.Sprintf("the file has holes (%d of %d bytes are allocated): a write may have to wait for the file system's journal; initialise it again", st.Blocks*512, st.Size))
+		found = append(found,
+			fmt.Sprintf("the file has holes (%d of %d bytes are allocated): a write may have to wait for the file system's journal; initialise it again",
+				st.Blocks*512, st.Size))
 	}
 	return found
 }

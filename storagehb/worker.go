@@ -266,7 +266,8 @@ func (w *worker) open() ([]Event, error) {
 	}
 	w.layout = format.Layout{Slots: super.Value.Slots}
 	if cfg.Slot >= w.layout.Slots {
-		return nil, fmt.Errorf("%w: it has %d slots, and this host's is number %d; initialise one with more", ErrNotThisVolume, w.layout.Slots, cfg.Slot)
+		return nil, fmt.Errorf("%w: it has %d slots, and this host's is number %d; initialise one with more",
+			ErrNotThisVolume, w.layout.Slots, cfg.Slot)
 	}
 	w.decoder = newDecoder(w.layout, w.place)
 	if err := w.file.room(w.layout.TableSize()); err != nil {
