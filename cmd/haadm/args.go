@@ -68,7 +68,8 @@ func (w *walk) word(a string) error {
 			return nil
 		}
 	}
-	return &usageError{message: fmt.Sprintf("%s: there is no %q; there is %s%s", w.name(), a, strings.Join(w.words(), ", "), didYouMean(a, w.words()))}
+	return &usageError{message: fmt.Sprintf("%s: there is no %q; there is %s%s",
+		w.name(), a, strings.Join(w.words(), ", "), didYouMean(a, w.words()))}
 }
 
 func (w *walk) words() []string {

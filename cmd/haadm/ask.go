@@ -19,7 +19,8 @@ func (p *program) agree(ctx context.Context, question string, plan ...string) er
 		return nil
 	}
 	if !isTerminal(p.stdin) {
-		return &usageError{clear: true, message: "this changes something and there is no terminal to ask at: nothing was changed. Add --yes if you mean it."}
+		return &usageError{clear: true,
+			message: "this changes something and there is no terminal to ask at: nothing was changed. Add --yes if you mean it."}
 	}
 	fmt.Fprintf(p.stderr, "%s [y/N] ", question)
 	line, err := p.readLine(ctx)

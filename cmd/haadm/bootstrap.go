@@ -36,13 +36,15 @@ func (p *program) bootstrap(ctx context.Context, c *cli.Context) error {
 		return err
 	}
 	if self.Member {
-		return &refusedError{fmt.Sprintf("%s is already a member of cluster %q: a host belongs to one cluster. To start afresh, take it out first with 'haadm cluster leave'", self.Name, self.ClusterName)}
+		return &refusedError{fmt.Sprintf("%s is already a member of cluster %q: a host belongs to one cluster. To start afresh, take it out first with 'haadm cluster leave'",
+			self.Name, self.ClusterName)}
 	}
 	t := policy.Timing
 	plan := []string{
 		fmt.Sprintf("  + a new cluster %q, with a certificate authority of its own", name),
 		fmt.Sprintf("  + host %s is its first member, voter and master", self.Name),
-		fmt.Sprintf("  + timing profile %s: a silent host's VMs start elsewhere within %s, a silent master's within %s", t.Profile, bound(t.MemberBound()), bound(t.MasterBound())),
+		fmt.Sprintf("  + timing profile %s: a silent host's VMs start elsewhere within %s, a silent master's within %s",
+			t.Profile, bound(t.MemberBound()), bound(t.MasterBound())),
 		"    nothing can be restarted elsewhere before at least two more hosts have joined",
 	}
 	if err := p.agree(ctx, "Make this cluster?", plan...); err != nil {
@@ -63,7 +65,8 @@ func (p *program) bootstrap(ctx context.Context, c *cli.Context) error {
 func firstPolicy(c *cli.Context) (name string, files map[string][]byte, policy *config.Policy, err error) {
 	name, path, profile := c.String("name"), c.String("policy"), c.String("timing-profile")
 	if path != "" && profile != "" {
-		return "", nil, nil, usageOf(c, "--timing-profile is for the default policy: with --policy it stands in the file (timing { profile = … })")
+		return "", nil, nil, usageOf(c,
+			"--timing-profile is for the default policy: with --policy it stands in the file (timing { profile = … })")
 	}
 	if path == "" {
 		if name == "" {
@@ -73,7 +76,8 @@ func firstPolicy(c *cli.Context) (name string, files map[string][]byte, policy *
 		if profile != "" {
 			t, ok := lease.Profile(profile)
 			if !ok {
-				return "", nil, nil, usageOf(c, fmt.Sprintf("there is no timing profile %q; there are %s%s", profile, strings.Join(lease.Profiles, ", "), didYouMean(profile, lease.Profiles)))
+				return "", nil, nil, usageOf(c, fmt.Sprintf("there is no timing profile %q; there are %s%s",
+					profile, strings.Join(lease.Profiles, ", "), didYouMean(profile, lease.Profiles)))
 			}
 			policy.Timing = t
 		}
@@ -90,7 +94,9 @@ func firstPolicy(c *cli.Context) (name string, files map[string][]byte, policy *
 	}
 	files = baseNames(files)
 	if name != "" && name != policy.Cluster {
-		return "", nil, nil, &refusedError{fmt.Sprintf("the policy in %s is for cluster %q, not %q: change the label of its cluster block, or --name", path, policy.Cluster, name)}
+		return "", nil, nil,
+			&refusedError{fmt.Sprintf("the policy in %s is for cluster %q, not %q: change the label of its cluster block, or --name",
+				path, policy.Cluster, name)}
 	}
 	return policy.Cluster, files, policy, nil
 }

@@ -17,23 +17,24 @@ import (
 )
 
 func (p *program) capacityCommand() *cli.Command {
-	return p.leaf("capacity", "how much room there is, now and after failures, and the largest VM that still fits", "", 0, 0, append(supposeFlags(), inventoryFlag()), func(ctx context.Context, c *cli.Context) error {
-		h, err := hypothesis(c)
-		if err != nil {
-			return err
-		}
-		a, err := p.askCapacity(ctx, c, h)
-		if err != nil {
-			return err
-		}
-		if err := p.show(a, func() { p.capacity(a) }); err != nil {
-			return err
-		}
-		if a.Admission.Answer != placement.Yes.String() || slices.ContainsFunc(a.Added, func(v whatif.Added) bool { return !v.Admitted }) {
-			return errNo
-		}
-		return nil
-	})
+	return p.leaf("capacity", "how much room there is, now and after failures, and the largest VM that still fits",
+		"", 0, 0, append(supposeFlags(), inventoryFlag()), func(ctx context.Context, c *cli.Context) error {
+			h, err := hypothesis(c)
+			if err != nil {
+				return err
+			}
+			a, err := p.askCapacity(ctx, c, h)
+			if err != nil {
+				return err
+			}
+			if err := p.show(a, func() { p.capacity(a) }); err != nil {
+				return err
+			}
+			if a.Admission.Answer != placement.Yes.String() || slices.ContainsFunc(a.Added, func(v whatif.Added) bool { return !v.Admitted }) {
+				return errNo
+			}
+			return nil
+		})
 }
 
 func (p *program) askCapacity(ctx context.Context, c *cli.Context, h whatif.Hypothesis) (*api.CapacityAnswer, error) {
@@ -87,7 +88,8 @@ func (p *program) capacity(a *api.CapacityAnswer) {
 		p.field("one more", "%s", m.Beyond.Why)
 	}
 	if m.Quorum >= 0 && m.Quorum < m.Failures {
-		p.field("majority", "%s", fmt.Sprintf("more than %s would leave no majority, and then nothing starts", plural(m.Quorum, "lost voter", "lost voters")))
+		p.field("majority", "%s", fmt.Sprintf("more than %s would leave no majority, and then nothing starts",
+			plural(m.Quorum, "lost voter", "lost voters")))
 	}
 	largest := "no further VM would leave the room that is asked for"
 	if a.LargestAdmitted > 0 {
@@ -142,7 +144,8 @@ func (p *program) admission(a whatif.Admission) {
 	p.field("room", "%s", p.tint(word, severity)+": "+a.Why)
 	p.uncovered(a.Uncovered)
 	if s := a.Slots; s != nil {
-		p.field("slots", "%s", fmt.Sprintf("%d MHz and %s each; %d used of %d, %d kept, %d left", s.MHz, size(uint64(s.Memory)), s.Used, s.Total, s.Kept, s.Available))
+		p.field("slots", "%s", fmt.Sprintf("%d MHz and %s each; %d used of %d, %d kept, %d left",
+			s.MHz, size(uint64(s.Memory)), s.Used, s.Total, s.Kept, s.Available))
 		if len(s.Spanning) > 0 {
 			p.field("", "%s", "several slots: "+few(s.Spanning, 6))
 		}
@@ -193,28 +196,31 @@ func (p *program) roomTable(a *api.CapacityAnswer) {
 }
 
 func (p *program) placementCommand() *cli.Command {
-	violations := p.leaf("violations", "which rules are broken where VMs run now, and the moves that would repair each", "", 0, 0, []cli.Flag{inventoryFlag()}, func(ctx context.Context, c *cli.Context) error {
-		a, err := p.askViolations(ctx, c)
-		if err != nil {
-			return err
-		}
-		if err := p.show(a, func() { p.violations(a) }); err != nil {
-			return err
-		}
-		if len(a.Violations) > 0 {
-			return errNo
-		}
-		return nil
-	})
-	file := p.leaf("inventory", "the cluster as a file for --inventory: hosts, VMs and policy, without fence devices; JSON whatever -o says", "", 0, 0, nil, func(ctx context.Context, _ *cli.Context) error {
-		client := p.client()
-		defer client.Close()
-		f, err := client.Inventory(ctx)
-		if err != nil {
-			return err
-		}
-		return writeJSON(p.stdout, f)
-	})
+	violations := p.leaf("violations", "which rules are broken where VMs run now, and the moves that would repair each",
+		"", 0, 0, []cli.Flag{inventoryFlag()}, func(ctx context.Context, c *cli.Context) error {
+			a, err := p.askViolations(ctx, c)
+			if err != nil {
+				return err
+			}
+			if err := p.show(a, func() { p.violations(a) }); err != nil {
+				return err
+			}
+			if len(a.Violations) > 0 {
+				return errNo
+			}
+			return nil
+		})
+	file := p.leaf("inventory",
+		"the cluster as a file for --inventory: hosts, VMs and policy, without fence devices; JSON whatever -o says",
+		"", 0, 0, nil, func(ctx context.Context, _ *cli.Context) error {
+			client := p.client()
+			defer client.Close()
+			f, err := client.Inventory(ctx)
+			if err != nil {
+				return err
+			}
+			return writeJSON(p.stdout, f)
+		})
 	return group("placement", "where VMs run, against the policy's rules", violations, file)
 }
 

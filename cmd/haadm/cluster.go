@@ -82,12 +82,14 @@ func (p *program) leaveCommand() *cli.Command {
 		if err != nil {
 			return err
 		}
-		plan := []string{fmt.Sprintf("  - %s (%s) leaves cluster %s: %d of %d hosts remain", host, view.State, st.Cluster.Name, len(st.Hosts)-1, len(st.Hosts))}
+		plan := []string{fmt.Sprintf("  - %s (%s) leaves cluster %s: %d of %d hosts remain",
+			host, view.State, st.Cluster.Name, len(st.Hosts)-1, len(st.Hosts))}
 		if n := len(view.VMs); n > 0 {
 			plan = append(plan, fmt.Sprintf("    it owns %s", plural(n, "protected VM", "protected VMs")))
 		}
 		if len(st.Hosts) <= 3 {
-			plan = append(plan, fmt.Sprintf("    with %d left, the loss of one more host may leave no majority: nothing would be restarted", len(st.Hosts)-1))
+			plan = append(plan, fmt.Sprintf("    with %d left, the loss of one more host may leave no majority: nothing would be restarted",
+				len(st.Hosts)-1))
 		}
 		if err := p.agree(ctx, fmt.Sprintf("Take %s out?", host), plan...); err != nil {
 			return err
@@ -122,7 +124,8 @@ func (p *program) transferCommand() *cli.Command {
 			}
 			to = host
 		}
-		if err := p.agree(ctx, "Hand the office over?", fmt.Sprintf("  ~ the office of master goes from %s to %s; VMs go on as they are", dash(st.Master), to)); err != nil {
+		plan := fmt.Sprintf("  ~ the office of master goes from %s to %s; VMs go on as they are", dash(st.Master), to)
+		if err := p.agree(ctx, "Hand the office over?", plan); err != nil {
 			return err
 		}
 		done, err := client.TransferMaster(ctx, host)
@@ -150,5 +153,7 @@ func pickHost(hosts []api.HostView, name string) (api.HostView, error) {
 		}
 		names = append(names, h.Name)
 	}
-	return api.HostView{}, &api.Error{Code: api.CodeNotFound, Message: fmt.Sprintf("there is no host %q in this cluster%s; 'haadm hosts list' shows them (nothing was changed)", name, didYouMean(name, names))}
+	return api.HostView{}, &api.Error{Code: api.CodeNotFound,
+		Message: fmt.Sprintf("there is no host %q in this cluster%s; 'haadm hosts list' shows them (nothing was changed)",
+			name, didYouMean(name, names))}
 }

@@ -19,7 +19,8 @@ const completeFlag = "--complete-words"
 
 func (p *program) completionCommand() *cli.Command {
 	scripts := map[string]string{"bash": bashCompletion, "zsh": zshCompletion, "fish": fishCompletion}
-	cmd := p.leaf("completion", "a script that completes commands and names: haadm completion bash > /etc/bash_completion.d/haadm", "bash|zsh|fish", 1, 1, nil,
+	cmd := p.leaf("completion",
+		"a script that completes commands and names: haadm completion bash > /etc/bash_completion.d/haadm", "bash|zsh|fish", 1, 1, nil,
 		func(_ context.Context, c *cli.Context) error {
 			script, ok := scripts[c.Args().First()]
 			if !ok {
@@ -144,8 +145,11 @@ func (p *program) names(ctx context.Context, command string, given []string) []s
 	p.stale = true // quick, and good enough to type with
 	client := p.client()
 	defer client.Close()
-	hosts := slices.Contains([]string{"hosts show", "hosts doctor", "explain host", "cluster leave", "cluster transfer-master", "maintenance enter", "maintenance leave", "fence status", "fence test", "fence off", "fence on", "fence reboot", "fence confirm"}, command)
-	vms := slices.Contains([]string{"vms show", "vms history", "vms migrate", "vms start", "vms stop", "vms restart", "vms retry", "explain vm", "unprotect", "protect"}, command)
+	hosts := slices.Contains([]string{"hosts show", "hosts doctor", "explain host", "cluster leave",
+		"cluster transfer-master", "maintenance enter", "maintenance leave", "fence status",
+		"fence test", "fence off", "fence on", "fence reboot", "fence confirm"}, command)
+	vms := slices.Contains([]string{"vms show", "vms history", "vms migrate", "vms start",
+		"vms stop", "vms restart", "vms retry", "explain vm", "unprotect", "protect"}, command)
 	if command == "wait" {
 		if len(given) == 0 {
 			return []string{"settled", "quorum", "host", "vm"}

@@ -17,9 +17,10 @@ import (
 )
 
 func (p *program) configCommand() *cli.Command {
-	validate := p.leaf("validate", "check a policy without a cluster, and show what follows from its timing", "PATH", 1, 1, nil, func(_ context.Context, c *cli.Context) error {
-		return p.validatePolicy(c.Args().First())
-	})
+	validate := p.leaf("validate", "check a policy without a cluster, and show what follows from its timing",
+		"PATH", 1, 1, nil, func(_ context.Context, c *cli.Context) error {
+			return p.validatePolicy(c.Args().First())
+		})
 	plan := p.leaf("plan", "what would change, and for which VMs", "PATH", 1, 1,
 		[]cli.Flag{&cli.BoolFlag{Name: "detailed-exit-code", Usage: "exit with 2 when there are changes"}},
 		func(ctx context.Context, c *cli.Context) error {
@@ -107,7 +108,8 @@ func (p *program) validatePolicy(path string) error {
 		MemberBound api.Seconds  `json:"member_bound_seconds"`
 		MasterBound api.Seconds  `json:"master_bound_seconds"`
 		Warnings    []string     `json:"warnings"`
-	}{api.Schema, true, inSeconds(withoutSecrets(policy)), terms(t), api.Seconds(t.Wait()), api.Seconds(t.MemberBound()), api.Seconds(t.MasterBound()), append([]string{}, policy.Warnings()...)}, func() {
+	}{api.Schema, true, inSeconds(withoutSecrets(policy)), terms(t), api.Seconds(t.Wait()),
+		api.Seconds(t.MemberBound()), api.Seconds(t.MasterBound()), append([]string{}, policy.Warnings()...)}, func() {
 		p.say("%s is a valid policy for cluster %q.", path, policy.Cluster)
 		p.say("")
 		p.say("%s", config.TimingText(t))
@@ -190,7 +192,8 @@ func (p *program) planPolicy(ctx context.Context, client *api.Client, path strin
 		return nil, err
 	}
 	if next.Cluster != self.ClusterName {
-		return nil, &refusedError{fmt.Sprintf("the policy in %s is for cluster %q, this is %q: check that it is the right file, or change the label of its cluster block", path, next.Cluster, self.ClusterName)}
+		return nil, &refusedError{fmt.Sprintf("the policy in %s is for cluster %q, this is %q: check that it is the right file, or change the label of its cluster block",
+			path, next.Cluster, self.ClusterName)}
 	}
 	current, err := inForce(now, self.ClusterName)
 	if err != nil {
@@ -204,7 +207,16 @@ func (p *program) planPolicy(ctx context.Context, client *api.Client, path strin
 	if err != nil {
 		return nil, err
 	}
-	ch := &policyChange{Schema: api.Schema, Source: now.Source, Revision: now.Revision, Changes: config.DiffPolicies(current, next), VMs: []vmChange{}, old: current, new: next, files: texts}
+	ch := &policyChange{
+		Schema:   api.Schema,
+		Source:   now.Source,
+		Revision: now.Revision,
+		Changes:  config.DiffPolicies(current, next),
+		VMs:      []vmChange{},
+		old:      current,
+		new:      next,
+		files:    texts,
+	}
 	ch.Warnings = append(append([]string{}, next.Warnings()...), wiring(next, hosts.Hosts)...)
 	ch.Warnings = append(ch.Warnings, strangers(next, vms.VMs, hosts.Hosts)...)
 	if ch.Changes == nil {
@@ -214,7 +226,8 @@ func (p *program) planPolicy(ctx context.Context, client *api.Client, path strin
 		if room, err := client.CheckPolicy(ctx, texts); err == nil {
 			ch.Room = &room.PolicyChange
 		} else {
-			ch.Warnings = append(ch.Warnings, "what becomes of the room for failures could not be found out: "+strings.TrimPrefix(p.explain(err), "haadm: "))
+			ch.Warnings = append(ch.Warnings,
+				"what becomes of the room for failures could not be found out: "+strings.TrimPrefix(p.explain(err), "haadm: "))
 		}
 	}
 	for _, vm := range vms.VMs {
@@ -230,7 +243,8 @@ func (p *program) planPolicy(ctx context.Context, client *api.Client, path strin
 // policyRoom says what becomes of the room for failures, where that changes or is missing.
 func (p *program) policyRoom(ch *whatif.PolicyChange) []string {
 	switch {
-	case ch == nil, ch.After.Mode == "off" && ch.Before.Mode == "off", ch.After.Answer == placement.Yes.String() && ch.Before.Why == ch.After.Why:
+	case ch == nil, ch.After.Mode == "off" && ch.Before.Mode == "off",
+		ch.After.Answer == placement.Yes.String() && ch.Before.Why == ch.After.Why:
 		return nil
 	case ch.Before.Why == ch.After.Why && ch.Before.Mode == ch.After.Mode:
 		return p.wrapped("  = ", "room for failures is missing, as before: "+ch.After.Why)
@@ -307,7 +321,8 @@ func (p *program) applyPolicy(ctx context.Context, c *cli.Context) error {
 		return err
 	}
 	if want := c.Int64("cas-revision"); want >= 0 && uint64(want) != ch.Revision {
-		return &refusedError{fmt.Sprintf("the policy is at revision %d, not %d: somebody changed it since you looked. Plan again: haadm config plan %s", ch.Revision, want, c.Args().First())}
+		return &refusedError{fmt.Sprintf("the policy is at revision %d, not %d: somebody changed it since you looked. Plan again: haadm config plan %s",
+			ch.Revision, want, c.Args().First())}
 	}
 	revision := ch.Revision
 	if len(ch.Changes) > 0 {
@@ -316,7 +331,8 @@ func (p *program) applyPolicy(ctx context.Context, c *cli.Context) error {
 			for _, line := range lines {
 				fmt.Fprintln(p.stderr, line)
 			}
-			return &refusedError{fmt.Sprintf("admission control, as this policy has it, refuses what is missing: nothing was changed. Make room first, ask for less, or add --%s", spareFlag)}
+			return &refusedError{fmt.Sprintf("admission control, as this policy has it, refuses what is missing: nothing was changed. Make room first, ask for less, or add --%s",
+				spareFlag)}
 		}
 		if err := p.agree(ctx, "Apply it?", lines...); err != nil {
 			return err

@@ -38,12 +38,15 @@ func wiring(p *config.Policy, hosts []api.HostView) (all []string) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Hosts)) {
 		if !members[name] {
-			all = append(all, fmt.Sprintf("host %q is no member of the cluster%s: its block has no effect until it is", name, didYouMean(name, names)))
+			all = append(all, fmt.Sprintf("host %q is no member of the cluster%s: its block has no effect until it is",
+				name, didYouMean(name, names)))
 		}
 	}
 	names = slices.DeleteFunc(names, func(name string) bool { return len(p.Hosts[name].Fence) > 0 })
 	if len(p.Fences) > 0 && len(names) > 0 {
-		all = append(all, fmt.Sprintf("without a fence device: %s. When such a host dies, its VMs wait until it cannot run any more for certain (%s)", strings.Join(names, ", "), bound(p.Timing.Wait())))
+		all = append(all,
+			fmt.Sprintf("without a fence device: %s. When such a host dies, its VMs wait until it cannot run any more for certain (%s)",
+				strings.Join(names, ", "), bound(p.Timing.Wait())))
 	}
 	return all
 }

@@ -13,14 +13,18 @@ import (
 )
 
 func (p *program) disarmCommand() *cli.Command {
-	return p.leaf("disarm", "pause every automatic action of the whole cluster: nothing is started or moved by itself, no host is switched off. It ends by itself", "", 0, 0, []cli.Flag{
-		&cli.DurationFlag{Name: "for", Usage: fmt.Sprintf("it ends by itself after so `LONG`, %s to %s", hours(fsm.DisarmLeast), hours(fsm.DisarmMost)), Value: 2 * time.Hour},
-		&cli.StringFlag{Name: "why", Usage: "a `TEXT` for those who wonder; needed"},
-	}, p.disarm)
+	return p.leaf("disarm",
+		"pause every automatic action of the whole cluster: nothing is started or moved by itself, no host is switched off. It ends by itself",
+		"", 0, 0, []cli.Flag{
+			&cli.DurationFlag{Name: "for", Usage: fmt.Sprintf("it ends by itself after so `LONG`, %s to %s",
+				hours(fsm.DisarmLeast), hours(fsm.DisarmMost)), Value: 2 * time.Hour},
+			&cli.StringFlag{Name: "why", Usage: "a `TEXT` for those who wonder; needed"},
+		}, p.disarm)
 }
 
 func (p *program) armCommand() *cli.Command {
-	return p.leaf("arm", "end what haadm disarm began: what waits is started", "", 0, 0, []cli.Flag{&cli.StringFlag{Name: "why", Usage: "a `TEXT` for the history"}}, p.arm)
+	return p.leaf("arm", "end what haadm disarm began: what waits is started", "", 0, 0,
+		[]cli.Flag{&cli.StringFlag{Name: "why", Usage: "a `TEXT` for the history"}}, p.arm)
 }
 
 func (p *program) disarm(ctx context.Context, c *cli.Context) error {
@@ -29,7 +33,8 @@ func (p *program) disarm(ctx context.Context, c *cli.Context) error {
 	case r.Why == "":
 		return usageOf(c, "--why is needed: whoever finds a VM down will want to know")
 	case r.For.Duration() < fsm.DisarmLeast || r.For.Duration() > fsm.DisarmMost:
-		return usageOf(c, fmt.Sprintf("--for %v: a cluster is disarmed for %s to %s at a time, and can be again before the end", r.For.Duration(), hours(fsm.DisarmLeast), hours(fsm.DisarmMost)))
+		return usageOf(c, fmt.Sprintf("--for %v: a cluster is disarmed for %s to %s at a time, and can be again before the end",
+			r.For.Duration(), hours(fsm.DisarmLeast), hours(fsm.DisarmMost)))
 	}
 	client := p.changer()
 	defer client.Close()
@@ -66,16 +71,19 @@ func (p *program) disarmLines(st *api.Status) []string {
 	add("  - ", "no VM is started by itself: those that crash, and those of hosts that die, stay down until it is armed")
 	add("  - ", "no VM is moved by itself, and no host is switched off by its fence devices")
 	add("  = ", "what people ask for is done: haadm vms start, stop, restart and migrate, and starts by hand")
-	add("  ! ", "leases go on: a host that is cut off from the master and from the heartbeat volumes stops its VMs as ever, and its watchdog resets it if it cannot")
+	add("  ! ",
+		"leases go on: a host that is cut off from the master and from the heartbeat volumes stops its VMs as ever, and its watchdog resets it if it cannot")
 	if st.VMs.Waiting > 0 {
 		add("  ! ", "down now, and not started before it is armed: %s", plural(st.VMs.Waiting, "VM", "VMs"))
 	}
 	if st.VMs.Moving > 0 {
-		add("  ! ", "on the way to another host, and not stopped by this: %s; haadm vms migrate VM --cancel calls a move off", plural(st.VMs.Moving, "VM", "VMs"))
+		add("  ! ", "on the way to another host, and not stopped by this: %s; haadm vms migrate VM --cancel calls a move off",
+			plural(st.VMs.Moving, "VM", "VMs"))
 	}
 	for _, h := range st.Hosts {
 		if h.State != string(fsm.HostLive) && h.Committed == string(fsm.HostLive) {
-			add("  ! ", "%s is %s: if it is dead, what it owns (VMs: %d) is not started elsewhere before the cluster is armed", h.Name, h.State, len(h.VMs))
+			add("  ! ", "%s is %s: if it is dead, what it owns (VMs: %d) is not started elsewhere before the cluster is armed",
+				h.Name, h.State, len(h.VMs))
 		}
 	}
 	return out
@@ -92,13 +100,15 @@ func (p *program) arm(ctx context.Context, c *cli.Context) error {
 		return err
 	}
 	if d := st.Disarmed; d != nil {
-		plan := []string{fmt.Sprintf("  + what becomes of VMs and hosts is acted upon again; %s had it disarmed since %s (%s)", d.By, p.clock(d.Since), d.Why)}
+		plan := []string{fmt.Sprintf("  + what becomes of VMs and hosts is acted upon again; %s had it disarmed since %s (%s)",
+			d.By, p.clock(d.Since), d.Why)}
 		if n := len(d.Waiting); n > 0 {
 			plan = append(plan, p.wrapped("  + ", fmt.Sprintf("started where there is room: %s", strings.Join(d.Waiting, ", ")))...)
 		}
 		for _, h := range st.Hosts {
 			if h.State != string(fsm.HostLive) && h.Committed == string(fsm.HostLive) {
-				plan = append(plan, p.wrapped("  ! ", fmt.Sprintf("%s is %s: it may be declared dead and switched off, and what it owns started elsewhere", h.Name, h.State))...)
+				plan = append(plan, p.wrapped("  ! ",
+					fmt.Sprintf("%s is %s: it may be declared dead and switched off, and what it owns started elsewhere", h.Name, h.State))...)
 			}
 		}
 		if err := p.agree(ctx, "Arm "+st.Cluster.Name+"?", plan...); err != nil {

@@ -13,7 +13,9 @@ import (
 )
 
 func (p *program) doctorCommand() *cli.Command {
-	return p.leaf("doctor", "what is not as it should be with hosts and with the disks of protected VMs: guard, watchdog, clock, networks, heartbeat volumes, libvirt, locks, caches", "[HOST]", 0, 1, nil,
+	return p.leaf("doctor",
+		"what is not as it should be with hosts and with the disks of protected VMs: guard, watchdog, clock, networks, heartbeat volumes, libvirt, locks, caches",
+		"[HOST]", 0, 1, nil,
 		func(ctx context.Context, c *cli.Context) error {
 			client := p.client()
 			defer client.Close()

@@ -85,7 +85,8 @@ func remoteStatus(c api.Code) int {
 		return exitRefused
 	case api.CodeDenied, api.CodeNotAllowed, api.CodeUnauthenticated:
 		return exitNotAllowed
-	case api.CodeBadRequest, api.CodeTooLarge, api.CodeNotFound, api.CodeNotMember, api.CodeUnknownOutcome, api.CodeHypervisor, api.CodeTimeout, api.CodeInternal:
+	case api.CodeBadRequest, api.CodeTooLarge, api.CodeNotFound, api.CodeNotMember, api.CodeUnknownOutcome,
+		api.CodeHypervisor, api.CodeTimeout, api.CodeInternal:
 		return exitFailed
 	}
 	return exitFailed
@@ -142,12 +143,15 @@ func (p *program) explain(err error) string {
 		}
 		return text + "\nSee 'haadm --help', or --help after any command."
 	case errors.As(err, &unreachable) && errors.Is(err, fs.ErrPermission):
-		return fmt.Sprintf("haadm: you may not use the agent's socket %s: only root and members of the groups under socket_access in haagent.hcl may.\nTry it with sudo.", p.socket)
+		return fmt.Sprintf("haadm: you may not use the agent's socket %s: only root and members of the groups under socket_access in haagent.hcl may.\nTry it with sudo.",
+			p.socket)
 	case errors.As(err, &unreachable):
-		return fmt.Sprintf("haadm: no agent answers at %s (%v).\nIs it running here? 'systemctl status haagent'. Its socket may be elsewhere: --socket PATH, or HAADM_SOCKET.", p.socket, unreachable.Err)
+		return fmt.Sprintf("haadm: no agent answers at %s (%v).\nIs it running here? 'systemctl status haagent'. Its socket may be elsewhere: --socket PATH, or HAADM_SOCKET.",
+			p.socket, unreachable.Err)
 	case errors.As(err, &silent):
 		return fmt.Sprintf("haadm: the agent at %s has not answered for %v: it is stopped, or this host is swamped.\n"+
-			"Look with 'systemctl status haagent' and 'journalctl -u haagent'; haadm on another host says what the cluster makes of this one.", silent.Where, silent.After)
+			"Look with 'systemctl status haagent' and 'journalctl -u haagent'; haadm on another host says what the cluster makes of this one.",
+			silent.Where, silent.After)
 	case errors.As(err, &remote):
 		text := "haadm: " + prefix(err, remote) + remote.Message
 		if remote.Rule != "" {

@@ -20,21 +20,22 @@ type agentLine struct {
 func (p *program) runner() *device.Runner { return device.NewRunner(device.Config{Dir: p.agentDir}) }
 
 func (p *program) fenceAgentsCommand() *cli.Command {
-	return p.leaf("agents", "the fence agents that are installed on this host, and which of them are not used, and why", "", 0, 0, nil, func(_ context.Context, _ *cli.Context) error {
-		runner := p.runner()
-		names, err := runner.Agents()
-		if err != nil {
-			return err
-		}
-		all := []agentLine{}
-		for _, name := range names {
-			all = append(all, agentLine{Name: name, Refused: runner.Unfit(name, nil)})
-		}
-		return p.show(struct {
-			Schema int         `json:"schema"`
-			Agents []agentLine `json:"agents"`
-		}{api.Schema, all}, func() { p.agentList(all) })
-	})
+	return p.leaf("agents", "the fence agents that are installed on this host, and which of them are not used, and why",
+		"", 0, 0, nil, func(_ context.Context, _ *cli.Context) error {
+			runner := p.runner()
+			names, err := runner.Agents()
+			if err != nil {
+				return err
+			}
+			all := []agentLine{}
+			for _, name := range names {
+				all = append(all, agentLine{Name: name, Refused: runner.Unfit(name, nil)})
+			}
+			return p.show(struct {
+				Schema int         `json:"schema"`
+				Agents []agentLine `json:"agents"`
+			}{api.Schema, all}, func() { p.agentList(all) })
+		})
 }
 
 func (p *program) agentList(all []agentLine) {
@@ -55,19 +56,20 @@ func (p *program) agentList(all []agentLine) {
 }
 
 func (p *program) fenceDescribeCommand() *cli.Command {
-	return p.leaf("describe", "an installed fence agent: what it switches, and the options that a fence block can set", "AGENT", 1, 1, nil, func(ctx context.Context, c *cli.Context) error {
-		runner := p.runner()
-		a, err := runner.Describe(ctx, c.Args().First())
-		if err != nil {
-			return err
-		}
-		why := runner.Unfit(a.Name, a)
-		return p.show(struct {
-			Schema  int    `json:"schema"`
-			Refused string `json:"refused,omitempty"`
-			*device.Agent
-		}{api.Schema, why, a}, func() { p.agentText(a, why) })
-	})
+	return p.leaf("describe", "an installed fence agent: what it switches, and the options that a fence block can set",
+		"AGENT", 1, 1, nil, func(ctx context.Context, c *cli.Context) error {
+			runner := p.runner()
+			a, err := runner.Describe(ctx, c.Args().First())
+			if err != nil {
+				return err
+			}
+			why := runner.Unfit(a.Name, a)
+			return p.show(struct {
+				Schema  int    `json:"schema"`
+				Refused string `json:"refused,omitempty"`
+				*device.Agent
+			}{api.Schema, why, a}, func() { p.agentText(a, why) })
+		})
 }
 
 func (p *program) agentText(a *device.Agent, refused string) {

@@ -12,44 +12,48 @@ import (
 )
 
 func (p *program) fenceTestCommand() *cli.Command {
-	return p.leaf("test", "have a host's fence devices asked for its power now, from the master; nothing is switched. Status 2: one fails", "HOST", 1, 1, nil, func(ctx context.Context, c *cli.Context) error {
-		client := p.changer()
-		defer client.Close()
-		l, err := client.FenceTest(ctx, c.Args().First())
-		if err != nil {
-			return err
-		}
-		works := true
-		for _, d := range l.Devices {
-			works = works && d.OK
-		}
-		if err := p.show(l, func() { p.deviceTable(l.Devices) }); err != nil {
-			return err
-		}
-		if !works {
-			return errNo
-		}
-		return nil
-	})
+	return p.leaf("test", "have a host's fence devices asked for its power now, from the master; nothing is switched. Status 2: one fails",
+		"HOST", 1, 1, nil, func(ctx context.Context, c *cli.Context) error {
+			client := p.changer()
+			defer client.Close()
+			l, err := client.FenceTest(ctx, c.Args().First())
+			if err != nil {
+				return err
+			}
+			works := true
+			for _, d := range l.Devices {
+				works = works && d.OK
+			}
+			if err := p.show(l, func() { p.deviceTable(l.Devices) }); err != nil {
+				return err
+			}
+			if !works {
+				return errNo
+			}
+			return nil
+		})
 }
 
 // heardFlag agrees to switch off what runs.
 const heardFlag = "even-if-heard"
 
 func heardFlags() []cli.Flag {
-	return []cli.Flag{&cli.BoolFlag{Name: heardFlag, Usage: "agree to switch off a host that is heard, with all that runs on it; --yes does not"}}
+	return []cli.Flag{&cli.BoolFlag{Name: heardFlag,
+		Usage: "agree to switch off a host that is heard, with all that runs on it; --yes does not"}}
 }
 
 func (p *program) fenceOffCommand() *cli.Command {
-	return p.leaf("off", "switch a host off by its fence devices; once that is proven its VMs start elsewhere, and it stays off", "HOST", 1, 1, heardFlags(), func(ctx context.Context, c *cli.Context) error {
-		return p.power(ctx, c, api.FenceOff)
-	})
+	return p.leaf("off", "switch a host off by its fence devices; once that is proven its VMs start elsewhere, and it stays off",
+		"HOST", 1, 1, heardFlags(), func(ctx context.Context, c *cli.Context) error {
+			return p.power(ctx, c, api.FenceOff)
+		})
 }
 
 func (p *program) fenceRebootCommand() *cli.Command {
-	return p.leaf("reboot", "switch a host off, and once that is proven on again; its VMs start elsewhere", "HOST", 1, 1, heardFlags(), func(ctx context.Context, c *cli.Context) error {
-		return p.power(ctx, c, api.FenceReboot)
-	})
+	return p.leaf("reboot", "switch a host off, and once that is proven on again; its VMs start elsewhere",
+		"HOST", 1, 1, heardFlags(), func(ctx context.Context, c *cli.Context) error {
+			return p.power(ctx, c, api.FenceReboot)
+		})
 }
 
 func (p *program) fenceOnCommand() *cli.Command {
@@ -75,7 +79,8 @@ func (p *program) power(ctx context.Context, c *cli.Context, action string) erro
 	}
 	r := api.FenceRequest{Action: action}
 	if action == api.FenceOn {
-		err = p.agree(ctx, fmt.Sprintf("Switch %s on?", host.Name), fmt.Sprintf("  ~ %s (%s) is switched on by its fence devices", host.Name, host.State))
+		err = p.agree(ctx, fmt.Sprintf("Switch %s on?", host.Name),
+			fmt.Sprintf("  ~ %s (%s) is switched on by its fence devices", host.Name, host.State))
 	} else {
 		r.EvenIfHeard, err = p.agreeToOff(ctx, c, host, action)
 	}
@@ -109,7 +114,8 @@ func (p *program) agreeToOff(ctx context.Context, c *cli.Context, host api.HostV
 	}
 	plan := []string{fmt.Sprintf("  - %s (%s) is %s by its fence devices", host.Name, host.State, verb)}
 	if n := len(host.VMs); n > 0 {
-		plan = append(plan, fmt.Sprintf("    what it owns (%s) starts elsewhere once it is proven off", plural(n, "protected VM", "protected VMs")))
+		plan = append(plan, fmt.Sprintf("    what it owns (%s) starts elsewhere once it is proven off",
+			plural(n, "protected VM", "protected VMs")))
 	}
 	if host.Master {
 		return false, &refusedError{fmt.Sprintf("%s is the master, which cannot prove that itself is off. Hand the office over first: haadm cluster transfer-master", host.Name)}

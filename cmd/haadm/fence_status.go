@@ -29,23 +29,27 @@ type hostFencing struct {
 var fenceUses = []string{"host_fencing_started", "host_fencing_failed", "host_switched_on", fsm.EventHostHeldOff}
 
 func (p *program) fenceStatusCommand() *cli.Command {
-	return p.leaf("status", "for each host, or one: what would switch it off, whether that works, when it was last used, and whether a person holds it off", "[HOST]", 0, 1, nil, func(ctx context.Context, c *cli.Context) error {
-		client := p.client()
-		defer client.Close()
-		all, wait, err := p.fencing(ctx, client, c.Args().First())
-		if err != nil {
-			return err
-		}
-		return p.show(struct {
-			Schema int           `json:"schema"`
-			Wait   api.Seconds   `json:"wait_seconds"` // D, which a host without a device that works is waited out
-			Hosts  []hostFencing `json:"hosts"`
-		}{api.Schema, api.Seconds(wait.Wait()), all}, func() {
-			p.fencingTable(all)
-			p.say("")
-			p.paragraph("", fmt.Sprintf("A dead host that no device has proven off is waited out: %s from when it was last heard, whatever its devices do meanwhile. '%s' asks them now.", bound(wait.Wait()), "haadm fence test HOST"))
+	return p.leaf("status",
+		"for each host, or one: what would switch it off, whether that works, when it was last used, and whether a person holds it off",
+		"[HOST]", 0, 1, nil, func(ctx context.Context, c *cli.Context) error {
+			client := p.client()
+			defer client.Close()
+			all, wait, err := p.fencing(ctx, client, c.Args().First())
+			if err != nil {
+				return err
+			}
+			return p.show(struct {
+				Schema int           `json:"schema"`
+				Wait   api.Seconds   `json:"wait_seconds"` // D, which a host without a device that works is waited out
+				Hosts  []hostFencing `json:"hosts"`
+			}{api.Schema, api.Seconds(wait.Wait()), all}, func() {
+				p.fencingTable(all)
+				p.say("")
+				p.paragraph("",
+					fmt.Sprintf("A dead host that no device has proven off is waited out: %s from when it was last heard, whatever its devices do meanwhile. '%s' asks them now.",
+						bound(wait.Wait()), "haadm fence test HOST"))
+			})
 		})
-	})
 }
 
 func (p *program) fencing(ctx context.Context, client *api.Client, only string) ([]hostFencing, lease.Timing, error) {
@@ -141,5 +145,6 @@ func (p *program) heldWords(host string, h *api.HoldView) string {
 	if by == "" {
 		by = "a person"
 	}
-	return fmt.Sprintf("%s has wanted it to stay off for %s, so the cluster does not switch it on: 'haadm fence on %s' ends that, and so does its next boot", by, p.ago(h.At), host)
+	return fmt.Sprintf("%s has wanted it to stay off for %s, so the cluster does not switch it on: 'haadm fence on %s' ends that, and so does its next boot",
+		by, p.ago(h.At), host)
 }

@@ -28,18 +28,19 @@ func (p *program) hostsCommand() *cli.Command {
 			p.note(l.Source)
 		})
 	})
-	show := p.leaf("show", "one host: evidence for its state, networks, heartbeat volumes, capacity, VMs", "HOST", 1, 1, nil, func(ctx context.Context, c *cli.Context) error {
-		client := p.client()
-		defer client.Close()
-		a, err := client.Host(ctx, c.Args().First())
-		if err != nil {
-			return err
-		}
-		return p.show(a, func() {
-			p.host(a.Host)
-			p.note(a.Source)
+	show := p.leaf("show", "one host: evidence for its state, networks, heartbeat volumes, capacity, VMs",
+		"HOST", 1, 1, nil, func(ctx context.Context, c *cli.Context) error {
+			client := p.client()
+			defer client.Close()
+			a, err := client.Host(ctx, c.Args().First())
+			if err != nil {
+				return err
+			}
+			return p.show(a, func() {
+				p.host(a.Host)
+				p.note(a.Source)
+			})
 		})
-	})
 	return group("hosts", "the hosts of the cluster", list, show, p.doctorCommand())
 }
 
@@ -54,7 +55,8 @@ func (p *program) wideHosts(hosts []api.HostView) {
 		for _, n := range h.Networks {
 			addrs = append(addrs, n.Name+"="+n.Address)
 		}
-		rows = append(rows, []any{h.Name, p.stateWords(h), p.ago(h.Since), h.Incarnation, voter, yesNo(h.Master), len(h.VMs), size(h.Memory), size(h.MemoryFree), p.storageWords(h), dash(h.Version), strings.Join(addrs, " ")})
+		rows = append(rows, []any{h.Name, p.stateWords(h), p.ago(h.Since), h.Incarnation, voter, yesNo(h.Master),
+			len(h.VMs), size(h.Memory), size(h.MemoryFree), p.storageWords(h), dash(h.Version), strings.Join(addrs, " ")})
 	}
 	p.grid([]any{"HOST", "STATE", "SINCE", "INCARNATION", "VOTER", "MASTER", "VMS", "MEM", "FREE", "STORAGE", "VERSION", "ADDRESSES"}, rows)
 }

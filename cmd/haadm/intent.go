@@ -14,19 +14,22 @@ import (
 )
 
 func (p *program) startCommand() *cli.Command {
-	return p.leaf("start", "start protected VMs where there is room, and wait until they run", "VM...", 1, -1, changeFlags(5*time.Minute, spare()), func(ctx context.Context, c *cli.Context) error {
-		return p.intend(ctx, c, fsm.IntentRun)
-	})
+	return p.leaf("start", "start protected VMs where there is room, and wait until they run",
+		"VM...", 1, -1, changeFlags(5*time.Minute, spare()), func(ctx context.Context, c *cli.Context) error {
+			return p.intend(ctx, c, fsm.IntentRun)
+		})
 }
 
 func (p *program) stopCommand() *cli.Command {
-	return p.leaf("stop", "shut protected VMs down, so that they stay down, and wait until they are", "VM...", 1, -1, changeFlags(5*time.Minute), func(ctx context.Context, c *cli.Context) error {
-		return p.intend(ctx, c, fsm.IntentStop)
-	})
+	return p.leaf("stop", "shut protected VMs down, so that they stay down, and wait until they are",
+		"VM...", 1, -1, changeFlags(5*time.Minute), func(ctx context.Context, c *cli.Context) error {
+			return p.intend(ctx, c, fsm.IntentStop)
+		})
 }
 
 func (p *program) restartCommand() *cli.Command {
-	return p.leaf("restart", "shut a protected VM down and start it again, on the same host if that can run it", "VM", 1, 1, changeFlags(10*time.Minute, spare()), p.restart)
+	return p.leaf("restart", "shut a protected VM down and start it again, on the same host if that can run it",
+		"VM", 1, 1, changeFlags(10*time.Minute, spare()), p.restart)
 }
 
 // wants is what a person asks of one VM, and what became of it.
@@ -155,7 +158,8 @@ func names(vms []api.VMView) string {
 func pickProtected(list *api.VMList, name string) (api.VMView, error) {
 	vm, err := pickVM(list, name)
 	if err == nil && !vm.Protected {
-		return vm, &refusedError{fmt.Sprintf("%s is not protected, so Holdfast neither starts, stops nor moves it: use virsh on %s, or 'haadm protect %s' first (nothing was changed)", vm.Name, dash(vm.Host), vm.Name)}
+		return vm, &refusedError{fmt.Sprintf("%s is not protected, so Holdfast neither starts, stops nor moves it: use virsh on %s, or 'haadm protect %s' first (nothing was changed)",
+			vm.Name, dash(vm.Host), vm.Name)}
 	}
 	return vm, err
 }
@@ -174,7 +178,9 @@ func intentLine(vm api.VMView, intent fsm.Intent) string {
 
 // reach waits until VMs do what people want of them, and shows what happens meanwhile. anew: one
 // that runs must have been started since due was read.
-func (p *program) reach(ctx context.Context, client *api.Client, due []api.VMView, intent fsm.Intent, anew bool, since uint64, timeout time.Duration, noWait bool) ([]wants, error) {
+func (p *program) reach(
+	ctx context.Context, client *api.Client, due []api.VMView, intent fsm.Intent, anew bool, since uint64, timeout time.Duration, noWait bool,
+) ([]wants, error) {
 	all := make([]wants, len(due))
 	began := p.now()
 	tell := &teller{p: p, after: since, match: func(e api.EventView) bool {
@@ -191,7 +197,8 @@ func (p *program) reach(ctx context.Context, client *api.Client, due []api.VMVie
 			x := wants{VM: vm.Name, UUID: vm.UUID, Why: "it is not protected any more"}
 			if j := slices.IndexFunc(list.VMs, func(v api.VMView) bool { return v.UUID == vm.UUID && v.Protected }); j >= 0 {
 				is := list.VMs[j]
-				x.State, x.Host, x.Why, x.Done, x.Took = is.State, is.Host, is.Waiting, is.State == state && is.Intent == intent && (!anew || is.Generation > vm.Generation), all[i].Took
+				x.State, x.Host, x.Why, x.Took = is.State, is.Host, is.Waiting, all[i].Took
+				x.Done = is.State == state && is.Intent == intent && (!anew || is.Generation > vm.Generation)
 				if is.Restart != nil && !x.Done {
 					x.Why = "it is asked to shut down, to be started again"
 				}
@@ -275,10 +282,12 @@ func (p *program) restart(ctx context.Context, c *cli.Context) error {
 		return err
 	}
 	if vm.Intent != fsm.IntentRun || vm.State != api.VMRunning && vm.State != api.VMPaused {
-		return &refusedError{fmt.Sprintf("%s is %s: only what runs can be restarted. 'haadm vms start %s' starts it, 'haadm vms retry %s' has another try at what failed (nothing was changed)", vm.Name, vm.State, vm.Name, vm.Name)}
+		return &refusedError{fmt.Sprintf("%s is %s: only what runs can be restarted. 'haadm vms start %s' starts it, 'haadm vms retry %s' has another try at what failed (nothing was changed)",
+			vm.Name, vm.State, vm.Name, vm.Name)}
 	}
 	if vm.Restart == nil {
-		if err := p.agree(ctx, fmt.Sprintf("Restart %s?", vm.Name), fmt.Sprintf("  ~ %s, %s on %s, is shut down and started again, there if it can be", vm.Name, vm.State, vm.Host)); err != nil {
+		plan := fmt.Sprintf("  ~ %s, %s on %s, is shut down and started again, there if it can be", vm.Name, vm.State, vm.Host)
+		if err := p.agree(ctx, fmt.Sprintf("Restart %s?", vm.Name), plan); err != nil {
 			return err
 		}
 	} else {
@@ -317,7 +326,8 @@ func (p *program) retryCommand() *cli.Command {
 			return err
 		}
 		if n := len(vm.Failures) + len(vm.MoveFailures); n > 0 && vm.Intent == fsm.IntentRun {
-			if err := p.agree(ctx, fmt.Sprintf("Try %s again?", vm.Name), fmt.Sprintf("  ~ %s, %s: %s forgotten, and it is tried again now", vm.Name, vm.State, plural(n, "failure is", "failures are"))); err != nil {
+			plan := fmt.Sprintf("  ~ %s, %s: %s forgotten, and it is tried again now", vm.Name, vm.State, plural(n, "failure is", "failures are"))
+			if err := p.agree(ctx, fmt.Sprintf("Try %s again?", vm.Name), plan); err != nil {
 				return err
 			}
 		}
@@ -331,31 +341,34 @@ func (p *program) retryCommand() *cli.Command {
 
 // historyTypes are the events that say when a VM was started, stopped or moved, and why.
 var historyTypes = []string{
-	fsm.EventVMProtected, fsm.EventVMUnprotected, fsm.EventVMSeenRunning, fsm.EventVMAssigned, fsm.EventVMStarted, fsm.EventVMStopped, fsm.EventVMCrashed, fsm.EventVMStartFailed,
-	fsm.EventVMNoHost, fsm.EventVMGivenUp, fsm.EventVMIntentChanged, fsm.EventVMRestartOrdered, fsm.EventVMMoveOrdered, fsm.EventVMMoved, fsm.EventVMMoveFailed, fsm.EventVMRetryAsked, fsm.EventVMFreezeEnded,
+	fsm.EventVMProtected, fsm.EventVMUnprotected, fsm.EventVMSeenRunning, fsm.EventVMAssigned,
+	fsm.EventVMStarted, fsm.EventVMStopped, fsm.EventVMCrashed, fsm.EventVMStartFailed,
+	fsm.EventVMNoHost, fsm.EventVMGivenUp, fsm.EventVMIntentChanged, fsm.EventVMRestartOrdered,
+	fsm.EventVMMoveOrdered, fsm.EventVMMoved, fsm.EventVMMoveFailed, fsm.EventVMRetryAsked, fsm.EventVMFreezeEnded,
 }
 
 func (p *program) historyCommand() *cli.Command {
-	return p.leaf("history", "every start, stop, restart and move of a VM that the history still has, with its cause", "VM", 1, 1, nil, func(ctx context.Context, c *cli.Context) error {
-		client := p.client()
-		defer client.Close()
-		name := c.Args().First()
-		if a, err := client.VM(ctx, name); err == nil {
-			name = a.VM.Name // it was a UUID
-		}
-		l, err := client.Events(ctx, api.EventFilter{VM: name})
-		if err != nil {
-			return err
-		}
-		l.Events = slices.DeleteFunc(l.Events, func(e api.EventView) bool { return !slices.Contains(historyTypes, e.Type) })
-		return p.show(l, func() {
-			if len(l.Events) == 0 {
-				p.say("The history has nothing of a VM called %s.", name)
+	return p.leaf("history", "every start, stop, restart and move of a VM that the history still has, with its cause",
+		"VM", 1, 1, nil, func(ctx context.Context, c *cli.Context) error {
+			client := p.client()
+			defer client.Close()
+			name := c.Args().First()
+			if a, err := client.VM(ctx, name); err == nil {
+				name = a.VM.Name // it was a UUID
 			}
-			for _, e := range l.Events {
-				p.event(e)
+			l, err := client.Events(ctx, api.EventFilter{VM: name})
+			if err != nil {
+				return err
 			}
-			p.note(l.Source)
+			l.Events = slices.DeleteFunc(l.Events, func(e api.EventView) bool { return !slices.Contains(historyTypes, e.Type) })
+			return p.show(l, func() {
+				if len(l.Events) == 0 {
+					p.say("The history has nothing of a VM called %s.", name)
+				}
+				for _, e := range l.Events {
+					p.event(e)
+				}
+				p.note(l.Source)
+			})
 		})
-	})
 }

@@ -33,7 +33,8 @@ func (p *program) joinCommand() *cli.Command {
 			return err
 		}
 		if self.Member {
-			return &refusedError{fmt.Sprintf("%s is already a member of cluster %q: a host belongs to one cluster. To move it, take it out first with 'haadm cluster leave'", self.Name, self.ClusterName)}
+			return &refusedError{fmt.Sprintf("%s is already a member of cluster %q: a host belongs to one cluster. To move it, take it out first with 'haadm cluster leave'",
+				self.Name, self.ClusterName)}
 		}
 		if err := p.agree(ctx, fmt.Sprintf("Join it as %s?", self.Name),
 			fmt.Sprintf("  + host %s joins cluster %s, reached at %s", self.Name, token.Cluster, strings.Join(token.Addresses, ", ")),
@@ -78,7 +79,8 @@ func (p *program) tokenCommand() *cli.Command {
 			if t.Host != "" {
 				who = "host " + t.Host + " alone"
 			}
-			fmt.Fprintf(p.stderr, "Token %s: for %s, good for %s, one use. Whoever has it can join: pass it on in confidence.\n", t.ID, who, span(t.Expires.Sub(p.now())))
+			fmt.Fprintf(p.stderr, "Token %s: for %s, good for %s, one use. Whoever has it can join: pass it on in confidence.\n",
+				t.ID, who, span(t.Expires.Sub(p.now())))
 			if parsed, err := identity.ParseToken(t.Token); err == nil {
 				fmt.Fprintf(p.stderr, "CA fingerprint: %s\n", fingerprint(parsed.Fingerprint))
 			}

@@ -31,7 +31,9 @@ func spare() cli.Flag {
 }
 
 func (p *program) maintenanceCommand() *cli.Command {
-	enter := p.leaf("enter", "take a host out of service: show where its VMs go, ask, move them, and wait until it is empty. Status 1: it does not get empty", "HOST", 1, 1,
+	enter := p.leaf("enter",
+		"take a host out of service: show where its VMs go, ask, move them, and wait until it is empty. Status 1: it does not get empty",
+		"HOST", 1, 1,
 		changeFlags(time.Hour, spare()), p.enterMaintenance)
 	leave := p.leaf("leave", "put a host back into service, and say what comes back to it", "HOST", 1, 1,
 		[]cli.Flag{&cli.StringFlag{Name: "why", Usage: "a `TEXT` for the history"}}, p.leaveMaintenance)
@@ -62,7 +64,8 @@ func (p *program) maintenanceTable(hosts []api.HostView) {
 		if m := h.Maintenance; m.Left != nil {
 			left = fmt.Sprint(*m.Left)
 		}
-		rows = append(rows, []any{h.Name, h.State, p.ago(h.Maintenance.Since), dash(h.Maintenance.By), left, len(h.Maintenance.Staying), dash(h.Maintenance.Why)})
+		rows = append(rows, []any{h.Name, h.State, p.ago(h.Maintenance.Since), dash(h.Maintenance.By),
+			left, len(h.Maintenance.Staying), dash(h.Maintenance.Why)})
 	}
 	p.grid([]any{"HOST", "STATE", "FOR", "BY", "VMS LEFT", "CANNOT LEAVE", "WHY"}, rows)
 	for _, h := range hosts {
@@ -98,7 +101,8 @@ func (p *program) enterMaintenance(ctx context.Context, c *cli.Context) error {
 		if err := p.agree(ctx, fmt.Sprintf("Take %s out of service?", host)); err != nil {
 			return err
 		}
-		if _, err := client.SetMaintenance(ctx, host, api.MaintenanceRequest{On: true, Why: c.String("why"), EvenIfNoSpare: c.Bool(spareFlag)}); err != nil {
+		enter := api.MaintenanceRequest{On: true, Why: c.String("why"), EvenIfNoSpare: c.Bool(spareFlag)}
+		if _, err := client.SetMaintenance(ctx, host, enter); err != nil {
 			return err
 		}
 	} else {
@@ -125,11 +129,13 @@ func (p *program) outLines(a *api.MaintenanceAnswer) []string {
 	out = append(out, p.roomLines(a.Out.Room)...)
 	if a.Votes && a.Voters > 0 && a.State == string(fsm.HostLive) {
 		if left := a.Voters - 1; left <= a.Needed {
-			out = append(out, p.wrapped("  ! ", fmt.Sprintf("it votes: while it is down %d voters answer and %d are needed, so that %s", left, a.Needed, quorumWords(left, a.Needed)))...)
+			out = append(out, p.wrapped("  ! ", fmt.Sprintf("it votes: while it is down %d voters answer and %d are needed, so that %s",
+				left, a.Needed, quorumWords(left, a.Needed)))...)
 		}
 	}
 	if a.Master {
-		out = append(out, p.wrapped("  ! ", "it is the master: it hands the office over to another voter that is in service; it stays master while there is none")...)
+		out = append(out, p.wrapped("  ! ",
+			"it is the master: it hands the office over to another voter that is in service; it stays master while there is none")...)
 	}
 	return out
 }
@@ -193,8 +199,12 @@ func (p *program) roomLines(v whatif.Verdict) []string {
 // emptied waits until a host in maintenance is empty, or cannot get so, and shows what
 // happens meanwhile. It looks at what is, again and again, so that a change of master or a
 // second person does not confuse it.
-func (p *program) emptied(ctx context.Context, client *api.Client, host string, since uint64, timeout time.Duration) (*api.MaintenanceAnswer, error) {
-	tell := &teller{p: p, after: since, match: func(e api.EventView) bool { return moveEvent(e) && (e.From == host || e.To == host || e.Host == host) }}
+func (p *program) emptied(
+	ctx context.Context, client *api.Client, host string, since uint64, timeout time.Duration,
+) (*api.MaintenanceAnswer, error) {
+	tell := &teller{p: p, after: since, match: func(e api.EventView) bool {
+		return moveEvent(e) && (e.From == host || e.To == host || e.Host == host)
+	}}
 	var last *api.MaintenanceAnswer
 	var stuck time.Time
 	told := map[string]string{}
@@ -220,7 +230,8 @@ func (p *program) emptied(ctx context.Context, client *api.Client, host string, 
 		return time.Since(stuck) >= stuckFor, nil // nothing goes, and what is left has its reasons
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%w; %s stays in maintenance and is emptied all the same: 'haadm maintenance list' shows how far it is, 'haadm maintenance leave %s' takes it back", err, host, host)
+		return nil, fmt.Errorf("%w; %s stays in maintenance and is emptied all the same: 'haadm maintenance list' shows how far it is, 'haadm maintenance leave %s' takes it back",
+			err, host, host)
 	}
 	return last, nil
 }
@@ -307,13 +318,16 @@ func (p *program) leaveMaintenance(ctx context.Context, c *cli.Context) error {
 		return err
 	}
 	if a.Maintenance == nil {
-		return p.show(api.Done{Schema: api.Schema, Done: host + " is not in maintenance"}, func() { p.say("%s is not in maintenance: nothing to change.", host) })
+		return p.show(api.Done{Schema: api.Schema, Done: host + " is not in maintenance"}, func() {
+			p.say("%s is not in maintenance: nothing to change.", host)
+		})
 	}
 	plan := []string{fmt.Sprintf("  ~ %s (%s) takes VMs again", host, a.State)}
 	if a.Back != nil {
 		plan = append(plan, p.moveLines(a.Back)...)
 		if len(a.Back.Moves) == 0 {
-			plan = append(plan, p.wrapped("  = ", "no VM is moved to it: those that left stay where they are, unless the policy has them go back")...)
+			plan = append(plan, p.wrapped("  = ",
+				"no VM is moved to it: those that left stay where they are, unless the policy has them go back")...)
 		}
 	}
 	if err := p.agree(ctx, fmt.Sprintf("Put %s back into service?", host), plan...); err != nil {

@@ -16,7 +16,9 @@ import (
 )
 
 func (p *program) migrateCommand() *cli.Command {
-	return p.leaf("migrate", "move protected VMs to another host while they run, together or not at all; wait until they are there. Status 1: one is not", "VM...", 1, -1,
+	return p.leaf("migrate",
+		"move protected VMs to another host while they run, together or not at all; wait until they are there. Status 1: one is not",
+		"VM...", 1, -1,
 		changeFlags(time.Hour,
 			&cli.StringFlag{Name: "to", Usage: "the `HOST` that they go to; without it each goes where it fits best"},
 			&cli.BoolFlag{Name: "cold", Usage: "shut them down and start them there"},
@@ -96,7 +98,8 @@ const (
 func (p *program) migrate(ctx context.Context, c *cli.Context) error {
 	client := p.changer()
 	defer client.Close()
-	r := api.MoveRequest{VMs: c.Args().Slice(), Host: c.String("to"), Cold: c.Bool("cold"), Why: c.String("why"), EvenIfNoSpare: c.Bool(spareFlag)}
+	r := api.MoveRequest{VMs: c.Args().Slice(), Host: c.String("to"), Cold: c.Bool("cold"),
+		Why: c.String("why"), EvenIfNoSpare: c.Bool(spareFlag)}
 	plan, err := client.PlanMove(ctx, r)
 	if err != nil {
 		return err
@@ -177,7 +180,9 @@ func (p *program) tripLines(m whatif.Relocation) []string {
 }
 
 // travel waits until every VM has arrived, or stays, and shows what happens meanwhile.
-func (p *program) travel(ctx context.Context, client *api.Client, trips []trip, since uint64, began time.Time, timeout time.Duration) error {
+func (p *program) travel(
+	ctx context.Context, client *api.Client, trips []trip, since uint64, began time.Time, timeout time.Duration,
+) error {
 	find := func(e api.EventView) *trip {
 		for i := range trips {
 			if t := &trips[i]; t.VM == e.VM && t.Order != 0 && t.State == tripOrdered {
@@ -236,7 +241,8 @@ func (t *trip) settle(list *api.VMList) {
 		t.State, t.Text = tripMoved, fmt.Sprintf("%s runs on %s", vm.Name, vm.Host)
 	case vm.Host == t.To && vm.State == api.VMStarting, vm.State == api.VMUnknown:
 	case vm.Host == "":
-		t.State, t.Text = tripFailed, fmt.Sprintf("%s has left %s and runs nowhere now: it is started where there is room (%s)", vm.Name, t.From, vm.Waiting)
+		t.State, t.Text = tripFailed, fmt.Sprintf("%s has left %s and runs nowhere now: it is started where there is room (%s)",
+			vm.Name, t.From, vm.Waiting)
 	default:
 		t.State, t.Text = tripFailed, fmt.Sprintf("%s is %s on %s, and its move is over", vm.Name, vm.State, vm.Host)
 	}

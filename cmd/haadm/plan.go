@@ -22,40 +22,45 @@ func (p *program) planCommand() *cli.Command {
 		&cli.StringSliceFlag{Name: "fail", Usage: "`HOST`s that are lost together (several with commas, or the flag again)"},
 		&cli.IntFlag{Name: "fail-any", Usage: "ask about any `N` hosts; failure domains, where the policy counts those"},
 		&cli.StringSliceFlag{Name: "lose-datastore", Usage: "`DATASTORE`s that are lost on every host"},
-		&cli.StringSliceFlag{Name: "maintenance", Usage: "`HOST`s that go into maintenance together, as 'haadm maintenance enter' would plan it (several with commas, or the flag again)"},
+		&cli.StringSliceFlag{Name: "maintenance",
+			Usage: "`HOST`s that go into maintenance together, as 'haadm maintenance enter' would plan it (several with commas, or the flag again)"},
 	}
 	flags = append(append(flags, supposeFlags()...), inventoryFlag())
-	return p.leaf("plan", "what would be done if each host was lost by itself, or what the flags name; nothing is changed", "", 0, 0, flags, func(ctx context.Context, c *cli.Context) error {
-		q := whatif.Question{Fail: c.StringSlice("fail"), FailAny: c.Int("fail-any"), LoseDatastores: c.StringSlice("lose-datastore"), Maintenance: c.StringSlice("maintenance")}
-		if len(q.Maintenance) > 0 && (len(q.Fail) > 0 || c.IsSet("fail-any") || len(q.LoseDatastores) > 0) {
-			return usageOf(c, "--maintenance asks about hosts that are taken out of service, the other flags about what is lost: ask one after the other")
-		}
-		if c.IsSet("fail-any") && q.FailAny < 1 {
-			return usageOf(c, "--fail-any takes a number from 1")
-		}
-		if q.FailAny > 0 && len(q.Fail) > 0 {
-			return usageOf(c, "--fail names the hosts, --fail-any means any of a number: give one of them")
-		}
-		var err error
-		if q.Hypothesis, err = hypothesis(c); err != nil {
-			return err
-		}
-		a, err := p.plan(ctx, c, q)
-		if err != nil {
-			return err
-		}
-		if err := p.show(a, func() { p.planText(a, q) }); err != nil {
-			return err
-		}
-		if !a.Fine {
-			return errNo
-		}
-		return nil
-	})
+	return p.leaf("plan", "what would be done if each host was lost by itself, or what the flags name; nothing is changed",
+		"", 0, 0, flags, func(ctx context.Context, c *cli.Context) error {
+			q := whatif.Question{Fail: c.StringSlice("fail"), FailAny: c.Int("fail-any"),
+				LoseDatastores: c.StringSlice("lose-datastore"), Maintenance: c.StringSlice("maintenance")}
+			if len(q.Maintenance) > 0 && (len(q.Fail) > 0 || c.IsSet("fail-any") || len(q.LoseDatastores) > 0) {
+				return usageOf(c,
+					"--maintenance asks about hosts that are taken out of service, the other flags about what is lost: ask one after the other")
+			}
+			if c.IsSet("fail-any") && q.FailAny < 1 {
+				return usageOf(c, "--fail-any takes a number from 1")
+			}
+			if q.FailAny > 0 && len(q.Fail) > 0 {
+				return usageOf(c, "--fail names the hosts, --fail-any means any of a number: give one of them")
+			}
+			var err error
+			if q.Hypothesis, err = hypothesis(c); err != nil {
+				return err
+			}
+			a, err := p.plan(ctx, c, q)
+			if err != nil {
+				return err
+			}
+			if err := p.show(a, func() { p.planText(a, q) }); err != nil {
+				return err
+			}
+			if !a.Fine {
+				return errNo
+			}
+			return nil
+		})
 }
 
 func inventoryFlag() cli.Flag {
-	return &cli.StringFlag{Name: "inventory", Usage: "go by this `FILE` instead of asking an agent (haadm placement inventory writes one)", TakesFile: true}
+	return &cli.StringFlag{Name: "inventory",
+		Usage: "go by this `FILE` instead of asking an agent (haadm placement inventory writes one)", TakesFile: true}
 }
 
 // plan asks the agent, or answers from a file.
@@ -168,7 +173,8 @@ func (p *program) added(v whatif.Added) {
 	case !v.Admitted:
 		p.paragraph(p.tint("no", fsm.Critical)+"   ", v.VM+" is refused: "+v.Why)
 	case v.Answer != placement.Yes.String():
-		p.paragraph(p.tint("yes", fsm.Warning)+"  ", fmt.Sprintf("%s is let through, on %s, though room for failures is then missing: %s", v.VM, dash(v.Host), v.Why))
+		p.paragraph(p.tint("yes", fsm.Warning)+"  ",
+			fmt.Sprintf("%s is let through, on %s, though room for failures is then missing: %s", v.VM, dash(v.Host), v.Why))
 	default:
 		p.paragraph(p.tint("yes", fsm.Info)+"  ", fmt.Sprintf("%s is admitted, on %s: %s", v.VM, dash(v.Host), v.Why))
 	}
@@ -251,7 +257,8 @@ func (p *program) failover(f whatif.Failover) {
 	if len(f.Hosts)+len(f.Datastores) > 1 {
 		are = "are"
 	}
-	p.paragraph("", fmt.Sprintf("If %s %s lost: %s, %s.", strings.Join(lost, " and "), are, plural(starts, "VM starts elsewhere", "VMs start elsewhere"), plural(len(f.Down), "VM stays down", "VMs stay down")))
+	p.paragraph("", fmt.Sprintf("If %s %s lost: %s, %s.", strings.Join(lost, " and "), are,
+		plural(starts, "VM starts elsewhere", "VMs start elsewhere"), plural(len(f.Down), "VM stays down", "VMs stay down")))
 	if f.NoMajority != "" {
 		p.paragraph("! ", f.NoMajority)
 	}

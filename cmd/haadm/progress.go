@@ -13,7 +13,8 @@ import (
 
 // moveEvent reports whether an event is about a VM that goes, comes, or cannot.
 func moveEvent(e api.EventView) bool {
-	return slices.Contains([]string{fsm.EventVMMoveOrdered, fsm.EventVMMoved, fsm.EventVMMoveFailed, fsm.EventVMStartFailed, fsm.EventVMStopped, fsm.EventVMNoHost, fsm.EventVMStarted}, e.Type)
+	return slices.Contains([]string{fsm.EventVMMoveOrdered, fsm.EventVMMoved, fsm.EventVMMoveFailed,
+		fsm.EventVMStartFailed, fsm.EventVMStopped, fsm.EventVMNoHost, fsm.EventVMStarted}, e.Type)
 }
 
 // lastEvent is the number of the newest event.

@@ -97,7 +97,9 @@ func (p *program) setProtection(ctx context.Context, names []string, protect boo
 
 // protectionPlan finds the VMs whose protection would change, and says so in words. prospect says
 // what protection would be worth to one.
-func (p *program) protectionPlan(list *api.VMList, names []string, protect bool, prospect func(api.VMView) (*api.AgilityView, error)) (due []api.VMView, plan []string, err error) {
+func (p *program) protectionPlan(
+	list *api.VMList, names []string, protect bool, prospect func(api.VMView) (*api.AgilityView, error),
+) (due []api.VMView, plan []string, err error) {
 	for _, name := range names {
 		vm, err := pickVM(list, name)
 		if err != nil {
@@ -128,7 +130,8 @@ func (p *program) protectionPlan(list *api.VMList, names []string, protect bool,
 			plan = append(plan, fmt.Sprintf("  = %s is not protected", vm.Name))
 			continue
 		default:
-			plan = append(plan, fmt.Sprintf("  - %s, %s on %s: goes on as it is, but nobody restarts it when %s dies", vm.Name, vm.State, dash(vm.Host), dash(vm.Host)))
+			plan = append(plan, fmt.Sprintf("  - %s, %s on %s: goes on as it is, but nobody restarts it when %s dies",
+				vm.Name, vm.State, dash(vm.Host), dash(vm.Host)))
 			if byPolicy(vm) {
 				plan = append(plan, "      the policy protects it: take it out there instead, with 'haadm config apply'")
 			}
@@ -196,11 +199,14 @@ func pickVM(list *api.VMList, name string) (api.VMView, error) {
 	case 1:
 		return found[0], nil
 	case 0:
-		return api.VMView{}, &api.Error{Code: api.CodeNotFound, Message: fmt.Sprintf("no host reports a VM called %q%s; 'haadm vms list' shows them (nothing was changed)", name, didYouMean(name, names))}
+		return api.VMView{}, &api.Error{Code: api.CodeNotFound,
+			Message: fmt.Sprintf("no host reports a VM called %q%s; 'haadm vms list' shows them (nothing was changed)",
+				name, didYouMean(name, names))}
 	}
 	var ids []string
 	for _, vm := range found {
 		ids = append(ids, fmt.Sprintf("%s on %s", vm.UUID, dash(vm.Host)))
 	}
-	return api.VMView{}, &refusedError{fmt.Sprintf("%d VMs are called %q: name one by its UUID (%s)", len(found), name, strings.Join(ids, "; "))}
+	return api.VMView{}, &refusedError{fmt.Sprintf("%d VMs are called %q: name one by its UUID (%s)",
+		len(found), name, strings.Join(ids, "; "))}
 }

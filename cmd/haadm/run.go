@@ -105,7 +105,9 @@ func (p *program) app() *cli.App {
 		},
 		Commands: []*cli.Command{
 			p.statusCommand(), p.hostsCommand(), p.vmsCommand(), p.protectCommand(), p.unprotectCommand(), p.eventsCommand(),
-			p.explainCommand(), p.planCommand(), p.capacityCommand(), p.placementCommand(), p.maintenanceCommand(), p.disarmCommand(), p.armCommand(), p.clusterCommand(), p.fenceCommand(), p.watchdogCommand(), p.storageCommand(), p.configCommand(), p.agentCommand(), p.waitCommand(), p.completionCommand(), p.versionCommand(),
+			p.explainCommand(), p.planCommand(), p.capacityCommand(), p.placementCommand(), p.maintenanceCommand(),
+			p.disarmCommand(), p.armCommand(), p.clusterCommand(), p.fenceCommand(), p.watchdogCommand(), p.storageCommand(),
+			p.configCommand(), p.agentCommand(), p.waitCommand(), p.completionCommand(), p.versionCommand(),
 		},
 		HideHelpCommand: true,
 		Writer:          p.stdout,
@@ -154,7 +156,8 @@ func needMaster(src *api.Source) error {
 	if why == "" {
 		why = "no master is known"
 	}
-	return &api.Error{Code: api.CodeNoMaster, Message: fmt.Sprintf("%v (%s): nothing was changed; a majority of the voters must be up, see 'haadm status'", api.ErrNoMaster, why)}
+	return &api.Error{Code: api.CodeNoMaster,
+		Message: fmt.Sprintf("%v (%s): nothing was changed; a majority of the voters must be up, see 'haadm status'", api.ErrNoMaster, why)}
 }
 
 // masterVMs lists the VMs for a change: as the master knows them.
@@ -192,7 +195,9 @@ func (p *program) width() int {
 }
 
 // leaf makes a command that takes between least and most arguments (-1: any number).
-func (p *program) leaf(name, usage, argsUsage string, least, most int, flags []cli.Flag, do func(ctx context.Context, c *cli.Context) error) *cli.Command {
+func (p *program) leaf(
+	name, usage, argsUsage string, least, most int, flags []cli.Flag, do func(ctx context.Context, c *cli.Context) error,
+) *cli.Command {
 	return &cli.Command{
 		Name: name, Usage: usage, ArgsUsage: argsUsage, Flags: flags, HideHelpCommand: true,
 		CustomHelpTemplate: cli.CommandHelpTemplate + everywhere,

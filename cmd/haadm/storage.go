@@ -14,8 +14,9 @@ import (
 )
 
 func (p *program) storageCommand() *cli.Command {
-	return group("storage", "what the hosts share", p.storageListCommand(), p.storageShowCommand(), group("heartbeat", "heartbeat volumes, made and looked at from this host",
-		p.volumeInitCommand(), p.volumeVerifyCommand(), p.volumeDumpCommand()))
+	return group("storage", "what the hosts share", p.storageListCommand(), p.storageShowCommand(),
+		group("heartbeat", "heartbeat volumes, made and looked at from this host",
+			p.volumeInitCommand(), p.volumeVerifyCommand(), p.volumeDumpCommand()))
 }
 
 // clusterFlags say whose volume it is where no agent can be asked.
@@ -63,7 +64,8 @@ func (p *program) ownerByAgent(ctx context.Context) (o volumeOwner, err error) {
 	a, err := client.Cluster(ctx)
 	var gone *api.UnreachableError
 	if errors.As(err, &gone) {
-		return o, &hintedError{err, "Without it, say whose volume it is: --cluster-id UUID --policy PATH ('haadm storage heartbeat dump' needs neither)."}
+		return o, &hintedError{err,
+			"Without it, say whose volume it is: --cluster-id UUID --policy PATH ('haadm storage heartbeat dump' needs neither)."}
 	}
 	if err != nil {
 		return o, err

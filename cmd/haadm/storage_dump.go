@@ -13,22 +13,23 @@ import (
 )
 
 func (p *program) volumeDumpCommand() *cli.Command {
-	return p.leaf("dump", "everything that stands on a volume, of any cluster; -o wide: every field of every record", "PATH", 1, 1, nil, func(ctx context.Context, c *cli.Context) error {
-		path := c.Args().First()
-		if p.format == "wide" {
-			return p.dumpRaw(ctx, path)
-		}
-		v, err := patiently(ctx, p, path, func() (*volume, error) { return readVolume(path) })
-		if err != nil {
-			return err
-		}
-		return p.show(struct {
-			Schema int         `json:"schema"`
-			Path   string      `json:"path"`
-			Volume *volumeView `json:"volume"`
-			Slots  []slotView  `json:"slots"`
-		}{api.Schema, path, viewOfVolume(v), viewsOfSlots(v, p.now())}, func() { p.dump(v) })
-	})
+	return p.leaf("dump", "everything that stands on a volume, of any cluster; -o wide: every field of every record",
+		"PATH", 1, 1, nil, func(ctx context.Context, c *cli.Context) error {
+			path := c.Args().First()
+			if p.format == "wide" {
+				return p.dumpRaw(ctx, path)
+			}
+			v, err := patiently(ctx, p, path, func() (*volume, error) { return readVolume(path) })
+			if err != nil {
+				return err
+			}
+			return p.show(struct {
+				Schema int         `json:"schema"`
+				Path   string      `json:"path"`
+				Volume *volumeView `json:"volume"`
+				Slots  []slotView  `json:"slots"`
+			}{api.Schema, path, viewOfVolume(v), viewsOfSlots(v, p.now())}, func() { p.dump(v) })
+		})
 }
 
 // dumpRaw writes every record as it stands there.
@@ -95,7 +96,8 @@ func (p *program) dumpClaims(v *volume) {
 		if i == top {
 			mark = " *"
 		}
-		rows = append(rows, []any{s.host() + mark, p.ago(s.claim.Origin.Wall) + " ago", c.Epoch, c.Version, c.Index, dash(strings.Join(says, ", ")), dash(c.Reason)})
+		rows = append(rows, []any{s.host() + mark, p.ago(s.claim.Origin.Wall) + " ago",
+			c.Epoch, c.Version, c.Index, dash(strings.Join(says, ", ")), dash(c.Reason)})
 	}
 	if len(rows) > 0 {
 		p.say("")

@@ -26,7 +26,8 @@ func (p *program) volumeInitCommand() *cli.Command {
 		&cli.IntFlag{Name: "slots", Usage: "room for this many hosts, `N` from 1 to 256; it cannot grow later", Value: defaultSlots},
 		&cli.StringFlag{Name: "label", Usage: "the volume's `NAME` (default: the last part of PATH)"},
 		&cli.BoolFlag{Name: "create", Usage: "make a file, full of zeros, where none is; its size follows from --slots"},
-		&cli.StringFlag{Name: "overwrite", Usage: "destroy what is there; `CLUSTER` is the name of the cluster whose volume it is, or of this cluster for anything else"},
+		&cli.StringFlag{Name: "overwrite",
+			Usage: "destroy what is there; `CLUSTER` is the name of the cluster whose volume it is, or of this cluster for anything else"},
 	}, clusterFlags()...)
 	return p.leaf("init", "make a heartbeat volume of a block device or a file, once, on one host", "PATH", 1, 1, flags, p.initVolume)
 }
@@ -51,11 +52,13 @@ func (p *program) initVolume(ctx context.Context, c *cli.Context) error {
 	switch _, err := os.Stat(path); {
 	case errors.Is(err, fs.ErrNotExist) && !create:
 		return &hintedError{fmt.Errorf("there is no %s: nothing was changed", path),
-			fmt.Sprintf("With --create a file of %s is made there. A block device must be there already.", capacity(format.Layout{Slots: o.Slots}.Size()))}
+			fmt.Sprintf("With --create a file of %s is made there. A block device must be there already.",
+				capacity(format.Layout{Slots: o.Slots}.Size()))}
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
 	case err == nil && create:
-		return &refusedError{fmt.Sprintf("%s is there already: nothing was changed. Leave --create out to initialise it, or take another name", path)}
+		return &refusedError{fmt.Sprintf("%s is there already: nothing was changed. Leave --create out to initialise it, or take another name",
+			path)}
 	}
 	old, err := p.oldVolume(ctx, path, create)
 	if err != nil {
@@ -127,7 +130,8 @@ func (p *program) agreeToInit(ctx context.Context, path string, old *volume, o *
 		what = "the beginning of " + path
 	}
 	plan := []string{
-		fmt.Sprintf("  + heartbeat volume %q in %s: %s, room for %s", o.Label, what, capacity(format.Layout{Slots: o.Slots}.Size()), plural(o.Slots, "host", "hosts")),
+		fmt.Sprintf("  + heartbeat volume %q in %s: %s, room for %s",
+			o.Label, what, capacity(format.Layout{Slots: o.Slots}.Size()), plural(o.Slots, "host", "hosts")),
 		fmt.Sprintf("  + of cluster %q (%v)", o.ClusterName, o.Cluster),
 		fmt.Sprintf("  + with its present timing: %s", timingLine(o.Timing)),
 	}
@@ -137,14 +141,16 @@ func (p *program) agreeToInit(ctx context.Context, path string, old *volume, o *
 		if n := len(old.slots); n > 0 {
 			said = fmt.Sprintf("what %s wrote to it is lost", plural(n, "host", "hosts"))
 		}
-		plan = append(plan, fmt.Sprintf("  ! it holds heartbeat volume %q of cluster %q, made %s ago: %s", s.Label, s.Cluster, p.ago(s.Created), said))
+		plan = append(plan, fmt.Sprintf("  ! it holds heartbeat volume %q of cluster %q, made %s ago: %s",
+			s.Label, s.Cluster, p.ago(s.Created), said))
 	}
 	if old == nil || o.Overwrite != "" {
 		return p.agree(ctx, "Initialise it?", plan...)
 	}
 	s := old.super.Value
 	if !isTerminal(p.stdin) {
-		return &refusedError{fmt.Sprintf("%s holds heartbeat volume %q of cluster %q: nothing was changed. To destroy it, add --overwrite %s; --yes is not enough", path, s.Label, s.Cluster, s.Cluster)}
+		return &refusedError{fmt.Sprintf("%s holds heartbeat volume %q of cluster %q: nothing was changed. To destroy it, add --overwrite %s; --yes is not enough",
+			path, s.Label, s.Cluster, s.Cluster)}
 	}
 	for _, line := range plan {
 		fmt.Fprintln(p.stderr, line)

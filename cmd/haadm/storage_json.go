@@ -113,8 +113,10 @@ type vmLineView struct {
 
 func viewOfVolume(v *volume) *volumeView {
 	s, o := v.super.Value, v.super.Origin
-	view := &volumeView{ID: o.Volume.String(), Label: s.Label, Cluster: s.Cluster, ClusterID: o.Cluster.String(), Created: s.Created, Slots: s.Slots,
-		Size: v.size, Sector: v.sector, Format: fmt.Sprintf("%d.%d", format.Major, o.Minor), Timing: api.NewTimingView(s.Timing), Damage: damaged("superblock", v.super.Errs)}
+	view := &volumeView{ID: o.Volume.String(), Label: s.Label, Cluster: s.Cluster, ClusterID: o.Cluster.String(),
+		Created: s.Created, Slots: s.Slots,
+		Size: v.size, Sector: v.sector, Format: fmt.Sprintf("%d.%d", format.Major, o.Minor),
+		Timing: api.NewTimingView(s.Timing), Damage: damaged("superblock", v.super.Errs)}
 	view.Timing.Wait = s.Wait.Seconds() // as it was written there
 	if !o.Host.IsZero() {
 		view.By = o.Host.String()
@@ -129,13 +131,24 @@ func viewsOfSlots(v *volume, now time.Time) []slotView {
 		x := slotView{Slot: s.slot, Host: s.host(), Damage: s.damage()}
 		if f := s.heartbeat; f.OK {
 			h := f.Value
-			x.Heartbeat = &heartbeatView{written: viewOfOrigin(f.Origin, now), Incarnation: h.Incarnation, Run: h.Run, Seq: h.Seq, Acked: h.Acked, BootID: h.BootID.String(),
-				Epoch: h.Epoch, Applied: h.Applied, SetRevision: h.SetRevision, Flags: strings.Fields(h.Flags.String()), Lease: api.Seconds(h.Lease), Watchdog: api.Seconds(h.Watchdog),
-				Interval: api.Seconds(h.Interval), Latency: api.Seconds(h.Latency), VMs: h.VMs, TableSeq: h.TableSeq, Digest: fmt.Sprintf("%x", h.Digest), Reason: h.Reason}
+			x.Heartbeat = &heartbeatView{written: viewOfOrigin(f.Origin, now), Incarnation: h.Incarnation,
+				Run: h.Run, Seq: h.Seq, Acked: h.Acked, BootID: h.BootID.String(),
+				Epoch: h.Epoch, Applied: h.Applied, SetRevision: h.SetRevision, Flags: strings.Fields(h.Flags.String()),
+				Lease: api.Seconds(h.Lease), Watchdog: api.Seconds(h.Watchdog),
+				Interval: api.Seconds(h.Interval), Latency: api.Seconds(h.Latency), VMs: h.VMs,
+				TableSeq: h.TableSeq, Digest: fmt.Sprintf("%x", h.Digest), Reason: h.Reason}
 		}
 		if f := s.claim; f.OK {
 			c := f.Value
-			x.Claim = &claimView{written: viewOfOrigin(f.Origin, now), Epoch: c.Epoch, Version: c.Version, Incarnation: c.Incarnation, Index: c.Index, Reason: c.Reason, Listed: []listingView{}}
+			x.Claim = &claimView{
+				written:     viewOfOrigin(f.Origin, now),
+				Epoch:       c.Epoch,
+				Version:     c.Version,
+				Incarnation: c.Incarnation,
+				Index:       c.Index,
+				Reason:      c.Reason,
+				Listed:      []listingView{},
+			}
 			for _, l := range c.Listed {
 				x.Claim.Listed = append(x.Claim.Listed, listingView{l.Slot, l.Incarnation, l.Standing.String()})
 			}
@@ -159,5 +172,6 @@ func viewsOfSlots(v *volume, now time.Time) []slotView {
 }
 
 func viewOfOrigin(o format.Origin, now time.Time) written {
-	return written{By: o.Host.String(), Copy: string(rune('A' + o.Copy)), At: o.Wall, Age: api.Seconds(now.Sub(o.Wall)), Boot: o.Boot.Seconds()}
+	return written{By: o.Host.String(), Copy: string(rune('A' + o.Copy)),
+		At: o.Wall, Age: api.Seconds(now.Sub(o.Wall)), Boot: o.Boot.Seconds()}
 }

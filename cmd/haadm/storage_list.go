@@ -13,7 +13,8 @@ import (
 )
 
 func (p *program) storageListCommand() *cli.Command {
-	return p.leaf("list", "every heartbeat volume: in use or why not, on how many hosts it works, and what a takeover and a proof need", "", 0, 0, nil,
+	return p.leaf("list",
+		"every heartbeat volume: in use or why not, on how many hosts it works, and what a takeover and a proof need", "", 0, 0, nil,
 		func(ctx context.Context, _ *cli.Context) error {
 			a, err := p.askStorage(ctx)
 			if err != nil {
@@ -41,7 +42,8 @@ func (p *program) storageShowCommand() *cli.Command {
 			}
 		}
 		if len(its) == 0 {
-			return &api.Error{Code: api.CodeNotFound, Message: fmt.Sprintf("there is no heartbeat volume called %q; there are: %s", name, dash(strings.Join(known, ", ")))}
+			return &api.Error{Code: api.CodeNotFound,
+				Message: fmt.Sprintf("there is no heartbeat volume called %q; there are: %s", name, dash(strings.Join(known, ", ")))}
 		}
 		a.Volumes = its
 		return p.show(a, func() {
@@ -102,7 +104,8 @@ func (p *program) setLine(a *api.StorageAnswer) string {
 	case n == 0 && a.Set.Revision == 0:
 		s = "No heartbeat volume is in use: the network alone renews leases."
 	case n == 0:
-		s = fmt.Sprintf("No heartbeat volume is in use since revision %d, for %s: the network alone renews leases.", a.Set.Revision, p.ago(a.Set.Since))
+		s = fmt.Sprintf("No heartbeat volume is in use since revision %d, for %s: the network alone renews leases.",
+			a.Set.Revision, p.ago(a.Set.Since))
 	default:
 		s = fmt.Sprintf("%s in use, revision %d, for %s: a takeover needs %d of %d, a proof %d of %d.",
 			plural(n, "heartbeat volume", "heartbeat volumes"), a.Set.Revision, p.ago(a.Set.Since), a.Set.Takeover, n, a.Set.Proof, n)

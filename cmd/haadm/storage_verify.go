@@ -20,7 +20,8 @@ import (
 )
 
 func (p *program) volumeVerifyCommand() *cli.Command {
-	return p.leaf("verify", "can this host use these volumes, or all of the policy? Reads them as its agent would, and says what is wrong; status 2: one cannot be used",
+	return p.leaf("verify",
+		"can this host use these volumes, or all of the policy? Reads them as its agent would, and says what is wrong; status 2: one cannot be used",
 		"[PATH|NAME...]", 0, -1, clusterFlags(), p.verifyVolumes)
 }
 
@@ -129,7 +130,8 @@ func (p *program) check(ctx context.Context, path string, owner volumeOwner) che
 // or on another host.
 func unstable(path string) []string {
 	st, err := os.Stat(path)
-	if err != nil || st.Mode()&fs.ModeDevice == 0 || !strings.HasPrefix(path, "/dev/") || strings.HasPrefix(path, "/dev/disk/") || strings.HasPrefix(path, "/dev/mapper/") {
+	if err != nil || st.Mode()&fs.ModeDevice == 0 || !strings.HasPrefix(path, "/dev/") ||
+		strings.HasPrefix(path, "/dev/disk/") || strings.HasPrefix(path, "/dev/mapper/") {
 		return nil
 	}
 	return []string{path + " may be another disk after a reboot, or on another host: use its name in /dev/disk/by-id or /dev/mapper"}
@@ -173,7 +175,8 @@ func odd(v *volume, owner volumeOwner, now time.Time) (all []string) {
 		}
 		age := now.Sub(o.Wall)
 		if age < -clockSlack {
-			say("%s wrote %s in the future of this host's clock: one of the two clocks is wrong; nothing but ages shown to people depends on it", who, span(-age))
+			say("%s wrote %s in the future of this host's clock: one of the two clocks is wrong; nothing but ages shown to people depends on it",
+				who, span(-age))
 		}
 		limit := missed * owner.timing.Heartbeat
 		if age > limit && newest < limit && h.Flags&format.FlagCleanExit == 0 {
@@ -245,7 +248,8 @@ func (p *program) volumeFacts(v *volume) {
 			used++
 		}
 	}
-	p.field("room", "%s, %d used; %s of %s, logical sector %d", plural(s.Slots, "slot", "slots"), used, capacity(format.Layout{Slots: s.Slots}.Size()), capacity(v.size), v.sector)
+	p.field("room", "%s, %d used; %s of %s, logical sector %d", plural(s.Slots, "slot", "slots"),
+		used, capacity(format.Layout{Slots: s.Slots}.Size()), capacity(v.size), v.sector)
 	p.field("timing", "%s", timingLine(s.Timing))
 }
 
@@ -271,7 +275,8 @@ func timingLine(t lease.Timing) string {
 	if name == "" {
 		name = "custom"
 	}
-	return fmt.Sprintf("%s: heartbeat %v, lease %v, watchdog %v, reset %v, drain %v, grain %v, clock error %g; D %s", name, t.Heartbeat, t.Lease, t.Watchdog, t.Reset, t.Drain, t.Grain, t.ClockError, bound(t.Wait()))
+	return fmt.Sprintf("%s: heartbeat %v, lease %v, watchdog %v, reset %v, drain %v, grain %v, clock error %g; D %s",
+		name, t.Heartbeat, t.Lease, t.Watchdog, t.Reset, t.Drain, t.Grain, t.ClockError, bound(t.Wait()))
 }
 
 // slotTable shows what each host says of itself, by age of what it wrote.
@@ -284,7 +289,8 @@ func (p *program) slotTable(v *volume) {
 			continue
 		}
 		h := s.heartbeat.Value
-		rows = append(rows, []any{s.slot, dash(s.host()), p.ago(s.heartbeat.Origin.Wall) + " ago", h.Incarnation, h.Seq, h.Acked, h.Epoch, h.VMs, dash(h.Flags.String())})
+		rows = append(rows, []any{s.slot, dash(s.host()), p.ago(s.heartbeat.Origin.Wall) + " ago",
+			h.Incarnation, h.Seq, h.Acked, h.Epoch, h.VMs, dash(h.Flags.String())})
 	}
 	p.grid([]any{"SLOT", "HOST", "LAST WRITE", "INCARNATION", "SEQ", "ACKNOWLEDGED", "EPOCH", "VMS", "SAYS"}, rows)
 	if fenced := v.fenced(); len(fenced) > 0 {

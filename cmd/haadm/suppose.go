@@ -22,7 +22,8 @@ func supposeFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringSliceFlag{Name: "add-vm", Usage: "a `FILE` with a VM that is added first: domain XML, or JSON as in an inventory"},
 		&cli.StringSliceFlag{Name: "add-host", Usage: "one more `HOST`: like:NAME has what that one has, or a file with JSON as in an inventory"},
-		&cli.StringSliceFlag{Name: "remove-host", Usage: "`HOST`s that have left for good, and whose VMs have gone to the others (several with commas, or the flag again)"},
+		&cli.StringSliceFlag{Name: "remove-host",
+			Usage: "`HOST`s that have left for good, and whose VMs have gone to the others (several with commas, or the flag again)"},
 	}
 }
 

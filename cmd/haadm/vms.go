@@ -41,7 +41,8 @@ func (p *program) vmsCommand() *cli.Command {
 			p.note(a.Source)
 		})
 	})
-	return group("vms", "the VMs of the cluster", list, show, p.historyCommand(), p.migrateCommand(), p.startCommand(), p.stopCommand(), p.restartCommand(), p.retryCommand())
+	return group("vms", "the VMs of the cluster", list, show, p.historyCommand(), p.migrateCommand(),
+		p.startCommand(), p.stopCommand(), p.restartCommand(), p.retryCommand())
 }
 
 func onlyProtected(vms []api.VMView) []api.VMView {

@@ -70,7 +70,8 @@ func readOnce(path string) (*volume, error) {
 	}
 	l := format.Layout{Slots: v.super.Value.Slots}
 	if d.Size() < l.Size() {
-		return nil, fmt.Errorf("%s holds %w any more: it has %d bytes, and its %d slots need %d: it was cut", path, errNoVolume, d.Size(), l.Slots, l.Size())
+		return nil, fmt.Errorf("%s holds %w any more: it has %d bytes, and its %d slots need %d: it was cut",
+			path, errNoVolume, d.Size(), l.Slots, l.Size())
 	}
 	image, err := readAll(d, l.Size())
 	if err != nil {
@@ -108,7 +109,9 @@ func readAll(d *storagehb.Device, n int64) ([]byte, error) {
 	return out, unix.Munmap(buf)
 }
 
-func newest[V format.Value](image []byte, l format.Layout, k format.Kind, at format.Place, decode func([]byte) (V, format.Origin, error)) format.Found[V] {
+func newest[V format.Value](
+	image []byte, l format.Layout, k format.Kind, at format.Place, decode func([]byte) (V, format.Origin, error),
+) format.Found[V] {
 	begin := l.Offset(k, at.Slot, 0)
 	return format.Newest(image[begin:begin+2*int64(k.Length())], at, decode)
 }
@@ -218,7 +221,8 @@ func patiently[T any](ctx context.Context, p *program, path string, do func() (T
 			stop, grace = nil, time.After(time.Second)
 		case <-grace:
 			var none T
-			return none, fmt.Errorf("given up: the storage of %s does not answer. An I/O under way cannot be taken back; the process ends when the storage answers or the host is rebooted", path)
+			return none, fmt.Errorf("given up: the storage of %s does not answer. An I/O under way cannot be taken back; the process ends when the storage answers or the host is rebooted",
+				path)
 		}
 	}
 }

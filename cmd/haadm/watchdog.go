@@ -29,7 +29,8 @@ func (p *program) watchdogCommand() *cli.Command {
 		Subcommands: []*cli.Command{
 			p.leaf("qualify", "measure after which time the watchdog really resets this host, by letting it do so", "", 0, 0, []cli.Flag{
 				&cli.StringFlag{Name: "device", Usage: "the watchdog's `PATH`, such as /dev/watchdog0"},
-				&cli.DurationFlag{Name: "timeout", Usage: "`TIME` to set it to, in whole seconds: the policy's watchdog_timeout", Value: 3 * time.Second},
+				&cli.DurationFlag{Name: "timeout",
+					Usage: "`TIME` to set it to, in whole seconds: the policy's watchdog_timeout", Value: 3 * time.Second},
 				&cli.BoolFlag{Name: idleFlag, Usage: "vouch that no VM runs here, where no agent of a cluster can say so; --yes does not"},
 				file,
 			}, p.qualify),
@@ -48,7 +49,8 @@ func (p *program) qualify(ctx context.Context, c *cli.Context) error {
 		return usageOf(c, err.Error())
 	}
 	if _, err := os.Stat(dog.Path()); err != nil {
-		return &hintedError{fmt.Errorf("there is no watchdog: %w", err), "Load its driver, such as iTCO_wdt or ipmi_watchdog; --device names another one."}
+		return &hintedError{fmt.Errorf("there is no watchdog: %w", err),
+			"Load its driver, such as iTCO_wdt or ipmi_watchdog; --device names another one."}
 	}
 	boot, err := bootID()
 	if err != nil {
@@ -61,7 +63,8 @@ func (p *program) qualify(ctx context.Context, c *cli.Context) error {
 	if !known && !c.Bool(idleFlag) {
 		return &refusedError{"no agent of a cluster answers here, so it is not known whether VMs run, and they would be lost with " + host + ": nothing was changed. Look (virsh list), and add --" + idleFlag + " if none does"}
 	}
-	plan := []string{fmt.Sprintf("  ! this host, %s, is reset by %s about %v from now, without any shutdown", host, dog.Path(), c.Duration("timeout"))}
+	plan := []string{fmt.Sprintf("  ! this host, %s, is reset by %s about %v from now, without any shutdown",
+		host, dog.Path(), c.Duration("timeout"))}
 	if err := p.agree(ctx, "Reset this host?", plan...); err != nil {
 		return err
 	}
@@ -137,7 +140,8 @@ func (p *program) measurement(_ context.Context, c *cli.Context) error {
 		if q != nil && q.Alive > 0 {
 			p.field("driver", "%s", dash(q.Driver))
 			p.field("asked for", "%v", q.Asked)
-			p.field("measured", "the host was alive %v after the last pet, and not %v later", q.Alive.Round(time.Millisecond), q.Grain.Round(time.Millisecond))
+			p.field("measured", "the host was alive %v after the last pet, and not %v later",
+				q.Alive.Round(time.Millisecond), q.Grain.Round(time.Millisecond))
 		}
 		if bad != nil {
 			p.field("problem", "%v", bad)

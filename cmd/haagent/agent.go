@@ -96,7 +96,8 @@ func lastReset(cfg *config.Agent, bootID string, log hclog.Logger) *fencing.Note
 		log.Warn("cannot read whether the watchdog reset this host", "error", err)
 	}
 	if note != nil {
-		log.Warn("this host was reset by its watchdog", "reason", note.Why, "incarnation", note.Incarnation, "time", note.Wall, "vms", note.Covered)
+		log.Warn("this host was reset by its watchdog", "reason", note.Why, "incarnation", note.Incarnation,
+			"time", note.Wall, "vms", note.Covered)
 	}
 	return note
 }
@@ -150,7 +151,8 @@ func environment(ctx context.Context, cfg *config.Agent, log hclog.Logger) (_ *a
 	}
 	// Storage that hangs must not keep this process from ending.
 	opener := apart.NewOpener(filepath.Join(filepath.Dir(cfg.Listen.Socket), "volumes"), "haagent", "volume-io")
-	env := &agent.Env{Name: cfg.NodeName, Reserve: cfg.Host.ReserveMemory, Version: version, BootID: boot, Run: uint64(fencing.BootClock()), OpenVolume: opener.Open, LookVolume: opener.Look, LocateVolume: volumes.Locate,
+	env := &agent.Env{Name: cfg.NodeName, Reserve: cfg.Host.ReserveMemory, Version: version, BootID: boot,
+		Run: uint64(fencing.BootClock()), OpenVolume: opener.Open, LookVolume: opener.Look, LocateVolume: volumes.Locate,
 		Store: store, Now: fencing.BootClock, Wall: time.Now, Logger: log}
 	local := map[string]netip.Addr{}
 	for _, n := range cfg.Networks {
@@ -167,7 +169,8 @@ func environment(ctx context.Context, cfg *config.Agent, log hclog.Logger) (_ *a
 	} else {
 		driver := libvirt.New(libvirt.Config{Socket: cfg.Libvirt.Socket, Logger: log.Named("libvirt")})
 		hv = driver
-		env.Passage = &agent.Passage{Dir: filepath.Join(filepath.Dir(cfg.Listen.Socket), "migration"), Dial: driver.Dial, Memory: driver.MemorySocket}
+		env.Passage = &agent.Passage{Dir: filepath.Join(filepath.Dir(cfg.Listen.Socket), "migration"),
+			Dial: driver.Dial, Memory: driver.MemorySocket}
 		env.Guard, err = guardProcess(ctx, &wg, filepath.Join(filepath.Dir(cfg.Listen.Socket), "guard"), log)
 		if err == nil {
 			env.Reach, err = surroundings(ctx, &wg, local, log)

@@ -17,8 +17,10 @@ import (
 func guardFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "state", Value: defaultGuard, Usage: "shared memory `FILE`, on a tmpfs"},
-		&cli.StringFlag{Name: "watchdog", Usage: "hardware watchdog `DEVICE`, such as /dev/watchdog0, to reset this host with when its VMs cannot be proven gone; without it, the one that the guard before had"},
-		&cli.DurationFlag{Name: "watchdog-timeout", Value: 3 * time.Second, Usage: "`TIME` to set it to, in whole seconds; the policy's watchdog_timeout"},
+		&cli.StringFlag{Name: "watchdog",
+			Usage: "hardware watchdog `DEVICE`, such as /dev/watchdog0, to reset this host with when its VMs cannot be proven gone; without it, the one that the guard before had"},
+		&cli.DurationFlag{Name: "watchdog-timeout", Value: 3 * time.Second,
+			Usage: "`TIME` to set it to, in whole seconds; the policy's watchdog_timeout"},
 		&cli.StringFlag{Name: "note", Value: defaultNote, Usage: "`FILE` that keeps the reason of a reset"},
 	}
 }
@@ -31,7 +33,8 @@ func runGuard(c *cli.Context) error {
 	renew := make(chan os.Signal, 1)
 	signal.Notify(renew, syscall.SIGHUP)
 	defer signal.Stop(renew)
-	o := fencing.GuardOptions{Path: c.String("state"), Device: c.String("watchdog"), Timeout: c.Duration("watchdog-timeout"), Renew: renew, Warn: guardWarn}
+	o := fencing.GuardOptions{Path: c.String("state"), Device: c.String("watchdog"),
+		Timeout: c.Duration("watchdog-timeout"), Renew: renew, Warn: guardWarn}
 	if o.Device == "" && c.IsSet("watchdog-timeout") {
 		return fmt.Errorf("--watchdog-timeout without --watchdog sets nothing")
 	}
