@@ -72,6 +72,7 @@ func Judge(s *Scenario, o *Outcome) []string {
 	j.placement()
 	j.hosts()
 	j.events()
+	j.unlisted()
 	j.times()
 	j.order()
 	j.even()

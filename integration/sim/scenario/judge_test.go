@@ -117,6 +117,50 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// TestUnlisted holds that a recorded file tells of all that was done to its VMs and hosts: one deed more
+// than it explains is a violation.
+func TestUnlisted(t *testing.T) {
+	more := func(extra ...Seen) func(*Outcome) {
+		return func(o *Outcome) {
+			for _, e := range extra {
+				e.T = 150 * time.Second
+				o.Events = append(o.Events, e)
+			}
+		}
+	}
+	for _, tc := range []struct {
+		name   string
+		ours   bool
+		change func(*Outcome)
+		want   string // stands in a violation; empty: none
+	}{
+		{"started at home, as from the beginning", false, more(Seen{Type: "vm_started", VM: "v1", Host: "h1"}), ""},
+		{"started at home twice: the placement explains the second", false, more(Seen{Type: "vm_started", VM: "v1", Host: "h1"}, Seen{Type: "vm_started", VM: "v1", Host: "h1"}), ""},
+		{"started at home three times", false, more(Seen{Type: "vm_started", VM: "v1", Host: "h1"}, Seen{Type: "vm_started", VM: "v1", Host: "h1"}, Seen{Type: "vm_started", VM: "v1", Host: "h1"}), "v1 was started on h1 at 2m30s"},
+		{"started where it ends up", false, more(Seen{Type: "vm_started", VM: "v4", Host: "h2"}), ""},
+		{"started elsewhere", false, more(Seen{Type: "vm_started", VM: "v1", Host: "h2"}), "v1 was started on h2"},
+		{"started elsewhere in our own file", true, more(Seen{Type: "vm_started", VM: "v1", Host: "h2"}), ""},
+		{"started once more than is listed", false, more(Seen{Type: "vm_started", VM: "v3", Host: "h1"}), "v3 was started on h1"},
+		{"the move told once more", false, more(Seen{Type: "vm_started", VM: "v1", Host: "h2", Observed: true}), ""},
+		{"moved where it ends up", false, more(Seen{Type: "vm_move_ordered", VM: "v4", From: "h1", To: "h2"}), ""},
+		{"moved to and fro", false, more(Seen{Type: "vm_move_ordered", VM: "v4", From: "h2", To: "h1"}, Seen{Type: "vm_move_ordered", VM: "v4", From: "h1", To: "h2"}), "v4 was to go to h1"},
+		{"stopped", false, more(Seen{Type: "vm_stopped", VM: "v1", Host: "h1"}), "v1 was stopped"},
+		{"crashed", false, more(Seen{Type: "vm_crashed", VM: "v1", Host: "h1"}), "v1 was stopped"},
+		{"dead twice for one loss of power", false, more(Seen{Type: "host_confirmed_fenced", Host: "h3"}), "h3 was declared dead"},
+		{"dead without a loss", false, more(Seen{Type: "host_confirmed_fenced", Host: "h1"}), "h1 was declared dead"},
+		{"reset", false, more(Seen{Type: "host_self_fenced", Host: "h1"}), "h1 was reset by its watchdog"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			o := asExpected()
+			tc.change(o)
+			got := strings.Join(Judge(scenarioOf(t, !tc.ours, ""), o), "\n")
+			if tc.want == "" && got != "" || !strings.Contains(got, tc.want) {
+				t.Errorf("violations:\n%s\nwant %q", got, tc.want)
+			}
+		})
+	}
+}
+
 // TestInThatWay holds that a move which was recorded as live is one during which the VM ran on,
 // that one which was recorded as cold is not, that what follows from arming is not taken from
 // before it, and that a host of which nothing was known begins a life.

@@ -24,8 +24,8 @@ type Scenario struct {
 	ID            string `json:"id"` // the file's name without .json
 	Category      string `json:"category"`
 	// Portability is set in files recorded from another HA manager ("full",
-	// "adapted"). Those are held to placement, host states, and kind and order of
-	// events; never to the other's times, nor to who is master.
+	// "adapted"). Those are held to placement, host states, kind and order of
+	// events, and to nothing being done that they do not explain; never to the other's times, nor to who is master.
 	Portability string `json:"portability,omitempty"`
 	// Mapping says, of a recorded file, what is otherwise here and why.
 	Mapping string `json:"mapping,omitempty"`
