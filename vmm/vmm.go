@@ -154,8 +154,9 @@ type Hypervisor interface {
 	// It returns nil when the copy is whole and the process here is proven gone (stopped with
 	// ReasonMigrated). An error that wraps ErrNotProven says that this is not known; a copy may then
 	// be whole and the process here still be there. With any other error the domain was not
-	// migrated and goes on here, if nothing else ended it. A copy may be left either way: whoever has it ends it by Kill.
-	// When ctx ends the migration is ended, and Migrate still returns only when one of these is known.
+	// migrated and goes on here, if nothing else ended it. A copy may be left either way: whoever has it
+	// ends it by Kill. When ctx ends the migration is ended, and Migrate still returns only when one of
+	// these is known.
 	Migrate(ctx context.Context, uuid string, to Destination) error
 	// AbortMigration ends a migration from here that no Migrate of this caller waits for,
 	// as a restarted agent may find it, and lets the domain go on if it was stopped for one.

@@ -101,7 +101,8 @@ func ParseMetadata(text []byte) (*Agent, error) {
 		return nil, fmt.Errorf("the description is not what a fence agent prints: %w", err)
 	}
 	if len(doc.Parameters) > maxParameters || len(doc.Actions) > maxParameters {
-		return nil, fmt.Errorf("the description lists %d parameters and %d actions, the most is %d", len(doc.Parameters), len(doc.Actions), maxParameters)
+		return nil, fmt.Errorf("the description lists %d parameters and %d actions, the most is %d",
+			len(doc.Parameters), len(doc.Actions), maxParameters)
 	}
 	if len(doc.Actions) == 0 {
 		return nil, errors.New("the description lists no actions")

@@ -133,7 +133,8 @@ func printable(s string) string {
 		switch {
 		case r == '\t', r == '\n':
 			return ' '
-		case r < ' ', r >= 0x7f && r < 0xa0, r == '\uFFFD', r >= 0x200e && r <= 0x202e && (r <= 0x200f || r >= 0x202a): // control, or changes the direction of writing
+		case r < ' ', r >= 0x7f && r < 0xa0, r == '\uFFFD', r >= 0x200e && r <= 0x202e && (r <= 0x200f || r >= 0x202a):
+			// control, or changes the direction of writing
 			return '?'
 		}
 		return r

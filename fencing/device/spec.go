@@ -126,7 +126,8 @@ func (s spec) secret() (string, error) {
 		return "", fmt.Errorf("password_file %s is not a file", s.PasswordFile)
 	}
 	if err := ours(info); err != nil || info.Mode().Perm()&0o077 != 0 {
-		return "", fmt.Errorf("password_file %s can be read by others than root (mode %v): chown root %[1]s; chmod 0600 %[1]s", s.PasswordFile, info.Mode())
+		return "", fmt.Errorf("password_file %s can be read by others than root (mode %v): chown root %[1]s; chmod 0600 %[1]s",
+			s.PasswordFile, info.Mode())
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxPassword+3))
 	if err != nil {

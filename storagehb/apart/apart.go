@@ -11,9 +11,9 @@
 // The bytes travel through memory that both share; a pair of sockets carries what is
 // to be done and what came of it. A volume that is written to is open in one process of
 // the host at a time, by a lock on a file of the host's own: so a write that an earlier
-// agent has left under way ends before this one's slot is read. Waking each other costs the two processes more than
-// most I/Os do: so several can be asked for at once. The package knows nothing of what
-// is written.
+// agent has left under way ends before this one's slot is read. Waking each other costs the two
+// processes more than most I/Os do: so several can be asked for at once. The package knows nothing of
+// what is written.
 package apart
 
 import (

@@ -28,7 +28,8 @@ func (f *file) Do(ios ...storagehb.IO) (int, error) {
 	for _, io := range ios {
 		at, ok := f.shared(io.Buffer)
 		if !ok {
-			return 0, fmt.Errorf("move %d bytes of %s at %d: the buffer is not in the memory shared with the process that does it", len(io.Buffer), f.path, io.Offset)
+			return 0, fmt.Errorf("move %d bytes of %s at %d: the buffer is not in the memory shared with the process that does it",
+				len(io.Buffer), f.path, io.Offset)
 		}
 		r.IOs = append(r.IOs, transfer{Write: io.Write, At: at, Length: len(io.Buffer), Offset: io.Offset})
 	}

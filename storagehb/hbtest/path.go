@@ -223,7 +223,8 @@ func (f *file) Close() error { return nil }
 
 // aligned holds the caller to what direct I/O asks for.
 func (f *file) aligned(b []byte, off int64) {
-	if len(b) == 0 || len(b)%format.BlockSize != 0 || off%format.BlockSize != 0 || uintptr(unsafe.Pointer(unsafe.SliceData(b)))%format.BlockSize != 0 {
+	if len(b) == 0 || len(b)%format.BlockSize != 0 || off%format.BlockSize != 0 ||
+		uintptr(unsafe.Pointer(unsafe.SliceData(b)))%format.BlockSize != 0 {
 		f.set(func() {
 			f.disk.violate("the host of slot %d moves %d bytes at %d, not aligned to %d", f.slot, len(b), off, format.BlockSize)
 		})

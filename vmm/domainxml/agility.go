@@ -148,7 +148,8 @@ func (n *Needs) Ties(shared func(path string) bool) []Tie {
 			if p.Effect == Loses {
 				follows = "it stays behind when the VM starts elsewhere"
 			}
-			all = append(all, Tie{Kind: p.Kind, Effect: p.Effect, What: p.Path, Text: fmt.Sprintf("%s: %s is not on shared storage; %s", p.Text, p.Path, follows)})
+			all = append(all, Tie{Kind: p.Kind, Effect: p.Effect, What: p.Path,
+				Text: fmt.Sprintf("%s: %s is not on shared storage; %s", p.Text, p.Path, follows)})
 		}
 	}
 	return append(all, n.ties...)
@@ -194,7 +195,8 @@ func (n *Needs) disks(list []libvirtxml.DomainDisk) {
 		}
 		// Other modes write what the guest asked to have written before they say so.
 		if d.Driver != nil && d.Driver.Cache == "unsafe" && kind == TieDisk && d.ReadOnly == nil {
-			n.tie(TieCache, Loses, name, "disk %s has cache=unsafe: when the host dies, what the guest had flushed may be missing, and the disk damaged", name)
+			n.tie(TieCache, Loses, name,
+				"disk %s has cache=unsafe: when the host dies, what the guest had flushed may be missing, and the disk damaged", name)
 		}
 	}
 }

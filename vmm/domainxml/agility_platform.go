@@ -49,7 +49,8 @@ func (n *Needs) platform(x *libvirtxml.Domain) {
 				n.path(TieNVRAM, Loses, v.NVRam, "its UEFI variables (NVRAM)")
 			}
 		} else if o.Firmware == "efi" || o.Loader != nil && o.Loader.Type == "pflash" && o.Loader.Stateless != "yes" {
-			n.tie(TieNVRAM, Loses, "nvram", "its UEFI variables (NVRAM) are where the host keeps them by itself: they stay behind when the VM starts elsewhere")
+			n.tie(TieNVRAM, Loses, "nvram",
+				"its UEFI variables (NVRAM) are where the host keeps them by itself: they stay behind when the VM starts elsewhere")
 		}
 	}
 	c := x.CPU
@@ -77,7 +78,8 @@ func (n *Needs) platform(x *libvirtxml.Domain) {
 	case c.Migratable == "off":
 		n.tie(TieCPU, NotLive, c.Mode, "its processor is set to migratable=off")
 	case c.Mode == "host-passthrough":
-		n.tie(TieCPU, NotLive, c.Mode, "it has its host's own processor (host-passthrough): while it runs it can move to a host with the same one only, and after a start elsewhere the guest sees another")
+		n.tie(TieCPU, NotLive, c.Mode,
+			"it has its host's own processor (host-passthrough): while it runs it can move to a host with the same one only, and after a start elsewhere the guest sees another")
 	}
 }
 
@@ -168,7 +170,8 @@ func (n *Needs) otherDevices(l *libvirtxml.DomainDeviceList) {
 		case b.Emulator != nil && b.Emulator.Source != nil && b.Emulator.Source.File != nil:
 			n.path(TieTPM, Loses, b.Emulator.Source.File.Path, "the state of its TPM")
 		case b.Emulator != nil:
-			n.tie(TieTPM, Loses, "tpm", "the state of its TPM is where the host keeps it by itself: elsewhere the guest finds an empty one, and asks for recovery keys")
+			n.tie(TieTPM, Loses, "tpm",
+				"the state of its TPM is where the host keeps it by itself: elsewhere the guest finds an empty one, and asks for recovery keys")
 		}
 	}
 	for i := range l.Filesystems {

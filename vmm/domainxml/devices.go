@@ -145,7 +145,8 @@ func handed(text string) ([]handedOver, error) {
 	}
 }
 
-// nameOf makes of a device and the elements in its source the word for it, if it is one that can be exchanged.
+// nameOf makes of a device and the elements in its source the word for it, if it is one that can be
+// exchanged.
 func nameOf(device xml.StartElement, source []tag) (h handedOver, ok bool) {
 	kind := attribute(device, "type")
 	of := func(name string) *tag {

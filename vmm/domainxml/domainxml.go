@@ -33,7 +33,8 @@ func Parse(text string) (Definition, error) {
 	if err := d.Unmarshal(text); err != nil {
 		var number *strconv.NumError
 		if errors.As(err, &number) { // which does not say whose
-			return Definition{}, fmt.Errorf("%w: %q stands where a whole number belongs that is not negative and not above %d", ErrInvalid, number.Num, uint64(math.MaxUint64))
+			return Definition{}, fmt.Errorf("%w: %q stands where a whole number belongs that is not negative and not above %d",
+				ErrInvalid, number.Num, uint64(math.MaxUint64))
 		}
 		return Definition{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
@@ -42,7 +43,8 @@ func Parse(text string) (Definition, error) {
 	}
 	name := strings.TrimSpace(d.Name)
 	if name == "" || strings.ContainsAny(name, "/\n") {
-		return Definition{}, fmt.Errorf("%w: <name> is %q; it must not be empty and must hold neither a slash nor a line break", ErrInvalid, d.Name)
+		return Definition{}, fmt.Errorf("%w: <name> is %q; it must not be empty and must hold neither a slash nor a line break",
+			ErrInvalid, d.Name)
 	}
 	uuid, err := CanonicalUUID(d.UUID)
 	if err != nil {

@@ -37,7 +37,8 @@ func (h *Host) Offer(ctx context.Context) (vmm.Offer, error) {
 	}
 	defer h.unlock()
 	o := h.offer
-	o.Networks, o.Pools, o.Capabilities, o.HugePages = slices.Clone(o.Networks), slices.Clone(o.Pools), slices.Clone(o.Capabilities), maps.Clone(o.HugePages)
+	o.Networks, o.Pools = slices.Clone(o.Networks), slices.Clone(o.Pools)
+	o.Capabilities, o.HugePages = slices.Clone(o.Capabilities), maps.Clone(o.HugePages)
 	return o, nil
 }
 
@@ -118,7 +119,8 @@ func (h *Host) StartPaused(ctx context.Context, xml string) (vmm.Process, error)
 		return err
 	})
 	if errors.Is(err, errGivenUp) {
-		return vmm.Process{}, fmt.Errorf("start domain %s: %w: the start was asked for and may still happen: %w: %w", name, vmm.ErrNotProven, vmm.ErrUnavailable, err)
+		return vmm.Process{}, fmt.Errorf("start domain %s: %w: the start was asked for and may still happen: %w: %w",
+			name, vmm.ErrNotProven, vmm.ErrUnavailable, err)
 	}
 	if err != nil {
 		return vmm.Process{}, fmt.Errorf("start domain %s: %w", name, err)

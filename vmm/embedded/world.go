@@ -68,7 +68,13 @@ type World struct {
 
 // NewWorld returns a world in which nothing has run yet.
 func NewWorld() *World {
-	return &World{writers: make(map[string][]int), hosts: make(map[string]*Host), begun: make(map[string]int), moving: make(map[*migration]bool), cuts: make(map[[2]string]bool)}
+	return &World{
+		writers: make(map[string][]int),
+		hosts:   make(map[string]*Host),
+		begun:   make(map[string]int),
+		moving:  make(map[*migration]bool),
+		cuts:    make(map[[2]string]bool),
+	}
 }
 
 // OnViolation has f called once for each violation, right after the call that

@@ -49,7 +49,8 @@ func (d *Driver) MemorySocket(ctx context.Context, uuid, name string) (path stri
 
 // memoryPath goes by the VM's name, as AppArmor's profiles do, where that fits into a path.
 func memoryPath(dir, uuid, name string) string {
-	if path := filepath.Join(dir, memoryFile+name); len(path) <= maxSocketPath && name != "" && !strings.ContainsRune(name, filepath.Separator) {
+	path := filepath.Join(dir, memoryFile+name)
+	if len(path) <= maxSocketPath && name != "" && !strings.ContainsRune(name, filepath.Separator) {
 		return path
 	}
 	return filepath.Join(dir, memoryFile+uuid)

@@ -163,7 +163,8 @@ func (d *Driver) luggage(ctx context.Context, ref rpc.Domain, to vmm.Destination
 		{Field: rpc.MigrateParamURI, Value: *rpc.NewTypedParamValueString((&url.URL{Scheme: "unix", Path: to.Memory}).String())},
 	}
 	if to.Bandwidth > 0 {
-		params = append(params, rpc.TypedParam{Field: rpc.MigrateParamBandwidth, Value: *rpc.NewTypedParamValueUllong(max(1, to.Bandwidth>>20))}) // MiB
+		mib := max(1, to.Bandwidth>>20)
+		params = append(params, rpc.TypedParam{Field: rpc.MigrateParamBandwidth, Value: *rpc.NewTypedParamValueUllong(mib)})
 	}
 	flags := live
 	if bypassCaches(shared) {
@@ -306,7 +307,9 @@ func (d *Driver) abort(ctx context.Context, ref rpc.Domain) error {
 			return false, err
 		}
 		for _, p := range params {
-			if v, ok := p.Value.I.(int32); ok && p.Field == rpc.DomainJobOperationStr && rpc.DomainJobOperation(v) != rpc.DomainJobOperationStrMigrationOut {
+			v, ok := p.Value.I.(int32)
+			if ok && p.Field == rpc.DomainJobOperationStr &&
+				rpc.DomainJobOperation(v) != rpc.DomainJobOperationStrMigrationOut {
 				return false, nil
 			}
 		}
