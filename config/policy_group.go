@@ -47,7 +47,8 @@ type Group struct {
 type Ready struct {
 	// GuestAgent: the guest agent answers in every member.
 	GuestAgent bool `json:"guest_agent,omitempty"`
-	// TCP are addresses (IP:port) that accept a connection, HTTP are URLs that answer with a status of 200 to 399.
+	// TCP are addresses (IP:port) that accept a connection, HTTP are URLs that answer with a status of 200
+	// to 399.
 	TCP  []string `json:"tcp,omitempty"`
 	HTTP []string `json:"http,omitempty"`
 	// Uptime is for how long every member has run.

@@ -126,7 +126,8 @@ func readSnapshot(r io.Reader) (*State, uint64, error) {
 	}
 	var format int
 	var index uint64
-	if _, err := fmt.Sscanf(string(line), snapshotMagic+" %d %d\n", &format, &index); err != nil || snapshotHeader(format, index) != string(line) {
+	_, err = fmt.Sscanf(string(line), snapshotMagic+" %d %d\n", &format, &index)
+	if err != nil || snapshotHeader(format, index) != string(line) {
 		return nil, 0, fmt.Errorf("not a snapshot of a Holdfast cluster (it begins %.20q)", line)
 	}
 	if format > Format {

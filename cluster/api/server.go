@@ -27,7 +27,8 @@ const (
 	writeTimeout = 30 * time.Second
 	// memberTimeout bounds the few changes that move data or elect somebody: bootstrap, join, leave, transfer.
 	memberTimeout = 2 * time.Minute
-	// fenceTimeout bounds what a person asks of fence devices: some switches take minutes, and each is tried again.
+	// fenceTimeout bounds what a person asks of fence devices: some switches take minutes, and each is
+	// tried again.
 	fenceTimeout = 10 * time.Minute
 	// masterPatience is how long a member waits for the master to begin its answer to a question.
 	masterPatience = 3 * time.Second

@@ -120,7 +120,8 @@ func clockFindings(c Clock, add adder) {
 	if c.Error <= 0 {
 		return
 	}
-	// The boot clock goes by the oscillator, which nothing steers: what steers the wall clock shows how wrong that is.
+	// The boot clock goes by the oscillator, which nothing steers: what steers the wall clock shows how
+	// wrong that is.
 	if math.Abs(c.Adjusted) > c.Error {
 		add("clock_adjusted", fsm.Warning, "chronyc tracking",
 			"its wall clock is run %s off its oscillator's rate, and the timing allows %s (clock_error): unless it is only catching up with an offset, the oscillator is that wrong, and with it every lease",

@@ -32,10 +32,10 @@ const strangerPatience = time.Second
 const taking = 15 * time.Second
 
 // Admit is asked by the hypervisor before any VM is started here, or comes here
-// by migration ("migrate", and then "prepare" like any start), by whomever. It returns nil if the VM may run here now, and
-// otherwise says who may run it. A protected VM that nobody owns is claimed from
-// the master first, so that of two starts on two hosts one is refused. Of a VM that nobody
-// protects the master is asked too, and its refusal alone counts.
+// by migration ("migrate", and then "prepare" like any start), by whomever. It returns nil if the VM
+// may run here now, and otherwise says who may run it. A protected VM that nobody owns is claimed from
+// the master first, so that of two starts on two hosts one is refused. Of a VM that nobody protects the
+// master is asked too, and its refusal alone counts.
 func (h *Host) Admit(ctx context.Context, r api.AdmitRequest) error {
 	uuid := r.UUID
 	type verdict struct {

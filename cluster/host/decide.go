@@ -29,7 +29,8 @@ type Input struct {
 	// Domains is the hypervisor's present list; Listed is false when it does not answer.
 	Domains []vmm.Domain
 	Listed  bool
-	// Busy are the VMs with a start or an ending under way, by UUID, or with one whose result has not been seen yet.
+	// Busy are the VMs with a start or an ending under way, by UUID, or with one whose result has not been
+	// seen yet.
 	Busy map[string]bool
 	// Unproven are those among them whose ending was tried and not proven: it may be tried again.
 	Unproven map[string]bool
@@ -43,7 +44,8 @@ type Input struct {
 	Foreign map[string]time.Duration
 	// Stopping is since when a VM that shall stop has been asked to, by UUID.
 	Stopping map[string]time.Duration
-	// Covered are the VMs whose process the guard kills, by UUID; false: the process that it knows is not the present one.
+	// Covered are the VMs whose process the guard kills, by UUID; false: the process that it knows is not
+	// the present one.
 	Covered map[string]bool
 	// Leaving are the migrations from here that this agent waits for, and Left what became of the
 	// last one that it knows the end of, by UUID.
@@ -286,7 +288,8 @@ func running(in Input, vm *fsm.VM, d vmm.Domain, p *Plan) {
 		case vm.Intent == fsm.IntentStop || vm.Restart != nil || in.Draining:
 			p.stop(in, vm.UUID)
 		case halfStarted(in, vm, d):
-			// Not finished: what an earlier agent began may have been reported as failed, and be somebody else's by now.
+			// Not finished: what an earlier agent began may have been reported as failed, and be somebody else's
+			// by now.
 			p.Kill[vm.UUID] = interrupted
 		default:
 			leave(in, vm, d, p)

@@ -42,7 +42,8 @@ func givesBack(is closing, s *fsm.State, host string, incarnation uint64, p conf
 // some time to commit.
 const drainSpare = 100 * time.Second
 
-// DrainLimit is how long Drain may take under a policy before what is left has to wait for the end of the lease.
+// DrainLimit is how long Drain may take under a policy before what is left has to wait for the end of
+// the lease.
 func DrainLimit(p config.ShutdownPolicy) time.Duration {
 	if p.Action == config.ShutdownMigrate {
 		return p.MigrateTimeout + drainSpare
@@ -52,7 +53,8 @@ func DrainLimit(p config.ShutdownPolicy) time.Duration {
 
 // Drain gives every VM of this host away, because the host is being shut down, or rebooted: as the policy's
 // host_shutdown says they are moved, or their guests are asked to stop and powered off after their
-// grace. It returns nil once this host owns none, while Run goes on, and an error when ctx ends or that took longer than DrainLimit.
+// grace. It returns nil once this host owns none, while Run goes on, and an error when ctx ends or that
+// took longer than DrainLimit.
 func (h *Host) Drain(ctx context.Context, reboot bool) error {
 	h.bring(ctx, func() { h.closing, h.beatNow = closing{on: true, since: h.cfg.Now(), reboot: reboot}, true })
 	began := h.cfg.Now()

@@ -15,7 +15,8 @@ import (
 )
 
 // Admission control is asked about what people and the policy want: to protect a VM,
-// to start one by hand, protected or not (stranger.go). Restarts are never asked about, nor what runs already.
+// to start one by hand, protected or not (stranger.go). Restarts are never asked about, nor what runs
+// already.
 
 // How long a person waits for the master to have heard from every host, where admission
 // control may refuse. Libvirt's hook, and with it a start by hand, waits two seconds in all.

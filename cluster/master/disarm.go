@@ -32,7 +32,8 @@ func armingOf(s *fsm.State, was arming, now time.Duration, wall time.Time) armin
 	return arming{id: d.ID, ends: now + left, warn: now + left - min(warnedAhead, d.For/4)}
 }
 
-// armsItself arms the cluster once the time is over for which people had it disarmed, and tells them shortly before.
+// armsItself arms the cluster once the time is over for which people had it disarmed, and tells them
+// shortly before.
 func armsItself(in input, m fsm.Meta, d *decision) {
 	x := in.state.Disarmed
 	switch {

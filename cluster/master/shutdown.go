@@ -26,7 +26,8 @@ func shutdowns(in input, m fsm.Meta, h *fsm.Host, o *observed, d *decision) {
 	d.commands = append(d.commands, note)
 }
 
-// movesTried is how many moves of a VM may come to nothing for a shutdown before it counts as one that cannot be moved.
+// movesTried is how many moves of a VM may come to nothing for a shutdown before it counts as one that
+// cannot be moved.
 const movesTried = 2
 
 // tried is how many moves of a VM have come to nothing since a shutdown began.

@@ -50,8 +50,8 @@ func (r *room) assignKept(vms []int32, work *int) (to map[int32]int32, exact boo
 	return plain, exact
 }
 
-// enterKept puts VMs in their places that hosts kept room for, so that what others are told of those hosts is with
-// them. It returns them.
+// enterKept puts VMs in their places that hosts kept room for, so that what others are told of those
+// hosts is with them. It returns them.
 func (r *room) enterKept(vms []int32, to map[int32]int32, need []int64) (kept []int32) {
 	for _, v := range vms {
 		if h, ok := to[v]; ok && r.m.keeps(v, h) {

@@ -202,9 +202,10 @@ func (r *room) tied(crew, at []int32, h int32) bool {
 	return false
 }
 
-// backAndForth reports whether some of a crew that is torn would go back to h, which they came from and where none of
-// them is, while something is still to be started. That may be what filled the host they went to: a
-// VM that rules draw to them is planned where they are, so they would go there and back as long as it waits.
+// backAndForth reports whether some of a crew that is torn would go back to h, which they came from and
+// where none of them is, while something is still to be started. That may be what filled the host they
+// went to: a VM that rules draw to them is planned where they are, so they would go there and back as
+// long as it waits.
 func (r *room) backAndForth(crew, at []int32, h int32) bool {
 	m := r.m
 	if m.came == nil || slices.Contains(at, h) || !slices.ContainsFunc(at, func(g int32) bool { return g != at[0] }) {

@@ -62,11 +62,11 @@ type Moves struct {
 }
 
 // PlanMoves says which running VMs are to move now: off hosts in maintenance, to where
-// rules that are a must want them, back, to where other rules are kept, and for balance, in this order. Whatever is begun
-// may run at its target beside all that is there now, that is on its way there, and that
-// waits to be started: no rule that is a must is broken on the way but that VMs which must
-// be together travel one after the other. The same cluster gives the same moves; once they
-// are made, none of them is taken back.
+// rules that are a must want them, back, to where other rules are kept, and for balance, in this order.
+// Whatever is begun may run at its target beside all that is there now, that is on its way there, and
+// that waits to be started: no rule that is a must is broken on the way but that VMs which must be
+// together travel one after the other. The same cluster gives the same moves; once they are made, none
+// of them is taken back.
 func PlanMoves(c *Cluster, s MoveSettings) *Moves {
 	out := &Moves{}
 	if c.Policy.NoQuorum {

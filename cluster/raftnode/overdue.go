@@ -23,10 +23,10 @@ var errOverdue = errors.New("this host's own log does not come back from the dis
 // come back threatens no lease, and whoever would be elected may write to the same array: the
 // leader goes on. Where writes are slow again and again followers would hear just enough of
 // this leader to stay, and no lease would be renewed: the second, once it has taken half of
-// what is slow, has it be silent for long enough for another to be elected in any case. Who led nobody meanwhile may lead at
-// once: where the disks of all hung together nobody could otherwise. Nothing inside the
-// process brings back a main loop that hangs for long, only the end of the process does, which
-// is reported as fatal.
+// what is slow, has it be silent for long enough for another to be elected in any case. Who led nobody
+// meanwhile may lead at once: where the disks of all hung together nobody could otherwise. Nothing
+// inside the process brings back a main loop that hangs for long, only the end of the process does,
+// which is reported as fatal.
 //
 // A write that the disk refuses, as one that is full does, is tried again until it
 // takes it, and is overdue at once: raft would end the process over a term that it

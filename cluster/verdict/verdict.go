@@ -143,7 +143,8 @@ type Slot struct {
 	SelfFencing bool
 	// FenceReason is why it last fenced itself; empty: it did not.
 	FenceReason string
-	// Volume is where the record was read, By who read it (empty: the master), and Age how long ago it was written at the least.
+	// Volume is where the record was read, By who read it (empty: the master), and Age how long ago it was
+	// written at the least.
 	Volume string
 	By     string
 	Age    time.Duration

@@ -218,7 +218,8 @@ func (p *program) initialised(ctx context.Context, path string, o storagehb.Init
 		Slots     int      `json:"slots"`
 		Size      int64    `json:"size"`
 		Warnings  []string `json:"warnings"`
-	}{api.Schema, path, volume.String(), o.Label, o.ClusterName, o.Cluster.String(), o.Slots, format.Layout{Slots: o.Slots}.Size(), warnings}, func() {
+	}{api.Schema, path, volume.String(), o.Label, o.ClusterName, o.Cluster.String(), o.Slots,
+		format.Layout{Slots: o.Slots}.Size(), warnings}, func() {
 		p.say("Heartbeat volume %q stands at %s: %s, written and read back.", o.Label, path, plural(o.Slots, "slot", "slots"))
 		for _, w := range warnings {
 			p.paragraph("  "+p.tint("!", "warning")+" ", w)

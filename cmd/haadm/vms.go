@@ -80,8 +80,8 @@ func (p *program) vmTable(vms []api.VMView) {
 	p.grid(header, rows)
 }
 
-// vmState is the word for what a VM does. One that waits for the host that it was shut down with is frozen: it is
-// as it should be.
+// vmState is the word for what a VM does. One that waits for the host that it was shut down with is
+// frozen: it is as it should be.
 func (p *program) vmState(vm api.VMView) string {
 	if vm.Frozen != nil {
 		return p.tint("frozen", fsm.Warning)

@@ -61,7 +61,8 @@ func (p *program) qualify(ctx context.Context, c *cli.Context) error {
 		return err
 	}
 	if !known && !c.Bool(idleFlag) {
-		return &refusedError{"no agent of a cluster answers here, so it is not known whether VMs run, and they would be lost with " + host + ": nothing was changed. Look (virsh list), and add --" + idleFlag + " if none does"}
+		return &refusedError{"no agent of a cluster answers here, so it is not known whether VMs run, and they would be lost with " + host +
+			": nothing was changed. Look (virsh list), and add --" + idleFlag + " if none does"}
 	}
 	plan := []string{fmt.Sprintf("  ! this host, %s, is reset by %s about %v from now, without any shutdown",
 		host, dog.Path(), c.Duration("timeout"))}

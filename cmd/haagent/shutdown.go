@@ -50,8 +50,8 @@ func extended(s service, f func() error) error {
 // systemd is the service manager of a real host.
 type systemd struct{ log hclog.Logger }
 
-// askFor is how long systemd may take for an answer. On a busy host that stops everything at once it may be slow,
-// and without an answer the VMs would not be given back; the agent keeps them meanwhile.
+// askFor is how long systemd may take for an answer. On a busy host that stops everything at once it
+// may be slow, and without an answer the VMs would not be given back; the agent keeps them meanwhile.
 const askFor = 10 * time.Second
 
 // Ending implements service: the system is stopping, and the jobs say towards which target.
