@@ -463,9 +463,8 @@ func (c *SetIntent) apply(s *State) (any, *Refusal) {
 	if c.Intent == IntentRun && vm.Owner == nil && vm.Sighting == nil {
 		vm.WaitingSince, vm.Lost, vm.Waiting, vm.Cause = c.At, false, "a person wants it running", id
 	}
-	if vm.Asked = false; vm.Owner == nil {
-		vm.asks(s)
-	}
+	vm.Asked = false
+	vm.asks(s) // also while its host has it still, and is about to have stopped it
 	return nil, nil
 }
 

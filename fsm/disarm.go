@@ -130,7 +130,7 @@ func (c *ArmCluster) apply(s *State) (any, *Refusal) {
 		text = fmt.Sprintf("the cluster is armed again, since the time is over for which %s had it disarmed (%s)", d.By, d.Why)
 	}
 	s.emit(c.Meta, Event{Type: EventClusterArmed, Cause: d.ID, Text: text})
-	s.Disarmed = nil
+	s.Disarmed, s.Armed = nil, c.At
 	for _, vm := range s.SortedVMs() {
 		if vm.Asked {
 			s.editVM(vm.UUID).Asked = false

@@ -57,8 +57,12 @@ func TestDisarmIsSaidAgainAndEnds(t *testing.T) {
 			t.Errorf("%s: refused with %q, which does not say who has it disarmed and why", name, text)
 		}
 	}
-	r.must(&ArmCluster{Meta: r.meta(), Over: second, Epoch: 1})
-	r.must(&ArmCluster{Meta: r.meta()})
+	over := &ArmCluster{Meta: r.meta(), Over: second, Epoch: 1}
+	r.must(over)
+	r.must(&ArmCluster{Meta: Meta{At: over.At.Add(time.Hour), By: "ann"}})
+	if is := r.state().Armed; !is.Equal(over.At) {
+		t.Errorf("armed at %v, want %v: arming it once more changes nothing", is, over.At)
+	}
 	if r.state().Disarmed != nil {
 		t.Error("it is disarmed for ever")
 	}
@@ -115,9 +119,25 @@ func TestDisarmedPeopleAsk(t *testing.T) {
 			report(r, 2, OutcomeRunning, 0)
 			report(r, 2, OutcomeCrashed, 0)
 		}, false},
+		{"one is started, runs and is given back", 2, func(r *rig) {
+			r.must(start(2))
+			assign(r, 2)
+			report(r, 2, OutcomeRunning, 0)
+			report(r, 2, OutcomeReleased, 0)
+		}, false},
 		{"one is started, and stopped before it was", 2, func(r *rig) {
 			r.must(start(2))
 			r.must(&SetIntent{Meta: r.meta(), UUID: uuid(2), Intent: IntentStop})
+		}, false},
+		{"one is stopped, and started before its host has stopped it", 1, func(r *rig) {
+			r.must(&SetIntent{Meta: r.meta(), UUID: uuid(1), Intent: IntentStop})
+			r.must(start(1))
+			report(r, 1, OutcomeReleased, 0)
+		}, true},
+		{"one is stopped and started, runs on, and crashes", 1, func(r *rig) {
+			r.must(&SetIntent{Meta: r.meta(), UUID: uuid(1), Intent: IntentStop})
+			r.must(start(1))
+			report(r, 1, OutcomeCrashed, 0)
 		}, false},
 		{"one is restarted", 1, func(r *rig) {
 			r.must(&RestartVM{Meta: r.meta(), UUID: uuid(1), Previous: r.state().VMs[uuid(1)].Generation})

@@ -174,6 +174,7 @@ func (c *Report) apply(s *State) (any, *Refusal) {
 	case OutcomeCrashed:
 		s.release(vm, c.Meta, fmt.Sprintf("it crashed on %s", c.Host))
 		vm.fail(c, o.Phase == PhaseRunning, o.Round)
+		vm.Asked = vm.Asked && o.Phase != PhaseRunning
 		e.Type, e.Severity = EventVMCrashed, Warning
 	case OutcomeStartFailed:
 		s.release(vm, c.Meta, fmt.Sprintf("its start on %s failed: %s", c.Host, c.Detail))

@@ -44,6 +44,8 @@ type State struct {
 
 	// Disarmed is set while the cluster does nothing by itself, as a person wants it.
 	Disarmed *Disarm `json:"disarmed,omitempty"`
+	// Armed is when that ended last; zero: it never was. What waited meanwhile has been due since then.
+	Armed time.Time `json:"armed,omitzero"`
 
 	// Left are the machines that were removed, name by machine ID. Whoever is neither
 	// here nor in Hosts joined after this copy.

@@ -137,6 +137,12 @@ func (p *planner) ready(g *config.Group, all bool) readiness {
 			}
 			continue
 		}
+		if p.keptDown(vm) { // nor does it keep one waiting that a person asked for
+			if all {
+				r.ready, r.stopped = false, vm.Name+" is not started while the cluster is disarmed"
+			}
+			continue
+		}
 		if vm.Owner == nil || vm.Owner.Phase != fsm.PhaseRunning {
 			r.ready, due = false, later(due, p.due(vm))
 			if w := p.wave(vm); toStart(vm) && w.open {
@@ -187,8 +193,23 @@ func (p *planner) answers(vm *fsm.VM, ask *config.Ready) (at time.Time, ok bool,
 	return later(up, said.Since), true, time.Time{}
 }
 
-// due is since when a VM that does not run is to be started.
+// due is since when a VM that does not run is to be started. What waited while the cluster was disarmed
+// is to be since it was armed: its order would be over by then.
 func (p *planner) due(vm *fsm.VM) time.Time {
+	at := p.wanted(vm)
+	if vm.Sighting == nil && !at.IsZero() {
+		at = later(at, p.State.Armed)
+	}
+	return at
+}
+
+// keptDown reports whether a VM is to be started, and is not as long as the cluster is disarmed.
+func (p *planner) keptDown(vm *fsm.VM) bool {
+	return p.State.Disarmed != nil && toStart(vm) && !vm.Asked
+}
+
+// wanted is since when it is, had the cluster never been disarmed.
+func (p *planner) wanted(vm *fsm.VM) time.Time {
 	at := vm.WaitingSince
 	first := len(vm.Failures) // of the starts that failed since it ran last
 	for first > 0 && !vm.Failures[first-1].Crash {

@@ -253,7 +253,7 @@ func (p *planner) step(vm *fsm.VM, d *placement.Decision) Step {
 	if at := afterCrash(vm, p.Now); p.Now.Before(at) {
 		return Step{VM: vm, Retry: at}
 	}
-	if s, held := p.held(vm); held {
+	if s, held := p.held(vm); held && !p.keptDown(vm) {
 		return s
 	}
 	if d.Action == placement.StayDown {
@@ -271,10 +271,10 @@ func (p *planner) step(vm *fsm.VM, d *placement.Decision) Step {
 		}
 		round++
 	}
-	if s, held := p.heldByWave(vm); held {
+	if s, held := p.heldByWave(vm); held && !p.keptDown(vm) {
 		return s
 	}
-	if x := p.State.Disarmed; x != nil && !vm.Asked {
+	if x := p.State.Disarmed; p.keptDown(vm) {
 		return Step{VM: vm, Why: x.Text() + ", `haadm vms start " + vm.Name + "` starts it all the same", For: fsm.WaitHeld}
 	}
 	why := d.Why

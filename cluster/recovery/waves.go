@@ -158,6 +158,8 @@ func (p *planner) readWaves() {
 func (p *planner) passed(vm *fsm.VM, from time.Time) (at time.Time, passed bool, retry time.Time) {
 	var due time.Time
 	switch {
+	case p.keptDown(vm):
+		return time.Time{}, true, time.Time{}
 	case p.over[vm.UUID], toStart(vm) && p.Now.Before(afterCrash(vm, p.Now)):
 		// Given up; or it crashed, and the next try is its own affair.
 		return time.Time{}, true, time.Time{}
