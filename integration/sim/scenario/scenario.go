@@ -25,7 +25,8 @@ type Scenario struct {
 	Category      string `json:"category"`
 	// Portability is set in files recorded from another HA manager ("full",
 	// "adapted"). Those are held to placement, host states, kind and order of
-	// events, and to nothing being done that they do not explain; never to the other's times, nor to who is master.
+	// events, and to nothing being done that they do not explain; never to the
+	// other's times, nor to who is master.
 	Portability string `json:"portability,omitempty"`
 	// Mapping says, of a recorded file, what is otherwise here and why.
 	Mapping string `json:"mapping,omitempty"`

@@ -117,7 +117,8 @@ func (j *judge) explained(d deed) int {
 // fits reports whether a name is the one that an event has, which may leave it open.
 func fits(want, got string) bool { return want == "" || want == got }
 
-// home is the host on which the file has a VM run from the beginning, or from when it is brought; empty: none.
+// home is the host on which the file has a VM
+// run from the beginning, or from when it is brought; empty: none.
 func (j *judge) home(vm string) string {
 	if v := j.s.VM(vm); v != nil && v.Desired == "running" {
 		return v.Host
