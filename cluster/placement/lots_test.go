@@ -80,7 +80,9 @@ func TestEveryHostIsToldOfByMoves(t *testing.T) {
 			eachIsToldOf(t, x.c, l.VM, l.To, l.Hosts)
 		}
 	}
-	for range 5 { // one round of draws may hold no move for one of the causes
+	causes := []Cause{Evacuate, Mend, Failback, Even}
+	all := func() bool { return !slices.ContainsFunc(causes, func(c Cause) bool { return seen[c] == 0 }) }
+	for round := 0; round < 5 || !all() && round < 100; round++ { // one round of draws may hold no move for one of the causes
 		rapid.Check(t, func(t *rapid.T) { look(t, drawTravel(t)) })
 		rapid.Check(t, func(t *rapid.T) {
 			x := drawTravel(t)
@@ -89,7 +91,7 @@ func TestEveryHostIsToldOfByMoves(t *testing.T) {
 			look(t, x)
 		})
 	}
-	for _, cause := range []Cause{Evacuate, Mend, Failback, Even} {
+	for _, cause := range causes {
 		if seen[cause] == 0 {
 			t.Errorf("no move for %s was drawn", cause)
 		}
