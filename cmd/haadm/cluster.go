@@ -63,11 +63,8 @@ func (p *program) leaveCommand() *cli.Command {
 	return p.leaf("leave", "take a host (this one by default) out of the cluster", "[HOST]", 0, 1, nil, func(ctx context.Context, c *cli.Context) error {
 		client := p.changer()
 		defer client.Close()
-		st, err := client.Status(ctx)
+		st, err := masterStatus(ctx, client)
 		if err != nil {
-			return err
-		}
-		if err := needMaster(st.Source); err != nil {
 			return err
 		}
 		host := c.Args().First()
@@ -106,11 +103,8 @@ func (p *program) transferCommand() *cli.Command {
 	return p.leaf("transfer-master", "hand the office to another voter, before work on a host", "[HOST]", 0, 1, nil, func(ctx context.Context, c *cli.Context) error {
 		client := p.changer()
 		defer client.Close()
-		st, err := client.Status(ctx)
+		st, err := masterStatus(ctx, client)
 		if err != nil {
-			return err
-		}
-		if err := needMaster(st.Source); err != nil {
 			return err
 		}
 		host := c.Args().First()

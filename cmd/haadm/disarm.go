@@ -38,11 +38,8 @@ func (p *program) disarm(ctx context.Context, c *cli.Context) error {
 	}
 	client := p.changer()
 	defer client.Close()
-	st, err := client.Status(ctx)
+	st, err := masterStatus(ctx, client)
 	if err != nil {
-		return err
-	}
-	if err := needMaster(st.Source); err != nil {
 		return err
 	}
 	if err := p.agree(ctx, fmt.Sprintf("Disarm %s for %s?", st.Cluster.Name, hours(r.For.Duration())), p.disarmLines(st)...); err != nil {
@@ -92,11 +89,8 @@ func (p *program) disarmLines(st *api.Status) []string {
 func (p *program) arm(ctx context.Context, c *cli.Context) error {
 	client := p.changer()
 	defer client.Close()
-	st, err := client.Status(ctx)
+	st, err := masterStatus(ctx, client)
 	if err != nil {
-		return err
-	}
-	if err := needMaster(st.Source); err != nil {
 		return err
 	}
 	if d := st.Disarmed; d != nil {

@@ -72,11 +72,8 @@ func (p *program) confirmOffCommand() *cli.Command {
 		"HOST", 1, 1, flags, func(ctx context.Context, c *cli.Context) error {
 			client := p.changer()
 			defer client.Close()
-			st, err := client.Status(ctx)
+			st, err := masterStatus(ctx, client)
 			if err != nil {
-				return err
-			}
-			if err := needMaster(st.Source); err != nil {
 				return err
 			}
 			host, err := pickHost(st.Hosts, c.Args().First())

@@ -66,11 +66,8 @@ func (p *program) fenceOnCommand() *cli.Command {
 func (p *program) power(ctx context.Context, c *cli.Context, action string) error {
 	client := p.changer()
 	defer client.Close()
-	st, err := client.Status(ctx)
+	st, err := masterStatus(ctx, client)
 	if err != nil {
-		return err
-	}
-	if err := needMaster(st.Source); err != nil {
 		return err
 	}
 	host, err := pickHost(st.Hosts, c.Args().First())

@@ -169,6 +169,15 @@ func masterVMs(ctx context.Context, client *api.Client) (*api.VMList, error) {
 	return list, needMaster(list.Source)
 }
 
+// masterStatus is the same of the cluster as a whole.
+func masterStatus(ctx context.Context, client *api.Client) (*api.Status, error) {
+	st, err := client.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return st, needMaster(st.Source)
+}
+
 // isTerminal reports whether a person sits at the other end. A test's stream can
 // say so itself.
 func isTerminal(stream any) bool {
