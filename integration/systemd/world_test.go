@@ -165,7 +165,10 @@ func (w *world) protect(h *host, vm string) {
 	w.share(vm+".xml", fmt.Sprintf(deafGuest, vm))
 	h.do("virsh", "-q", "define", "/srv/vm/"+vm+".xml")
 	h.do("virsh", "-q", "start", vm)
-	h.do("haadm", "protect", "--yes", vm)
+	w.within(30*time.Second, vm+" is known and protected", func() error { // the host tells of a new VM with its next heartbeat
+		_, err := h.try("haadm", "protect", "--yes", vm)
+		return err
+	})
 	w.runsOn(vm, h, time.Minute)
 }
 
