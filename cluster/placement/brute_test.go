@@ -33,6 +33,19 @@ func newBrute(c *Cluster, f Failures) *brute {
 	return b
 }
 
+// room: how much memory of a host may VMs be promised?
+func (b *brute) room(h *Host) int64 {
+	if x := b.c.Policy.MemoryOvercommit; x > 0 {
+		return int64(float64(h.Memory-h.Reserve) * x)
+	}
+	return h.Memory - h.Reserve
+}
+
+// there: does VM j take room on that host?
+func (b *brute) there(j int, host string) bool {
+	return b.at[j] == host || b.at[j] != "" && b.at[j] == b.c.VMs[j].Host && b.c.VMs[j].Moving == host
+}
+
 func (b *brute) vm(name string) int {
 	return slices.IndexFunc(b.c.VMs, func(v VM) bool { return v.Name == name })
 }
@@ -73,7 +86,10 @@ func (b *brute) able(vms []int, h *Host) bool {
 		return false
 	}
 	over := b.c.Policy.CPUOvercommit
-	return memory <= h.Memory-h.Reserve && (over == 0 || float64(cpus) <= float64(h.CPUs)*over)
+	if h.MaxVMs > 0 && len(vms) > h.MaxVMs {
+		return false
+	}
+	return memory <= b.room(h) && (over == 0 || float64(cpus) <= float64(h.CPUs)*over)
 }
 
 // extraShort: do these VMs ask for more of any countable thing than the host has, with or without what
@@ -201,7 +217,7 @@ func (b *brute) fits(i int, crewAt map[string]bool) bool {
 	memory, cpus := int64(0), 0
 	var there []int
 	for j := range b.c.VMs {
-		if b.at[j] == host.Name {
+		if b.there(j, host.Name) {
 			there = append(there, j)
 			memory += b.c.VMs[j].Memory + b.c.VMs[j].Overhead
 			cpus += b.c.VMs[j].VCPUs
@@ -212,7 +228,7 @@ func (b *brute) fits(i int, crewAt map[string]bool) bool {
 	if len(v.Extra) > 0 && b.extraShort(there, host, true) {
 		return false
 	}
-	if v.Memory+v.Overhead > 0 && memory > host.Memory-host.Reserve || over > 0 && v.VCPUs > 0 && float64(cpus) > float64(host.CPUs)*over {
+	if v.Memory+v.Overhead > 0 && memory > b.room(host) || host.MaxVMs > 0 && len(there) > host.MaxVMs || over > 0 && v.VCPUs > 0 && float64(cpus) > float64(host.CPUs)*over {
 		return false
 	}
 	for _, r := range b.c.Rules {
@@ -225,7 +241,7 @@ func (b *brute) fits(i int, crewAt map[string]bool) bool {
 				continue
 			}
 			for k := range b.c.Hosts {
-				if other := &b.c.Hosts[k]; other.Name == b.at[j] && b.unit(other, r.Domains) == b.unit(host, r.Domains) {
+				if other := &b.c.Hosts[k]; b.there(j, other.Name) && b.unit(other, r.Domains) == b.unit(host, r.Domains) {
 					return false
 				}
 			}
@@ -441,6 +457,23 @@ func TestToleranceAgainstTryingEverything(t *testing.T) {
 			c = smallCluster(rng.IntN, 4, 7)
 		}
 		addExtra(rng.IntN, c)
+		if rng.IntN(3) == 0 {
+			c.Policy.MemoryOvercommit = []float64{1, 1.3, 2}[rng.IntN(3)]
+		}
+		if rng.IntN(3) == 0 {
+			for i := range c.Hosts {
+				c.Hosts[i].MaxVMs = rng.IntN(5)
+			}
+		}
+		if rng.IntN(3) == 0 {
+			for i := range c.VMs {
+				if v := &c.VMs[i]; v.Status == Running && rng.IntN(5) == 0 && len(v.Bound) == 0 {
+					if h := c.Hosts[rng.IntN(len(c.Hosts))]; h.State == Up && h.Name != v.Host {
+						v.Moving = h.Name
+					}
+				}
+			}
+		}
 		b := newBrute(c, f)
 		want := No
 		if f.Succession && b.successive(f) || !f.Succession && b.atOnce(f) {
